@@ -1,0 +1,98 @@
+//! The Docker side: engine -> snapshot -> plan.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// One container as the engine's list gives it, converted at the edge so that a model change of
+/// the client crate stops here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// 64 hex digits.
+    pub id: String,
+    /// Without the leading slash.
+    pub name: String,
+    /// Keys as written.
+    pub labels: BTreeMap<String, String>,
+    /// Unix seconds (API field `Created`).
+    pub created: i64,
+    pub state: State,
+    pub health: Health,
+    /// Sorted by name.
+    pub networks: Vec<Attachment>,
+    /// Exposed TCP ports, sorted, from the list's `Ports` (and inspect's `ExposedPorts` where the
+    /// list has none: host and `container:` mode).
+    pub exposed: Vec<u16>,
+    /// Published TCP ports.
+    pub published: Vec<Published>,
+    /// `HostConfig.NetworkMode`: `bridge`, `host`, `none`, `container:<id>` or a network's name.
+    pub network_mode: String,
+}
+
+/// `State` of the list; values Wharf does not know are [`State::Other`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Created,
+    Running,
+    Paused,
+    Restarting,
+    Exited,
+    Other,
+}
+
+/// HEALTHCHECK as told by the list's `Status` text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// The image has none (or the text hides it).
+    None,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+/// One network a container is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    pub name: String,
+    pub network_id: String,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub gateway: Option<IpAddr>,
+}
+
+/// One published TCP port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    pub private: u16,
+    pub public: u16,
+    /// Host address it is bound to; unspecified means all.
+    pub ip: Option<IpAddr>,
+}
+
+/// A network of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    pub id: String,
+    pub name: String,
+    pub internal: bool,
+    pub ingress: bool,
+}
+
+/// Where Wharf itself runs, which decides the addresses it can reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Position {
+    /// A process on the engine's host (or in a container with `network_mode: host`): every bridge
+    /// address is reachable.
+    Host,
+    /// A container: only addresses on its own networks are reachable.
+    Container { id: String },
+}
+
+/// One consistent look at the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Sorted by id.
+    pub containers: Vec<Container>,
+    /// Sorted by id.
+    pub networks: Vec<Network>,
+    pub position: Position,
+}

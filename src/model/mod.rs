@@ -1,0 +1,60 @@
+//! Plain values: what the labels ask for, after parsing and before compiling.
+//!
+//! No I/O, no async, no imports of ours. `docker` produces a [`Plan`], `route::compile` consumes it.
+
+mod host;
+mod route;
+mod units;
+
+pub use host::{Host, HostError, HostPattern};
+pub use route::{
+    Balance, EndpointSpec, HttpsMode, PathPrefix, PathPrefixError, RouteKey, RouteSpec, Settings,
+    Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
+};
+pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
+
+use serde::Serialize;
+
+/// Everything the running containers ask for, in a deterministic order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Sorted by key.
+    pub routes: Vec<RouteSpec>,
+    /// Sorted by key; every upstream named by a route is present.
+    pub upstreams: Vec<UpstreamSpec>,
+}
+
+/// A label Wharf could not use as written, or a fact its owner should know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// What it costs.
+    pub severity: Severity,
+    /// Container name without the leading slash.
+    pub container: String,
+    /// The whole label as written (`wharf.cahce`), empty when no single label is at fault.
+    pub label: String,
+    /// The value as written, empty when no single label is at fault.
+    pub value: String,
+    /// What is wrong and what to do, one sentence without a final stop.
+    pub reason: String,
+}
+
+/// What a [`Problem`] costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The route it stands on is not served as asked.
+    Error,
+    /// Everything is served; something deserves a look.
+    Warning,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "container {}", self.container)?;
+        if !self.label.is_empty() {
+            write!(f, ": {}: {}", self.label, self.value)?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}

@@ -1,0 +1,308 @@
+//! What one route asks for: hosts, path, upstream and settings.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::HostPattern;
+
+/// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
+/// route. Never shown to clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct RouteKey(pub String);
+
+/// Identity of an upstream across plans; live state (cursor, health) is carried over by it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct UpstreamKey(pub String);
+
+/// One route as asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RouteSpec {
+    pub key: RouteKey,
+    /// At least one, without duplicates, in label order.
+    pub hosts: Vec<HostPattern>,
+    pub path: PathPrefix,
+    pub upstream: UpstreamKey,
+    pub settings: Settings,
+    /// Name of the container whose labels define the route now.
+    pub container: String,
+    /// Tenant: compose project and service (or pool, or container). Routes of one owner may share
+    /// connections across host names; those of different owners may not.
+    pub owner: String,
+    /// A label error that keeps the route from being served as asked. Such a route answers 503: it
+    /// fails closed, because the label that was not understood may have been an access rule.
+    pub fault: Option<String>,
+}
+
+/// Where a route's requests go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UpstreamSpec {
+    pub key: UpstreamKey,
+    /// Sorted by container id.
+    pub endpoints: Vec<EndpointSpec>,
+    pub balance: Balance,
+    /// Why an upstream has fewer endpoints than containers, one sentence per container
+    /// (no shared network, no port ...). Shown on error pages and in status.
+    pub unreachable: Vec<String>,
+}
+
+/// One address in an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EndpointSpec {
+    /// Full 64 hex digits: addresses are reused at once, ids never.
+    pub container_id: String,
+    pub container: String,
+    pub addr: SocketAddr,
+    /// Share of requests, 0..=1000, default 1. 0 gets no new requests.
+    pub weight: u16,
+}
+
+/// What a route does to requests; one value per option, defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    /// Remove the path prefix before forwarding and send `X-Forwarded-Prefix`. Default off.
+    pub strip: bool,
+    /// Allow upgrades to WebSocket. Default on.
+    pub websocket: bool,
+    pub https: HttpsMode,
+    pub tls: TlsMode,
+    pub timeouts: Timeouts,
+}
+
+/// `wharf.https`: what plain HTTP does (product.md S20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpsMode {
+    /// 301 for GET and HEAD, 308 for the rest.
+    #[default]
+    Redirect,
+    /// Serve both schemes.
+    Both,
+    /// Refuse plain HTTP with 403.
+    Only,
+    /// Plain HTTP only.
+    Off,
+}
+
+/// `wharf.tls`: where the certificate comes from (product.md S15, decisions 2 to 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// ACME on the first request; the built-in CA for local names.
+    #[default]
+    Auto,
+    /// ACME as soon as the label is seen.
+    Eager,
+    /// The built-in CA.
+    Internal,
+    /// No TLS: plain HTTP only.
+    Off,
+}
+
+/// `wharf.timeout`. Zero is "no limit".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Timeouts {
+    /// TCP connect to an endpoint. Default 2 s; then the next endpoint is tried.
+    #[serde(serialize_with = "duration")]
+    pub connect: Duration,
+    /// From the request sent to the response head, and between two reads of the body. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    pub read: Duration,
+    /// Between two successful writes to the endpoint. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    pub send: Duration,
+}
+
+/// `wharf.lb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// Smooth weighted round robin, as nginx.
+    #[default]
+    RoundRobin,
+}
+
+/// A path prefix that matches on segment boundaries: `/a` matches `/a` and `/a/b`, not `/ab`.
+/// Invariant: starts with `/`, no trailing `/` except for the root, no `//`, `.` or `..` segment,
+/// no `%`, `?`, `#`, `\`, control or non-ASCII byte. `Ord`: longer first, then by text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathPrefix(Box<str>);
+
+/// Why a text is no path prefix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathPrefixError {
+    #[error("a path starts with `/`")]
+    NoSlash,
+    #[error("`{0}` may not stand in a path prefix")]
+    Character(char),
+    #[error("a path prefix may not hold `//`, `/./` or `/../`")]
+    Segment,
+    #[error("a path prefix has at most 1024 characters")]
+    TooLong,
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+}
+
+impl PathPrefix {
+    pub fn root() -> Self {
+        Self("/".into())
+    }
+
+    pub fn parse(text: &str) -> Result<Self, PathPrefixError> {
+        let text = text.trim();
+        if text.starts_with('=') {
+            return Err(PathPrefixError::Unsupported("an exact path (`=/...`)"));
+        }
+        if text.starts_with('~') {
+            return Err(PathPrefixError::Unsupported("a regex path (`~...`)"));
+        }
+        if !text.starts_with('/') {
+            return Err(PathPrefixError::NoSlash);
+        }
+        if text.len() > 1024 {
+            return Err(PathPrefixError::TooLong);
+        }
+        let bad = |c: &char| !c.is_ascii_graphic() || matches!(c, '%' | '?' | '#' | '\\' | '*');
+        if let Some(bad) = text.chars().find(bad) {
+            return Err(PathPrefixError::Character(bad));
+        }
+        let trimmed = text.strip_suffix('/').unwrap_or(text);
+        if trimmed.is_empty() {
+            return Ok(Self::root());
+        }
+        if trimmed[1..]
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+        {
+            return Err(PathPrefixError::Segment);
+        }
+        Ok(Self(trimmed.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_root(&self) -> bool {
+        &*self.0 == "/"
+    }
+
+    /// Whether `path` is this prefix or lies under it.
+    pub fn matches(&self, path: &str) -> bool {
+        self.is_root()
+            || path
+                .strip_prefix(&*self.0)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl Ord for PathPrefix {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other
+            .0
+            .len()
+            .cmp(&self.0.len())
+            .then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for PathPrefix {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            strip: false,
+            websocket: true,
+            https: HttpsMode::default(),
+            tls: TlsMode::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            read: Duration::from_secs(60),
+            send: Duration::from_secs(60),
+        }
+    }
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for UpstreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for PathPrefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+fn duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    super::Ttl(*value).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_match_on_segment_boundaries() {
+        let prefix = PathPrefix::parse("/prometheus/").unwrap();
+        assert_eq!(prefix.as_str(), "/prometheus");
+        assert!(prefix.matches("/prometheus"));
+        assert!(prefix.matches("/prometheus/x"));
+        assert!(!prefix.matches("/prometheusx"));
+        assert!(!prefix.matches("/"));
+        assert!(PathPrefix::root().matches("/anything"));
+    }
+
+    #[test]
+    fn longer_prefixes_come_first() {
+        let mut paths = ["/", "/api", "/api/v1", "/zzz"].map(|p| PathPrefix::parse(p).unwrap());
+        paths.sort();
+        assert_eq!(
+            paths.map(|p| p.to_string()),
+            ["/api/v1", "/api", "/zzz", "/"]
+        );
+    }
+
+    #[test]
+    fn faults_are_named() {
+        for (text, fault) in [
+            ("api", PathPrefixError::NoSlash),
+            ("/a//b", PathPrefixError::Segment),
+            ("/a/../b", PathPrefixError::Segment),
+            ("/a%20b", PathPrefixError::Character('%')),
+            ("/ü", PathPrefixError::Character('ü')),
+            (
+                "=/x",
+                PathPrefixError::Unsupported("an exact path (`=/...`)"),
+            ),
+        ] {
+            assert_eq!(PathPrefix::parse(text), Err(fault), "{text}");
+        }
+    }
+}
