@@ -4,6 +4,7 @@
 //! into every [`Fault`] there is. Nothing here opens a socket; the only file read is the extra ACME
 //! root. [`DataDir`] finds a directory that can be written.
 
+mod acme;
 mod data;
 mod environment;
 mod parse;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 
 pub use data::DataDir;
+use environment::nearest;
 pub use environment::unknown_variables;
 pub use trusted::TrustedProxies;
 
@@ -210,3 +212,6 @@ impl fmt::Display for Fault {
 
 /// Characters of a wrong value that are repeated in its fault.
 const MAX_SHOWN: usize = 120;
+
+#[cfg(test)]
+mod tests;
