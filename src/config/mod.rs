@@ -189,6 +189,11 @@ impl Config {
     pub fn resolve(raw: &Raw) -> Result<Self, Vec<Fault>> {
         parse::resolve(raw)
     }
+
+    /// Checks the admin listener alone, for commands that ask a running Wharf.
+    pub fn resolve_admin(written: Option<String>) -> Result<Option<SocketAddr>, Vec<Fault>> {
+        parse::admin(&written)
+    }
 }
 
 impl fmt::Display for Fault {

@@ -1,6 +1,6 @@
 //! Text to values: one function per kind of setting, and the place where all faults meet.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -86,6 +86,17 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
     };
     if read.faults.is_empty() {
         Ok(config)
+    } else {
+        Err(read.faults)
+    }
+}
+
+/// See [`Config::resolve_admin`].
+pub(super) fn admin(given: &Option<String>) -> Result<Option<SocketAddr>, Vec<Fault>> {
+    let mut read = Reader::default();
+    let admin = read.listener(ADMIN, given, ADMIN_DEFAULT);
+    if read.faults.is_empty() {
+        Ok(admin)
     } else {
         Err(read.faults)
     }
@@ -292,7 +303,7 @@ const ACCESS_LOG: Setting = Setting("--access-log", "WHARF_ACCESS_LOG");
 const NETWORK: Setting = Setting("--network", "WHARF_NETWORK");
 const DOCKER_HOST: Setting = Setting("--docker-host", "DOCKER_HOST");
 
-const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9900);
+const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const MIN_HOLD: Duration = Duration::from_secs(1);
