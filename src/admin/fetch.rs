@@ -1,6 +1,6 @@
 //! Asking a running Wharf, for the command line.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,14 +77,14 @@ async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Fet
     Ok((status, body.to_bytes()))
 }
 
-/// Where to reach a listener that is bound to `address`: every address is reached on loopback.
+/// Where to reach a listener that is bound to `address`. `[::]` takes both families and is asked by
+/// IPv4: on machines without IPv6 that is all there is.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+    if address.ip().is_unspecified() {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port())
+    } else {
+        address
+    }
 }
 
 const FETCH_LIMIT: Duration = Duration::from_secs(5);
