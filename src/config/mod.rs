@@ -4,6 +4,7 @@
 //! into every [`Fault`] there is. Nothing here opens a socket; the only file read is the extra ACME
 //! root. [`DataDir`] finds a directory that can be written.
 
+mod acme;
 mod data;
 mod environment;
 mod parse;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 
 pub use data::DataDir;
+use environment::nearest;
 pub use environment::unknown_variables;
 pub use trusted::TrustedProxies;
 
@@ -187,6 +189,11 @@ impl Config {
     pub fn resolve(raw: &Raw) -> Result<Self, Vec<Fault>> {
         parse::resolve(raw)
     }
+
+    /// Checks the admin listener alone, for commands that ask a running Wharf.
+    pub fn resolve_admin(written: Option<String>) -> Result<Option<SocketAddr>, Vec<Fault>> {
+        parse::admin(&written)
+    }
 }
 
 impl fmt::Display for Fault {
@@ -210,3 +217,6 @@ impl fmt::Display for Fault {
 
 /// Characters of a wrong value that are repeated in its fault.
 const MAX_SHOWN: usize = 120;
+
+#[cfg(test)]
+mod tests;

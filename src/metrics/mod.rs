@@ -5,12 +5,14 @@
 //! another.
 
 mod render;
+mod totals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use render::{CertificateGauge, EngineGauges, Gauges};
+pub use render::{CONTENT_TYPE, CertificateGauge, EngineGauges, Gauges};
+pub use totals::{ConnectionTotals, HistogramTotals, Totals};
 
 /// All workers' counters.
 #[derive(Debug, Clone)]
@@ -238,3 +240,6 @@ const BUCKETS: [(u64, &str); 11] = [
     (2_500_000, "2.5"),
     (10_000_000, "10"),
 ];
+
+#[cfg(test)]
+mod tests;
