@@ -28,6 +28,8 @@ pub struct RouteTable {
     default: Option<Arc<HostEntry>>,
     /// Every upstream, by key, for carrying live halves over and for status.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Where clients reach the TLS listener, for redirects; `None` when there is none.
+    pub https_port: Option<u16>,
     /// Counts compiles; 0 before the first one.
     pub generation: u64,
 }
@@ -63,9 +65,12 @@ pub struct Route {
 /// The one place where control and workers meet for routes.
 #[derive(Debug)]
 pub struct SharedTable {
-    table: ArcSwap<RouteTable>,
+    table: Arc<ArcSwap<RouteTable>>,
     changed: watch::Sender<u64>,
 }
+
+/// A worker's view of the table: one relaxed load while nothing changed.
+pub(crate) type Cached = arc_swap::Cache<Arc<ArcSwap<RouteTable>>, Arc<RouteTable>>;
 
 /// Why a path finds no route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +135,7 @@ impl HostEntry {
 impl Default for SharedTable {
     fn default() -> Self {
         Self {
-            table: ArcSwap::default(),
+            table: Arc::default(),
             changed: watch::channel(0).0,
         }
     }
@@ -149,8 +154,8 @@ impl SharedTable {
     }
 
     /// For a per-worker `arc_swap::Cache`.
-    pub(crate) fn swap(&self) -> &ArcSwap<RouteTable> {
-        &self.table
+    pub(crate) fn cached(&self) -> Cached {
+        arc_swap::Cache::new(Arc::clone(&self.table))
     }
 
     /// The generation, as it changes.
