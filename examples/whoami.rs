@@ -38,7 +38,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
@@ -87,6 +87,7 @@ async fn serve(port: u16) -> std::io::Result<()> {
         loop {
             let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             let me = me.clone();
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(move |request| {
@@ -111,7 +112,7 @@ async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer
     let path = request.uri().path().to_owned();
     let (first, rest) = path[1.min(path.len())..]
         .split_once('/')
-        .unwrap_or((path.trim_start_matches('/'), ""));
+        .unwrap_or_else(|| (path.trim_start_matches('/'), ""));
     let count = rest.parse::<u64>();
     match (first, count) {
         ("json", _) => json(StatusCode::OK, seen(me, &request, peer)),
@@ -240,12 +241,14 @@ fn websocket(mut request: Request<Incoming>) -> Answer {
 }
 
 fn trailers() -> Answer {
-    let body = Full::new(Bytes::from_static(b"the trailer follows\n")).with_trailers(async {
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-checksum", HeaderValue::from_static("cafe"));
-        Some(Ok(trailers))
-    });
-    let mut answer = Response::new(body.boxed());
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-checksum", HeaderValue::from_static("cafe"));
+    // A stream has no known length, so HTTP/1.1 sends it chunked: only that has room for trailers.
+    let frames = futures_util::stream::iter([
+        Ok(Frame::data(Bytes::from_static(b"the trailer follows\n"))),
+        Ok(Frame::trailers(trailers)),
+    ]);
+    let mut answer = Response::new(StreamBody::new(frames).boxed());
     let headers = answer.headers_mut();
     headers.insert(TRAILER, HeaderValue::from_static("x-checksum"));
     answer
