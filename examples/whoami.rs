@@ -85,8 +85,12 @@ async fn serve(port: u16) -> std::io::Result<()> {
         };
         println!("listening on {}", listener.local_addr()?);
         loop {
-            let (stream, peer) = listener.accept().await?;
-            stream.set_nodelay(true)?;
+            // A client that left before it was accepted must not end the app.
+            let Ok((stream, peer)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            };
+            let _ = stream.set_nodelay(true);
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             let me = me.clone();
             tokio::spawn(async move {
@@ -248,7 +252,7 @@ fn trailers() -> Answer {
         Ok(Frame::data(Bytes::from_static(b"the trailer follows\n"))),
         Ok(Frame::trailers(trailers)),
     ]);
-    let mut answer = Response::new(StreamBody::new(frames).boxed());
+    let mut answer = Response::new(BoxBody::new(StreamBody::new(frames)));
     let headers = answer.headers_mut();
     headers.insert(TRAILER, HeaderValue::from_static("x-checksum"));
     answer
