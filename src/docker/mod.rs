@@ -9,9 +9,10 @@ pub mod own;
 mod pace;
 /// Looks at the engine whenever something may have changed.
 pub mod watcher;
-
 pub use error::EngineError;
 pub use watcher::{EngineState, Watcher, WatcherConfig};
+pub mod labels;
+pub mod plan;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
