@@ -1,0 +1,160 @@
+//! One certificate with its rustls config.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::crypto::aws_lc_rs::{self, cipher_suite, default_provider};
+use rustls::crypto::{CryptoProvider, KeyProvider};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ServerConfig, SupportedCipherSuite};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::model::HostPattern;
+
+use super::CertSource;
+use super::x509::{Facts, X509Error};
+
+/// One certificate, ready to be served: the proxy hands [`Served::config`] to the handshake.
+#[derive(Debug)]
+pub struct Served {
+    /// TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, this certificate whatever the SNI says.
+    pub config: Arc<ServerConfig>,
+    pub key: Arc<CertifiedKey>,
+    /// End of validity; a certificate past it is still served, and renewed at once.
+    pub not_after: SystemTime,
+    pub not_before: SystemTime,
+    pub source: CertSource,
+    /// Common name (or organisation) of the issuer.
+    pub issuer: String,
+}
+
+/// Why key and chain cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServeError {
+    #[error("reading PEM: {0}")]
+    Pem(#[from] rustls_pki_types::pem::Error),
+    #[error("the chain is empty")]
+    Empty,
+    #[error("key or certificate: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    X509(#[from] X509Error),
+}
+
+/// What all server configs share: algorithms and ticket keys.
+#[derive(Debug)]
+pub(super) struct TlsParts {
+    provider: Arc<CryptoProvider>,
+    /// Shared through certificate swaps, or clients could not resume after a renewal. rustls itself
+    /// refuses to resume under another SNI.
+    ticketer: Arc<dyn ProducesTickets>,
+}
+
+impl TlsParts {
+    pub(super) fn new() -> Result<Self, rustls::Error> {
+        Ok(Self {
+            provider: Arc::new(CryptoProvider {
+                cipher_suites: suites(),
+                ..default_provider()
+            }),
+            ticketer: aws_lc_rs::Ticketer::new()?,
+        })
+    }
+
+    /// Builds a [`Served`] from PEM; checks that key, certificate and `pattern` belong together.
+    pub(super) fn serve(
+        &self,
+        pattern: &HostPattern,
+        source: CertSource,
+        chain_pem: &str,
+        key_pem: &str,
+    ) -> Result<Served, ServeError> {
+        let chain =
+            CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?;
+        self.serve_der(pattern, source, chain, key)
+    }
+
+    /// As [`TlsParts::serve`], from DER.
+    pub(super) fn serve_der(
+        &self,
+        pattern: &HostPattern,
+        source: CertSource,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Served, ServeError> {
+        let facts = Facts::read(chain.first().ok_or(ServeError::Empty)?)?;
+        facts.covers(pattern)?;
+        let key = Arc::new(self.certified(chain, key)?);
+        let mut config = self.config(Arc::clone(&key))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = Arc::clone(&self.ticketer);
+        Ok(Served {
+            config: Arc::new(config),
+            key,
+            not_after: facts.not_after,
+            not_before: facts.not_before,
+            source,
+            issuer: facts.issuer,
+        })
+    }
+
+    /// The config that answers a TLS-ALPN-01 challenge (RFC 8737 section 3).
+    pub(super) fn serve_challenge(
+        &self,
+        certificate: CertificateDer<'static>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<ServerConfig, rustls::Error> {
+        let mut config = self.config(Arc::new(self.certified(vec![certificate], key)?))?;
+        config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+
+    /// For the ACME client.
+    pub(super) fn provider(&self) -> Arc<CryptoProvider> {
+        Arc::clone(&self.provider)
+    }
+
+    fn certified(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<CertifiedKey, rustls::Error> {
+        let provider: &dyn KeyProvider = self.provider.key_provider;
+        let certified = CertifiedKey::new(chain, provider.load_private_key(key)?);
+        certified.keys_match()?;
+        Ok(certified)
+    }
+
+    fn config(&self, key: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        config.ignore_client_order = true;
+        // Resumption goes by tickets; the stateful store would be a mutex per host for nothing.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 1;
+        Ok(config)
+    }
+}
+
+/// Mozilla intermediate without DHE, AES-128-GCM first: the least CPU per byte on machines with AES
+/// instructions, and no weaker in practice. With `ignore_client_order` this order decides.
+fn suites() -> Vec<SupportedCipherSuite> {
+    use cipher_suite as c;
+    vec![
+        c::TLS13_AES_128_GCM_SHA256,
+        c::TLS13_AES_256_GCM_SHA384,
+        c::TLS13_CHACHA20_POLY1305_SHA256,
+        c::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        c::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        c::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        c::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        c::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        c::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ]
+}
