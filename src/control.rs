@@ -38,7 +38,12 @@ pub async fn run(
     certs: Certs,
     published: watch::Sender<Arc<Published>>,
 ) {
-    let mut control = Control { config, table, certs, published };
+    let mut control = Control {
+        config,
+        table,
+        certs,
+        published,
+    };
     while snapshots.changed().await.is_ok() {
         let snapshot = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = snapshot {
@@ -58,7 +63,10 @@ impl Control {
     fn apply(&mut self, snapshot: &Snapshot) {
         let before = Arc::clone(&self.published.borrow());
         let (plan, problems) = plan(snapshot, &self.config.plan, &before.plan);
-        let https_port = self.config.https_port.map(|port| public_port(snapshot, port));
+        let https_port = self
+            .config
+            .https_port
+            .map(|port| public_port(snapshot, port));
         let first = before.table.generation == 0;
         let same = plan == before.plan && https_port == before.table.https_port;
         if same && problems == before.problems && !first {
@@ -77,7 +85,11 @@ impl Control {
             self.table.store(Arc::clone(&table));
             table
         };
-        self.published.send_replace(Arc::new(Published { plan, problems, table }));
+        self.published.send_replace(Arc::new(Published {
+            plan,
+            problems,
+            table,
+        }));
     }
 }
 
@@ -86,37 +98,63 @@ fn wanted(table: &RouteTable) -> Vec<Wanted> {
     table
         .hosts()
         .filter(|entry| entry.tls != TlsMode::Off)
-        .map(|entry| Wanted { pattern: entry.pattern.clone(), mode: entry.tls })
+        .map(|entry| Wanted {
+            pattern: entry.pattern.clone(),
+            mode: entry.tls,
+        })
         .collect()
 }
 
 /// Where clients reach our TLS port: the port it is published on, when Wharf runs in a container
 /// that publishes it.
 fn public_port(snapshot: &Snapshot, port: u16) -> u16 {
-    let Position::Container { id } = &snapshot.position else { return port };
-    let own = snapshot.containers.iter().find(|container| container.id == *id);
+    let Position::Container { id } = &snapshot.position else {
+        return port;
+    };
+    let own = snapshot
+        .containers
+        .iter()
+        .find(|container| container.id == *id);
     let published = own.into_iter().flat_map(|own| &own.published);
-    published.filter(|entry| entry.private == port).map(|entry| entry.public).min().unwrap_or(port)
+    published
+        .filter(|entry| entry.private == port)
+        .map(|entry| entry.public)
+        .min()
+        .unwrap_or(port)
 }
 
 fn tell_problems(before: &[Problem], now: &[Problem]) {
     let old: BTreeSet<&Problem> = before.iter().collect();
     let new: BTreeSet<&Problem> = now.iter().collect();
     for problem in new.difference(&old) {
-        let Problem { container, label, value, reason, .. } = problem;
+        let Problem {
+            container,
+            label,
+            value,
+            reason,
+            ..
+        } = problem;
         match problem.severity {
             Severity::Error => tracing::error!(container, label, value, "{reason}"),
             Severity::Warning => tracing::warn!(container, label, value, "{reason}"),
         }
     }
     for problem in old.difference(&new) {
-        tracing::info!(container = problem.container, label = problem.label, "problem gone");
+        tracing::info!(
+            container = problem.container,
+            label = problem.label,
+            "problem gone"
+        );
     }
 }
 
 fn tell_routes(before: &Plan, now: &Plan) {
     for route in &now.routes {
-        if !before.routes.iter().any(|old| old.key == route.key && old.hosts == route.hosts) {
+        if !before
+            .routes
+            .iter()
+            .any(|old| old.key == route.key && old.hosts == route.hosts)
+        {
             let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
             let (path, upstream) = (route.path.as_str(), &route.upstream);
             tracing::info!(host = hosts.join(", "), path, %upstream, "route");

@@ -91,7 +91,11 @@ fn run(raw: &Raw) -> Result<(), Failure> {
 }
 
 fn label_help(markdown: bool) -> String {
-    if markdown { labels::render_markdown() } else { labels::render_help() }
+    if markdown {
+        labels::render_markdown()
+    } else {
+        labels::render_help()
+    }
 }
 
 impl Failure {

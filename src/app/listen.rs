@@ -48,7 +48,12 @@ pub(super) fn bind(config: &Config) -> Result<Bound, AppError> {
     for (listener, address) in &names {
         tracing::info!(listener, %address, "listening");
     }
-    Ok(Bound { workers, https, admin, names })
+    Ok(Bound {
+        workers,
+        https,
+        admin,
+        names,
+    })
 }
 
 /// One socket for each worker on the same address; port 0 is chosen once.
@@ -61,8 +66,9 @@ fn per_worker(
     // instead of silently sharing it.
     let (probe, address) = one(listener, address, false)?;
     drop(probe);
-    let sockets: Result<Vec<_>, _> =
-        (0..workers).map(|_| one(listener, address, true).map(|(socket, _)| socket)).collect();
+    let sockets: Result<Vec<_>, _> = (0..workers)
+        .map(|_| one(listener, address, true).map(|(socket, _)| socket))
+        .collect();
     Ok((sockets?, address))
 }
 
@@ -73,16 +79,30 @@ fn one(
 ) -> Result<(TcpListener, SocketAddr), AppError> {
     let mut bound = open(address, shared);
     if bound.as_ref().is_err_and(no_ipv6) && address.ip().is_unspecified() {
-        bound = open(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()), shared);
+        bound = open(
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()),
+            shared,
+        );
     }
-    let socket = bound.map_err(|source| AppError::Listen { listener, address, source })?;
-    let address =
-        socket.local_addr().map_err(|source| AppError::Listen { listener, address, source })?;
+    let socket = bound.map_err(|source| AppError::Listen {
+        listener,
+        address,
+        source,
+    })?;
+    let address = socket.local_addr().map_err(|source| AppError::Listen {
+        listener,
+        address,
+        source,
+    })?;
     Ok((socket, address))
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         // Dual stack where the address is `[::]`.
         socket.set_only_v6(false)?;

@@ -29,7 +29,12 @@ use crate::tls::{Certs, CertsConfig, TlsError};
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error("cannot listen on {address} for {listener}: {}", hint(.source))]
-    Listen { listener: &'static str, address: SocketAddr, #[source] source: io::Error },
+    Listen {
+        listener: &'static str,
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
     #[error("setting up certificates")]
     Tls(#[from] TlsError),
     #[error("starting a thread or runtime")]
@@ -58,8 +63,9 @@ pub fn run(config: Config) -> Result<(), AppError> {
     let bound = listen::bind(&config)?;
     let table = Arc::new(SharedTable::default());
     let metrics = Metrics::new(config.workers);
-    let access =
-        config.access_log.then(|| AccessLog::start(config.log_format, io::stdout()));
+    let access = config
+        .access_log
+        .then(|| AccessLog::start(config.log_format, io::stdout()));
     let engine = Arc::new(Engine {
         table: Arc::clone(&table),
         certs: certs.clone(),
@@ -91,11 +97,16 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let (snapshot_to, snapshots) = watch::channel(None);
         let (state_to, state) = watch::channel(EngineState::default());
         let (published_to, published) = watch::channel(Arc::new(Published::default()));
-        let watcher = Watcher::new(WatcherConfig { host: config.docker_host.clone(), own_id: None });
+        let watcher = Watcher::new(WatcherConfig {
+            host: config.docker_host.clone(),
+            own_id: None,
+        });
         tokio::spawn(watcher.run(snapshot_to, state_to));
         tokio::spawn(control::run(
             ControlConfig {
-                plan: PlanOptions { network: config.network.clone() },
+                plan: PlanOptions {
+                    network: config.network.clone(),
+                },
                 https_port: bound.https.map(|address| address.port()),
             },
             snapshots,
@@ -149,7 +160,15 @@ struct WorkerThread {
 impl WorkerThread {
     fn start(self) -> Result<JoinHandle<()>, AppError> {
         let name = format!("worker-{}", self.index);
-        let Self { index, engine, listeners, metrics, access, stop, ended } = self;
+        let Self {
+            index,
+            engine,
+            listeners,
+            metrics,
+            access,
+            stop,
+            ended,
+        } = self;
         let run = move || {
             // Dropped whatever happens, a panic included.
             let ended = Ended { index, ended };
@@ -158,7 +177,10 @@ impl WorkerThread {
             }
             drop(ended);
         };
-        std::thread::Builder::new().name(name).spawn(run).map_err(AppError::Runtime)
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .map_err(AppError::Runtime)
     }
 }
 
@@ -177,9 +199,10 @@ impl Drop for Ended {
 /// The first SIGTERM or SIGINT drains for at most [`GRACE`]; a second one ends at once. Returns when
 /// the workers may be joined.
 async fn wait_for_stop(stopper: &Stopper, mut stop: Stop) {
-    let (Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         // Without handlers the default action ends the process, which is what is asked for.
         return stop.reached(Stage::Drain).await;
     };
@@ -197,11 +220,9 @@ async fn wait_for_stop(stopper: &Stopper, mut stop: Stop) {
 fn hint(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "another process has it (`ss -ltnp` shows which)".into(),
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need root, CAP_NET_BIND_SERVICE or \
+        io::ErrorKind::PermissionDenied => "ports below 1024 need root, CAP_NET_BIND_SERVICE or \
              net.ipv4.ip_unprivileged_port_start=0"
-                .into()
-        }
+            .into(),
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
         _ => error.to_string(),
     }

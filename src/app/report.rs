@@ -32,7 +32,12 @@ impl admin::Source for Report {
             engine: engine(&self.engine.borrow()),
             listeners: self.listeners.iter().map(listener).collect(),
             routes: published.plan.routes.iter().map(route).collect(),
-            upstreams: published.table.upstreams.iter().map(|one| upstream(one)).collect(),
+            upstreams: published
+                .table
+                .upstreams
+                .iter()
+                .map(|one| upstream(one))
+                .collect(),
             certificates: self.certs.report().iter().map(certificate).collect(),
             problems: published.problems.iter().map(ProblemLine::from).collect(),
         }
@@ -45,8 +50,12 @@ impl admin::Source for Report {
     fn metrics(&self) -> String {
         let published = Arc::clone(&self.published.borrow());
         let state = self.engine.borrow().clone();
-        let endpoints: usize =
-            published.table.upstreams.iter().map(|upstream| upstream.endpoints.len()).sum();
+        let endpoints: usize = published
+            .table
+            .upstreams
+            .iter()
+            .map(|upstream| upstream.endpoints.len())
+            .sum();
         let certificates = self.certs.report().into_iter().filter_map(|report| {
             Some(CertificateGauge {
                 host: report.host.to_string(),
@@ -83,7 +92,10 @@ fn engine(state: &EngineState) -> admin::Engine {
 }
 
 fn listener((name, address): &(&'static str, SocketAddr)) -> Listener {
-    Listener { name: (*name).into(), address: address.to_string() }
+    Listener {
+        name: (*name).into(),
+        address: address.to_string(),
+    }
 }
 
 fn route(spec: &crate::model::RouteSpec) -> Route {
@@ -103,7 +115,11 @@ fn upstream(upstream: &crate::upstream::Upstream) -> Upstream {
         container: endpoint.container.to_string(),
         address: endpoint.addr.to_string(),
         weight: endpoint.weight,
-        state: if endpoint.weight == 0 { "no new requests".into() } else { "ok".into() },
+        state: if endpoint.weight == 0 {
+            "no new requests".into()
+        } else {
+            "ok".into()
+        },
     });
     Upstream {
         name: upstream.key.to_string(),
@@ -127,7 +143,11 @@ fn certificate(report: &CertReport) -> Certificate {
 /// `renew in 41 d`, `retry in 9 min`, `order now`.
 fn next(next: &NextAction) -> String {
     let action = word(&next.action);
-    let seconds = next.at.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
+    let seconds = next
+        .at
+        .duration_since(SystemTime::now())
+        .unwrap_or_default()
+        .as_secs();
     match seconds {
         0 => format!("{action} now"),
         1..120 => format!("{action} in {seconds} s"),
@@ -146,7 +166,8 @@ fn word(value: &impl serde::Serialize) -> String {
 }
 
 fn unix(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64)
 }
 
 /// `None` where the clock went back.
