@@ -1,6 +1,7 @@
 //! The Docker side: engine -> snapshot -> plan.
 
 pub mod labels;
+pub mod plan;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
