@@ -22,7 +22,7 @@ use crate::docker::{EngineState, Watcher, WatcherConfig};
 use crate::metrics::Metrics;
 use crate::proxy::{self, Engine, Listeners};
 use crate::route::SharedTable;
-use crate::shutdown::{self, Stage, Stop, Stopper};
+use crate::shutdown::{self, Stage, Stop};
 use crate::tls::{Certs, CertsConfig, TlsError};
 
 /// Why Wharf could not start, or had to end.
@@ -39,8 +39,8 @@ pub enum AppError {
     Tls(#[from] TlsError),
     #[error("starting a thread or runtime")]
     Runtime(#[source] io::Error),
-    #[error("worker {0} ended unexpectedly; its reason is logged above")]
-    Worker(usize),
+    #[error("a worker ended unexpectedly; its reason is logged above")]
+    Worker,
 }
 
 /// Runs Wharf until it is told to stop and has drained.
@@ -74,7 +74,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     });
 
     let (stopper, stop) = shutdown::stop();
-    let (ended, mut worker_ended) = watch::channel(None);
+    let (ended, mut workers_ended) = watch::channel(0);
     let mut workers = Vec::new();
     for (index, listeners) in bound.workers.into_iter().enumerate() {
         let worker = WorkerThread {
@@ -129,12 +129,17 @@ pub fn run(config: Config) -> Result<(), AppError> {
             tokio::spawn(admin::serve(listener, Arc::new(report)));
         }
         tokio::select! {
-            ended = worker_ended.wait_for(Option::is_some) => {
-                let index = ended.ok().and_then(|index| *index).unwrap_or_default();
-                Err(AppError::Worker(index))
-            }
-            () = wait_for_stop(&stopper, stop.clone()) => Ok(()),
+            _ = workers_ended.wait_for(|ended| *ended > 0) => return Err(AppError::Worker),
+            () = asked_to_stop() => {}
         }
+        tracing::info!("stopping: finishing what is in flight, for at most {GRACE:?}");
+        stopper.go(Stage::Drain);
+        tokio::select! {
+            _ = workers_ended.wait_for(|ended| *ended == config.workers) => {}
+            () = asked_to_stop() => tracing::info!("second signal: stopping now"),
+            () = tokio::time::sleep(GRACE) => tracing::info!("grace is over: stopping now"),
+        }
+        Ok(())
     });
     stopper.go(Stage::Now);
     for worker in workers {
@@ -154,7 +159,7 @@ struct WorkerThread {
     metrics: Arc<crate::metrics::WorkerMetrics>,
     access: Option<crate::access::AccessWriter>,
     stop: Stop,
-    ended: watch::Sender<Option<usize>>,
+    ended: watch::Sender<usize>,
 }
 
 impl WorkerThread {
@@ -171,7 +176,7 @@ impl WorkerThread {
         } = self;
         let run = move || {
             // Dropped whatever happens, a panic included.
-            let ended = Ended { index, ended };
+            let ended = Ended(ended);
             if let Err(error) = proxy::run(engine, listeners, metrics, access, stop) {
                 tracing::error!(worker = index, %error, "worker failed");
             }
@@ -184,37 +189,23 @@ impl WorkerThread {
     }
 }
 
-/// Tells that a worker is over.
-struct Ended {
-    index: usize,
-    ended: watch::Sender<Option<usize>>,
-}
+/// Counts a worker that is over.
+struct Ended(watch::Sender<usize>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.ended.send_replace(Some(self.index));
+        self.0.send_modify(|ended| *ended += 1);
     }
 }
 
-/// The first SIGTERM or SIGINT drains for at most [`GRACE`]; a second one ends at once. Returns when
-/// the workers may be joined.
-async fn wait_for_stop(stopper: &Stopper, mut stop: Stop) {
-    let (Ok(mut term), Ok(mut int)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
+/// Waits for SIGTERM or SIGINT.
+async fn asked_to_stop() {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut term), Ok(mut int)) = signals else {
         // Without handlers the default action ends the process, which is what is asked for.
-        return stop.reached(Stage::Drain).await;
+        return std::future::pending().await;
     };
     tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
-    tracing::info!("stopping: finishing what is in flight, for at most {GRACE:?}");
-    stopper.go(Stage::Drain);
-    tokio::select! {
-        _ = term.recv() => tracing::info!("second signal: stopping now"),
-        _ = int.recv() => tracing::info!("second signal: stopping now"),
-        () = tokio::time::sleep(GRACE) => tracing::info!("grace is over: stopping now"),
-    }
-    stopper.go(Stage::Now);
 }
 
 fn hint(error: &io::Error) -> String {
