@@ -95,7 +95,7 @@ async fn handshake(
         .map_err(|_| io::Error::other("no complete ClientHello in time"))??;
     let (sni, challenge) = {
         let hello = start.client_hello();
-        let sni = hello.server_name().map(|name| canonical_name(name));
+        let sni = hello.server_name().map(canonical_name);
         let mut alpn = hello.alpn().into_iter().flatten();
         let acme = alpn.next() == Some(&b"acme-tls/1"[..]) && alpn.next().is_none();
         (sni, acme)

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -224,7 +225,11 @@ impl Forward<'_> {
         };
         let content = match whole {
             Some(bytes) => {
-                poll_fn(|cx| std::task::Poll::Ready(body.finish(cx))).await;
+                poll_fn(|cx| {
+                    body.finish(cx);
+                    Poll::Ready(())
+                })
+                .await;
                 if bytes.is_empty() {
                     Content::Empty
                 } else {

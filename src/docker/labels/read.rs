@@ -222,7 +222,9 @@ impl Reader<'_> {
         draft.values.insert(option, given);
     }
 
-    /// Notes an error. `costs` is the route that pays for it, if one does.
+    /// Notes an error. `costs` is the route that pays for it, if one does. Where nobody can say which
+    /// option was meant, it may have been an access rule, which named routes would have inherited: it
+    /// costs them as well.
     fn error(
         &mut self,
         costs: Option<Option<&str>>,
@@ -232,6 +234,7 @@ impl Reader<'_> {
         reason: &str,
     ) {
         if let Some(route) = costs {
+            let option = option.or_else(|| route.is_none().then_some(EVERY_OPTION));
             let note = format!("{}: {}", excerpt(label), visible(reason));
             self.draft(route).errors.push(Fault { option, note });
         }
