@@ -229,7 +229,7 @@ impl Shared {
         match pattern {
             _ if mode == TlsMode::Internal => Source::Local,
             HostPattern::Default => Source::Local,
-            HostPattern::Wildcard(suffix) if suffix.is_local() => Source::Local,
+            HostPattern::Wildcard(suffix) if covers_local_names(suffix) => Source::Local,
             HostPattern::Wildcard(_) => Source::Nowhere,
             HostPattern::Exact(host) if host.is_loopback_name() => Source::Local,
             HostPattern::Exact(host) if host.is_local() && self.config.directory_is_public => {
@@ -368,6 +368,12 @@ fn spread(served: &Served) -> f64 {
         hasher.write(leaf);
     }
     hasher.finish() as f64 / u64::MAX as f64
+}
+
+/// Whether the names under `suffix` are local, which the suffix on its own may not tell: `home.arpa`
+/// is no local name, `com` is none either but has no dot.
+fn covers_local_names(suffix: &Host) -> bool {
+    Host::parse(&format!("x.{suffix}")).is_ok_and(|name| name.is_local())
 }
 
 /// Where routes disagree the higher wins: what keeps away from the CA, then what a label asks for.

@@ -50,7 +50,7 @@ pub(super) struct History {
     pub(super) error: Option<String>,
     /// Times in a row the CA could not be reached. Not stored: a restart may try at once.
     #[serde(skip)]
-    unreachable: u32,
+    pub(super) unreachable: u32,
 }
 
 impl History {

@@ -87,7 +87,9 @@ impl TlsParts {
     ) -> Result<Served, ServeError> {
         let facts = Facts::read(chain.first().ok_or(ServeError::Empty)?)?;
         facts.covers(pattern)?;
-        let key = Arc::new(self.certified(chain, key)?);
+        let key = self.certified(chain, key)?;
+        key.keys_match()?;
+        let key = Arc::new(key);
         let mut config = self.config(Arc::clone(&key))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Arc::clone(&self.ticketer);
@@ -107,6 +109,7 @@ impl TlsParts {
         certificate: CertificateDer<'static>,
         key: PrivateKeyDer<'static>,
     ) -> Result<ServerConfig, rustls::Error> {
+        // Not checked against its key: rustls cannot parse the critical extension that makes it one.
         let mut config = self.config(Arc::new(self.certified(vec![certificate], key)?))?;
         config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
         config.send_tls13_tickets = 0;
@@ -124,9 +127,7 @@ impl TlsParts {
         key: PrivateKeyDer<'static>,
     ) -> Result<CertifiedKey, rustls::Error> {
         let provider: &dyn KeyProvider = self.provider.key_provider;
-        let certified = CertifiedKey::new(chain, provider.load_private_key(key)?);
-        certified.keys_match()?;
-        Ok(certified)
+        Ok(CertifiedKey::new(chain, provider.load_private_key(key)?))
     }
 
     fn config(&self, key: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {

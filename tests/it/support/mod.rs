@@ -1,0 +1,2 @@
+pub(crate) mod pebble;
+pub(crate) mod responder;
