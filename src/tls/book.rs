@@ -131,6 +131,9 @@ impl Shared {
                 entry.mode = None;
                 entry.needed = false;
                 entry.gone_since = Some(now);
+                if !entry.running {
+                    entry.land(Err(ObtainError::Undeclared));
+                }
             }
         }
         for (pattern, mode) in modes {
@@ -140,7 +143,9 @@ impl Shared {
                 .or_insert_with(|| Entry::new(source, now));
             if entry.source != source {
                 // The certificate of the other source may not be served any more.
+                let running = entry.running;
                 *entry = Entry::new(source, now);
+                entry.running = running;
                 stale.push(pattern);
             }
             entry.mode = Some(mode);
@@ -160,7 +165,6 @@ impl Shared {
             Asked::Served(served) => return Ok(served),
             Asked::Wait(flight) => flight,
         };
-        self.wake.notify_one();
         let hold = self.config.hold;
         match tokio::time::timeout(hold, flight.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => match &*outcome {
@@ -190,7 +194,10 @@ impl Shared {
             return Err(refusal);
         }
         entry.needed = true;
-        let flight = entry.flight.get_or_insert_with(|| watch::Sender::new(None));
+        let flight = entry.flight.get_or_insert_with(|| {
+            self.wake.notify_one();
+            watch::Sender::new(None)
+        });
         if flight.receiver_count() >= WAITERS_PER_PATTERN {
             return Err(ObtainError::Busy);
         }

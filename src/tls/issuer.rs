@@ -257,6 +257,7 @@ async fn look(shared: &Arc<Shared>, host: &Host) -> Record {
         challenge: None,
         history: Default::default(),
     });
+    record.history.settle_clock(SystemTime::now());
     if let Some(entry) = shared.book().get(&HostPattern::Exact(host.clone())) {
         // Memory is ahead where the disk could not be written, and counts what is not stored.
         if entry.history.last_failure >= record.history.last_failure {

@@ -137,8 +137,8 @@ async fn with_port_80_closed_tls_alpn_01_takes_over_and_is_remembered() {
     println!("by TLS-ALPN-01 after {:?}", started.elapsed());
     assert_eq!(ca.orders(), 2, "one for each challenge");
 
-    let stored = walk(data.path(), "alpn.example.com.json");
-    assert!(stored.contains("\"challenge\": \"tls-alpn-01\""));
+    let record = stored(data.path(), "alpn.example.com.json").await;
+    assert!(record.contains("\"challenge\": \"tls-alpn-01\""));
 }
 
 #[tokio::test]
@@ -264,4 +264,14 @@ pub(crate) fn find(dir: &Path, name: &str) -> Option<std::path::PathBuf> {
         true => find(&path, name),
         false => (path.file_name()? == name).then_some(path),
     })
+}
+
+/// As [`walk`], once there is such a file: certificates are written after they are put into use.
+pub(crate) async fn stored(dir: &Path, name: &str) -> String {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while find(dir, name).is_none() {
+        assert!(Instant::now() < deadline, "no {name} under {dir:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    walk(dir, name)
 }

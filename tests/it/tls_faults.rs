@@ -7,7 +7,8 @@ use wharf::tls::{CertReport, CertState, ObtainError};
 
 use crate::support::pebble::{Pebble, free_port};
 use crate::support::responder::{Ports, Responder};
-use crate::tls::{Running, config, find, pattern, walk};
+use crate::support::scripted_ca::ScriptedCa;
+use crate::tls::{Running, config, find, pattern, stored, walk};
 
 fn valid(line: &CertReport) -> bool {
     line.state == CertState::Valid
@@ -40,9 +41,7 @@ async fn back_off_answers_at_once_and_survives_a_restart() {
     );
 
     let record = "nobody.example.com.json";
-    while find(data.path(), record).is_none() {
-        tokio::task::yield_now().await;
-    }
+    stored(data.path(), record).await;
     running.close().await;
     let again = Running::open(&ca, Some(data.path()));
     again.declare(&["nobody.example.com"], TlsMode::Eager);
@@ -105,9 +104,7 @@ async fn a_restart_serves_from_disk_without_the_ca() {
     running.declare(&hosts, TlsMode::Auto);
     for host in hosts {
         running.obtain(host).await.unwrap();
-        while find(data.path(), &format!("{host}.json")).is_none() {
-            tokio::task::yield_now().await;
-        }
+        stored(data.path(), &format!("{host}.json")).await;
     }
     running.close().await;
     ca.stop();
@@ -225,4 +222,57 @@ async fn the_hold_ends_and_the_order_goes_on() {
     running
         .until("slow.example.com", Duration::from_secs(5), valid)
         .await;
+}
+
+#[tokio::test]
+async fn bad_answers_of_the_ca_are_survived_and_told() {
+    let slow = r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many accounts"}"#;
+    let html = "<html>maintenance</html>";
+    let huge = "x".repeat(2 << 20);
+    let answer = |head: &str, body: &str| {
+        let length = body.len();
+        format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    };
+    for (bytes, told, seconds) in [
+        (
+            answer("429 Slow\r\nRetry-After: 7200", slow),
+            "too many accounts",
+            7200,
+        ),
+        (
+            answer("503 Down\r\nRetry-After: 90", html),
+            "the CA answered 503",
+            90,
+        ),
+        (answer("500 Broken", html), "the CA's answer is no JSON", 5),
+        (answer("201 Created", &huge), "length limit exceeded", 5),
+        (b"nonsense\r\n\r\n".to_vec(), "talking to the CA", 5),
+    ] {
+        let ca = ScriptedCa::start(bytes).await;
+        let running = Running::open_with(wharf::tls::CertsConfig {
+            data: None,
+            directory: ca.directory(),
+            directory_is_public: false,
+            acme_root: Some(ca.listener_root()),
+            email: None,
+            hold: Duration::from_secs(5),
+        });
+        running.declare(&["a.example.com", "b.example.com"], TlsMode::Auto);
+        let refused = running.obtain("a.example.com").await.unwrap_err();
+        let ObtainError::Failed { cause, retry_at } = &refused else {
+            panic!("{told}: {refused:?}");
+        };
+        assert!(cause.contains(told), "{cause}");
+        let wait = retry_at
+            .duration_since(std::time::SystemTime::now())
+            .unwrap();
+        assert!(wait.as_secs().abs_diff(seconds) <= 2, "{told}: {wait:?}");
+        let posts = ca.posts();
+        assert_eq!(running.obtain("a.example.com").await.unwrap_err(), refused);
+        if seconds == 7200 {
+            // The limit is on the account: no other name asks for one either.
+            running.obtain("b.example.com").await.unwrap_err();
+        }
+        assert_eq!(ca.posts(), posts, "{told}");
+    }
 }

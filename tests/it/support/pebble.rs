@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ impl Pebble {
             children: Vec::new(),
             log: Arc::default(),
         };
-        pebble.write_listener_certificate();
+        write_listener_certificate(pebble.files.path());
         let config = serde_json::json!({ "pebble": {
             "listenAddress": format!("127.0.0.1:{}", pebble.port),
             "managementListenAddress": format!("127.0.0.1:{}", pebble.management),
@@ -168,21 +168,6 @@ impl Pebble {
     fn path(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
-
-    fn write_listener_certificate(&self) {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        fs::write(self.path("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &Issuer::new(ca, ca_key))
-            .unwrap();
-        fs::write(self.path("leaf.pem"), leaf.pem()).unwrap();
-        fs::write(self.path("leaf.key"), key.serialize_pem()).unwrap();
-    }
 }
 
 impl Drop for Pebble {
@@ -192,6 +177,22 @@ impl Drop for Pebble {
             println!("--- pebble ---\n{}", self.log());
         }
     }
+}
+
+/// `ca.pem`, and signed by it `leaf.pem` with `leaf.key` for this machine.
+pub(crate) fn write_listener_certificate(dir: &Path) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &Issuer::new(ca, ca_key))
+        .unwrap();
+    fs::write(dir.join("leaf.pem"), leaf.pem()).unwrap();
+    fs::write(dir.join("leaf.key"), key.serialize_pem()).unwrap();
 }
 
 /// A port of 127.0.0.1 that was free, for TCP and UDP, a moment ago.
