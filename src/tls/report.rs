@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::book::{Entry, Shared, Source};
+use super::book::Shared;
+use super::entry::{Entry, Source};
 use super::{Action, CertReport, CertSource, CertState, NextAction};
 use crate::model::HostPattern;
 

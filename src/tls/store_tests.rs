@@ -1,3 +1,7 @@
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use super::super::files::FILE_MAX;
 use super::*;
 
 const DIRECTORY: &str = "https://ca.example:14000/dir";
