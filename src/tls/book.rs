@@ -1,20 +1,19 @@
 //! What is known about each name, and who waits for it. The one writer of the index's certificates.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::model::{Host, HostPattern, TlsMode};
 
+use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
 use super::internal::LocalCa;
-use super::renew::{self, History};
 use super::served::{Served, TlsParts};
-use super::store::{ChallengeKind, Record, Store};
+use super::store::{Record, Store};
 use super::{CertSource, CertsConfig, ObtainError, TlsError, Wanted};
 
 /// What [`super::Certs`] and [`super::Issuer`] share.
@@ -33,36 +32,6 @@ pub(super) struct Shared {
 }
 
 pub(super) type Book = BTreeMap<HostPattern, Entry>;
-
-/// How one order ended, for those who wait.
-pub(super) type Outcome = Result<Arc<Served>, ObtainError>;
-
-/// One name: asked for now, or until a while ago, or found in the store.
-pub(super) struct Entry {
-    pub(super) source: Source,
-    /// `None`: no running container asks for it; nothing is ordered or renewed.
-    pub(super) mode: Option<TlsMode>,
-    /// When it was last asked for, if it is not now.
-    gone_since: Option<SystemTime>,
-    /// Somebody needed it since it has been declared: it is ordered, and retried until there is one.
-    pub(super) needed: bool,
-    /// An order runs.
-    pub(super) running: bool,
-    flight: Option<watch::Sender<Option<Outcome>>>,
-    pub(super) served: Option<Arc<Served>>,
-    pub(super) renew_at: Option<SystemTime>,
-    pub(super) challenge: Option<ChallengeKind>,
-    pub(super) history: History,
-}
-
-/// Where a name's certificate comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    Acme,
-    Local,
-    /// A public wildcard: from nowhere yet.
-    Nowhere,
-}
 
 impl Shared {
     pub(super) fn open(config: CertsConfig) -> Result<Self, TlsError> {
@@ -128,9 +97,7 @@ impl Shared {
         let mut book = self.book();
         for (pattern, entry) in book.iter_mut() {
             if entry.mode.is_some() && !modes.contains_key(pattern) {
-                entry.mode = None;
-                entry.needed = false;
-                entry.gone_since = Some(now);
+                entry.leave(now);
             }
         }
         for (pattern, mode) in modes {
@@ -140,11 +107,12 @@ impl Shared {
                 .or_insert_with(|| Entry::new(source, now));
             if entry.source != source {
                 // The certificate of the other source may not be served any more.
+                let running = entry.running;
                 *entry = Entry::new(source, now);
+                entry.running = running;
                 stale.push(pattern);
             }
-            entry.mode = Some(mode);
-            entry.gone_since = None;
+            entry.declare(mode);
         }
         if !stale.is_empty() {
             self.index.rcu(|index| index.without_certificates(&stale));
@@ -160,7 +128,6 @@ impl Shared {
             Asked::Served(served) => return Ok(served),
             Asked::Wait(flight) => flight,
         };
-        self.wake.notify_one();
         let hold = self.config.hold;
         match tokio::time::timeout(hold, flight.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => match &*outcome {
@@ -189,12 +156,11 @@ impl Shared {
         if let Some(refusal) = entry.refusal(now) {
             return Err(refusal);
         }
-        entry.needed = true;
-        let flight = entry.flight.get_or_insert_with(|| watch::Sender::new(None));
-        if flight.receiver_count() >= WAITERS_PER_PATTERN {
-            return Err(ObtainError::Busy);
+        let (flight, is_new) = entry.wait().ok_or(ObtainError::Busy)?;
+        if is_new {
+            self.wake.notify_one();
         }
-        Ok(Asked::Wait(flight.subscribe()))
+        Ok(Asked::Wait(flight))
     }
 
     /// Makes a leaf of the built-in CA; takes well under a millisecond, so the caller does it itself.
@@ -229,7 +195,7 @@ impl Shared {
         match pattern {
             _ if mode == TlsMode::Internal => Source::Local,
             HostPattern::Default => Source::Local,
-            HostPattern::Wildcard(suffix) if suffix.is_local() => Source::Local,
+            HostPattern::Wildcard(suffix) if covers_local_names(suffix) => Source::Local,
             HostPattern::Wildcard(_) => Source::Nowhere,
             HostPattern::Exact(host) if host.is_loopback_name() => Source::Local,
             HostPattern::Exact(host) if host.is_local() && self.config.directory_is_public => {
@@ -239,17 +205,13 @@ impl Shared {
         }
     }
 
-    /// Forgets names nobody has asked for in [`FORGET`]; what the store holds of them stays, unless
+    /// Forgets names nobody has asked for in a day; what the store holds of them stays, unless
     /// it is only a failure.
     pub(super) fn forget(&self, now: SystemTime) {
         let mut book = self.book();
-        let old = |entry: &Entry| {
-            let gone = entry.gone_since.filter(|_| !entry.running);
-            gone.is_some_and(|since| since + FORGET <= now)
-        };
         let gone: Vec<_> = book
             .iter()
-            .filter(|(_, entry)| old(entry))
+            .filter(|(_, entry)| entry.is_forgettable(now))
             .map(|(pattern, entry)| (pattern.clone(), entry.served.is_some()))
             .collect();
         if gone.is_empty() {
@@ -269,82 +231,7 @@ impl Shared {
 
 enum Asked {
     Served(Arc<Served>),
-    Wait(watch::Receiver<Option<Outcome>>),
-}
-
-impl Entry {
-    fn new(source: Source, now: SystemTime) -> Self {
-        Self {
-            source,
-            mode: None,
-            gone_since: Some(now),
-            needed: false,
-            running: false,
-            flight: None,
-            served: None,
-            renew_at: None,
-            challenge: None,
-            history: History::default(),
-        }
-    }
-
-    fn put(&mut self, served: Option<Arc<Served>>, now: SystemTime) {
-        let spread = served.as_ref().map_or(0.0, |served| spread(served));
-        self.renew_at = served.as_ref().map(|served| {
-            let due = renew::renew_at(served.not_before, served.not_after, spread);
-            // Whatever a CA issues, an order does not follow the last one at once.
-            if served.not_after > now {
-                due.max(now + RENEW_PAUSE)
-            } else {
-                due
-            }
-        });
-        self.served = served;
-    }
-
-    /// Ends the flight: put away first, so that no one joins a finished one, then everybody is told.
-    pub(super) fn land(&mut self, outcome: Outcome) {
-        if let Some(flight) = self.flight.take() {
-            flight.send_replace(Some(outcome));
-        }
-    }
-
-    /// The answer while an attempt has failed and the next is not due.
-    pub(super) fn refusal(&self, now: SystemTime) -> Option<ObtainError> {
-        let retry_at = self.history.retry_at(now)?;
-        let cause = self
-            .history
-            .error
-            .as_deref()
-            .unwrap_or("an earlier attempt failed");
-        Some(ObtainError::Failed {
-            cause: cause.into(),
-            retry_at,
-        })
-    }
-
-    /// Connections wait for it now.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.flight
-            .as_ref()
-            .is_some_and(|flight| flight.receiver_count() > 0)
-    }
-
-    /// When the next order is due, if one ever is.
-    pub(super) fn due_at(&self, now: SystemTime) -> Option<SystemTime> {
-        let mode = self.mode?;
-        let wanted = match (self.source, &self.served) {
-            (Source::Nowhere, _) => None,
-            (_, Some(_)) => self.renew_at,
-            (Source::Acme, None) if self.needed || mode == TlsMode::Eager => Some(now),
-            (_, None) => None,
-        }?;
-        Some(
-            self.history
-                .retry_at(now)
-                .map_or(wanted, |free| free.max(wanted)),
-        )
-    }
+    Wait(Flight),
 }
 
 /// What a record holds as something to serve; `None` if it holds only a history.
@@ -360,14 +247,10 @@ pub(super) fn serve(
     Ok(Some(Arc::new(served)))
 }
 
-/// A number in 0..1 that is always the same for one certificate: the jitter of its renewal must not be
-/// drawn again at each start, or restarts would pull renewals forward.
-fn spread(served: &Served) -> f64 {
-    let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
-    if let Ok(leaf) = served.key.end_entity_cert() {
-        hasher.write(leaf);
-    }
-    hasher.finish() as f64 / u64::MAX as f64
+/// Whether the names under `suffix` are local, which the suffix on its own may not tell: `home.arpa`
+/// is no local name, `com` is none either but has no dot.
+fn covers_local_names(suffix: &Host) -> bool {
+    Host::parse(&format!("x.{suffix}")).is_ok_and(|name| name.is_local())
 }
 
 /// Where routes disagree the higher wins: what keeps away from the CA, then what a label asks for.
@@ -380,8 +263,94 @@ fn rank(mode: TlsMode) -> u8 {
     }
 }
 
-const WAITERS_PER_PATTERN: usize = 256;
 const WAITERS_IN_ALL: usize = 4096;
-/// How long a name nobody asks for is kept in memory.
-const FORGET: Duration = Duration::from_secs(24 * 60 * 60);
-const RENEW_PAUSE: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn shared(directory_is_public: bool) -> Shared {
+        let config = CertsConfig {
+            data: None,
+            directory: "https://ca.example/dir".into(),
+            directory_is_public,
+            acme_root: None,
+            email: None,
+            hold: Duration::from_millis(20),
+        };
+        Shared::open(config).unwrap()
+    }
+
+    fn declare(shared: &Shared, pattern: &str, modes: &[TlsMode]) -> HostPattern {
+        let pattern = HostPattern::parse(pattern).unwrap();
+        let wanted = modes.iter().map(|mode| Wanted {
+            pattern: pattern.clone(),
+            mode: *mode,
+        });
+        shared.declare(wanted.collect(), SystemTime::now());
+        pattern
+    }
+
+    #[test]
+    fn each_name_has_its_source() {
+        use Source::{Acme, Local, Nowhere};
+        for (pattern, mode, public, private) in [
+            ("app.example.com", TlsMode::Auto, Acme, Acme),
+            ("app.example.com", TlsMode::Internal, Local, Local),
+            ("app.test", TlsMode::Eager, Local, Acme),
+            ("nas", TlsMode::Auto, Local, Acme),
+            ("app.localhost", TlsMode::Auto, Local, Local),
+            ("10.0.0.1", TlsMode::Auto, Local, Local),
+            ("*.home.arpa", TlsMode::Auto, Local, Local),
+            ("*.example.com", TlsMode::Auto, Nowhere, Nowhere),
+            ("*.com", TlsMode::Auto, Nowhere, Nowhere),
+            ("*.example.com", TlsMode::Internal, Local, Local),
+            ("default", TlsMode::Auto, Local, Local),
+        ] {
+            let name = HostPattern::parse(pattern).unwrap();
+            let sources = [true, false].map(|is_public| shared(is_public).source(&name, mode));
+            assert_eq!(sources, [public, private], "{pattern} {mode:?}");
+        }
+    }
+
+    #[test]
+    fn where_routes_disagree_the_ca_is_asked_least() {
+        let shared = shared(true);
+        let all = [TlsMode::Auto, TlsMode::Internal, TlsMode::Eager];
+        let pattern = declare(&shared, "a.example.com", &all);
+        assert_eq!(shared.book()[&pattern].mode, Some(TlsMode::Internal));
+        declare(&shared, "a.example.com", &[TlsMode::Eager, TlsMode::Off]);
+        assert_eq!(shared.book()[&pattern].mode, Some(TlsMode::Eager));
+        declare(&shared, "a.example.com", &[TlsMode::Off]);
+        assert_eq!(shared.book()[&pattern].mode, None);
+    }
+
+    #[tokio::test]
+    async fn waiters_are_bounded_and_told_when_the_name_goes() {
+        let shared = shared(true);
+        let pattern = declare(&shared, "a.example.com", &[TlsMode::Auto]);
+        let all = (0..257).map(|_| shared.obtain(&pattern));
+        let outcomes = futures_util::future::join_all(all).await;
+        let busy = outcomes
+            .iter()
+            .filter(|o| matches!(o, Err(ObtainError::Busy)));
+        assert_eq!(busy.count(), 1);
+        let leaves = async { declare(&shared, "b.example.com", &[TlsMode::Auto]) };
+        let (outcome, _) = tokio::join!(shared.obtain(&pattern), leaves);
+        assert_eq!(outcome.unwrap_err(), ObtainError::Undeclared);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten_after_a_day() {
+        let shared = shared(true);
+        declare(&shared, "a.localhost", &[TlsMode::Auto]);
+        declare(&shared, "b.localhost", &[TlsMode::Auto]);
+        let now = SystemTime::now();
+        shared.forget(now);
+        assert_eq!(shared.book().len(), 2);
+        shared.forget(now + Duration::from_secs(25 * 3600));
+        assert_eq!(shared.book().len(), 1);
+    }
+}

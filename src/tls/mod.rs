@@ -11,8 +11,12 @@ mod acme;
 mod book;
 /// The answer to one pending challenge.
 mod challenge;
+/// One name in the book.
+mod entry;
 /// How an attempt failed.
 mod fault;
+/// Files that hold secrets.
+mod files;
 /// The HTTP client ACME speaks through.
 mod http;
 /// What the workers read.
@@ -27,8 +31,10 @@ mod renew;
 mod report;
 /// One certificate with its rustls config.
 mod served;
-/// Files.
+/// What is kept, and where.
 mod store;
+/// One order as a task.
+mod work;
 /// Names and times of a certificate.
 mod x509;
 
@@ -174,6 +180,7 @@ pub struct CertReport {
     /// Common name (or organisation) of the issuer, once there is a certificate.
     pub issuer: Option<String>,
     #[serde(serialize_with = "unix")]
+    /// Unix seconds when serialised.
     pub not_after: Option<SystemTime>,
     pub state: CertState,
     pub next: Option<NextAction>,
@@ -185,7 +192,9 @@ pub struct CertReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CertSource {
+    /// The CA of [`CertsConfig::directory`].
     Acme,
+    /// The built-in CA.
     Internal,
 }
 
@@ -209,15 +218,17 @@ pub enum CertState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct NextAction {
     pub action: Action,
-    /// In the past: as soon as the queue allows.
+    /// In the past: as soon as the queue allows. Unix seconds when serialised.
     #[serde(serialize_with = "unix_one")]
     pub at: SystemTime,
 }
 
+/// What Wharf will do by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     Renew,
+    /// Order again after a failure.
     Retry,
     Order,
 }

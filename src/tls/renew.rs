@@ -50,7 +50,7 @@ pub(super) struct History {
     pub(super) error: Option<String>,
     /// Times in a row the CA could not be reached. Not stored: a restart may try at once.
     #[serde(skip)]
-    unreachable: u32,
+    pub(super) unreachable: u32,
 }
 
 impl History {
@@ -98,7 +98,11 @@ impl History {
     /// Failed validations the name can still afford within the hour.
     pub(super) fn budget(&self, now: SystemTime) -> usize {
         let now = to_unix(now);
-        let spent = self.recent.iter().filter(|at| **at + HOUR > now).count();
+        let spent = self
+            .recent
+            .iter()
+            .filter(|at| at.saturating_add(HOUR) > now)
+            .count();
         FAILURES_PER_HOUR.saturating_sub(spent)
     }
 
@@ -119,7 +123,7 @@ impl History {
     /// When the oldest failure leaves the hour, if the budget is spent.
     fn budget_from(&self, now: SystemTime) -> Option<SystemTime> {
         let oldest = self.recent.first().filter(|_| self.budget(now) == 0)?;
-        Some(from_unix(oldest + HOUR))
+        Some(from_unix(oldest.saturating_add(HOUR)))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::book::{Entry, Shared, Source};
+use super::book::Shared;
+use super::entry::{Entry, Source};
 use super::{Action, CertReport, CertSource, CertState, NextAction};
 use crate::model::HostPattern;
 
@@ -20,7 +21,8 @@ fn line(pattern: &HostPattern, entry: &Entry, now: SystemTime) -> CertReport {
     let state = match &entry.served {
         Some(served) if served.not_after > now => CertState::Valid,
         Some(_) => CertState::Expired,
-        None if entry.running => CertState::Ordering,
+        // A failed order may still be writing its record.
+        None if entry.running && entry.history.retry_at(now).is_none() => CertState::Ordering,
         None if entry.source == Source::Nowhere || entry.history.error.is_some() => {
             CertState::Failed
         }

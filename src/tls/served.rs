@@ -87,7 +87,9 @@ impl TlsParts {
     ) -> Result<Served, ServeError> {
         let facts = Facts::read(chain.first().ok_or(ServeError::Empty)?)?;
         facts.covers(pattern)?;
-        let key = Arc::new(self.certified(chain, key)?);
+        let key = self.certified(chain, key)?;
+        key.keys_match()?;
+        let key = Arc::new(key);
         let mut config = self.config(Arc::clone(&key))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Arc::clone(&self.ticketer);
@@ -107,6 +109,7 @@ impl TlsParts {
         certificate: CertificateDer<'static>,
         key: PrivateKeyDer<'static>,
     ) -> Result<ServerConfig, rustls::Error> {
+        // Not checked against its key: rustls cannot parse the critical extension that makes it one.
         let mut config = self.config(Arc::new(self.certified(vec![certificate], key)?))?;
         config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
         config.send_tls13_tickets = 0;
@@ -124,9 +127,7 @@ impl TlsParts {
         key: PrivateKeyDer<'static>,
     ) -> Result<CertifiedKey, rustls::Error> {
         let provider: &dyn KeyProvider = self.provider.key_provider;
-        let certified = CertifiedKey::new(chain, provider.load_private_key(key)?);
-        certified.keys_match()?;
-        Ok(certified)
+        Ok(CertifiedKey::new(chain, provider.load_private_key(key)?))
     }
 
     fn config(&self, key: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
@@ -157,4 +158,93 @@ fn suites() -> Vec<SupportedCipherSuite> {
         c::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
         c::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
+
+    fn certificate(names: &[&str]) -> (rcgen::Certificate, KeyPair) {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        (params.self_signed(&key).unwrap(), key)
+    }
+
+    fn serve(
+        parts: &TlsParts,
+        pattern: &str,
+        pem: &str,
+        key: &KeyPair,
+    ) -> Result<Served, ServeError> {
+        let pattern = HostPattern::parse(pattern).unwrap();
+        parts.serve(&pattern, CertSource::Acme, pem, &key.serialize_pem())
+    }
+
+    fn handshake(client: &Arc<ClientConfig>, served: &Served) -> HandshakeKind {
+        let name = "a.test".try_into().unwrap();
+        let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
+        let mut server = ServerConnection::new(Arc::clone(&served.config)).unwrap();
+        for _ in 0..5 {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut &wire[..]).unwrap();
+            server.process_new_packets().unwrap();
+            wire.clear();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut &wire[..]).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        server.handshake_kind().unwrap()
+    }
+
+    #[test]
+    fn sessions_resume_after_a_renewal() {
+        let parts = TlsParts::new().unwrap();
+        let (certificate, key) = certificate(&["a.test"]);
+        let before = serve(&parts, "a.test", &certificate.pem(), &key).unwrap();
+        let after = serve(&parts, "a.test", &certificate.pem(), &key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        for version in rustls::ALL_VERSIONS {
+            let client = ClientConfig::builder_with_provider(default_provider().into())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(roots.clone())
+                .with_no_client_auth();
+            let client = Arc::new(client);
+            assert_ne!(handshake(&client, &before), HandshakeKind::Resumed);
+            assert_eq!(
+                handshake(&client, &after),
+                HandshakeKind::Resumed,
+                "{version:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_not_served() {
+        let parts = TlsParts::new().unwrap();
+        let (one, one_key) = certificate(&["a.test", "*.b.test", "10.0.0.1"]);
+        let (_, other_key) = certificate(&["a.test"]);
+        let pem = one.pem();
+        for pattern in ["a.test", "x.b.test", "*.b.test", "10.0.0.1", "default"] {
+            assert!(serve(&parts, pattern, &pem, &one_key).is_ok(), "{pattern}");
+        }
+        for pattern in ["c.test", "b.test", "x.y.b.test", "*.test", "10.0.0.2"] {
+            let refused = serve(&parts, pattern, &pem, &one_key);
+            assert!(matches!(refused, Err(ServeError::X509(_))), "{pattern}");
+        }
+        let mismatch = serve(&parts, "a.test", &pem, &other_key);
+        assert!(matches!(mismatch, Err(ServeError::Tls(_))));
+        for broken in ["", "junk", &pem[..pem.len() / 2]] {
+            assert!(
+                serve(&parts, "a.test", broken, &one_key).is_err(),
+                "{broken}"
+            );
+        }
+    }
 }
