@@ -200,7 +200,10 @@ impl Drop for Ended {
 
 /// Waits for SIGTERM or SIGINT.
 async fn asked_to_stop() {
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
     let (Ok(mut term), Ok(mut int)) = signals else {
         // Without handlers the default action ends the process, which is what is asked for.
         return std::future::pending().await;

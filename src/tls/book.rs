@@ -276,7 +276,7 @@ mod tests {
             data: None,
             directory: "https://ca.example/dir".into(),
             directory_is_public,
-            acme_root: None,
+            roots: Vec::new(),
             email: None,
             hold: Duration::from_millis(20),
         };

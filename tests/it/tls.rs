@@ -1,5 +1,7 @@
 //! Certificates from Pebble: what works.
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -76,7 +78,7 @@ pub(crate) fn config(ca: &Pebble, data: Option<&Path>) -> CertsConfig {
         data: data.map(Path::to_owned),
         directory: ca.directory(),
         directory_is_public: false,
-        acme_root: Some(ca.listener_root()),
+        roots: vec![CertificateDer::from_pem_file(ca.listener_root()).unwrap()],
         email: Some("ops@example.com".into()),
         hold: CertsConfig::HOLD,
     }

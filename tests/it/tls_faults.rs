@@ -1,5 +1,7 @@
 //! Certificates from Pebble: what fails, and comes back.
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use std::time::{Duration, Instant};
 
 use wharf::model::TlsMode;
@@ -253,7 +255,7 @@ async fn bad_answers_of_the_ca_are_survived_and_told() {
             data: None,
             directory: ca.directory(),
             directory_is_public: false,
-            acme_root: Some(ca.listener_root()),
+            roots: vec![CertificateDer::from_pem_file(ca.listener_root()).unwrap()],
             email: None,
             hold: Duration::from_secs(5),
         });
