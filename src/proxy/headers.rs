@@ -176,12 +176,13 @@ pub(crate) fn strip_response(fields: &mut HeaderMap, keep_length: bool) {
     }
 }
 
-/// Fields that end at the next hop (RFC 9110 section 7.6.1; `Proxy` is httpoxy's).
+/// Fields that end at the next hop (RFC 9110 section 7.6.1; `Proxy` is httpoxy's). `Trailer` is not
+/// among them: trailers are passed on, and hyper sends only those it announces.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
     match name.as_str().len() {
         2 => *name == header::TE,
         5 => name.as_str() == "proxy",
-        7 => *name == header::UPGRADE || *name == header::TRAILER,
+        7 => *name == header::UPGRADE,
         10 => *name == header::CONNECTION || name.as_str() == "keep-alive",
         14 => name.as_str() == "http2-settings",
         16 => name.as_str() == "proxy-connection",
@@ -391,13 +392,12 @@ impl IpText {
     }
 }
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
     header::TE,
-    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
