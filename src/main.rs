@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use wharf::config::{self, Config, Fault, Raw};
+use wharf::docker::labels;
 
 fn main() -> ExitCode {
     let failure = match Cli::parse().command {
@@ -85,18 +86,16 @@ fn run(raw: &Raw) -> Result<(), Failure> {
     {
         tracing::warn!("{warning}");
     }
-    serve(config)?;
+    wharf::app::run(config).map_err(anyhow::Error::from)?;
     Ok(())
 }
 
-/// The engine's way in.
-fn serve(_config: Config) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no engine")
-}
-
-/// The labels' own description of themselves.
-fn label_help(_markdown: bool) -> String {
-    String::new()
+fn label_help(markdown: bool) -> String {
+    if markdown {
+        labels::render_markdown()
+    } else {
+        labels::render_help()
+    }
 }
 
 impl Failure {

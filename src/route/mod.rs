@@ -143,9 +143,9 @@ impl Default for SharedTable {
 
 impl SharedTable {
     /// Replaces the table and tells everyone who waits in [`SharedTable::changes`].
-    pub(crate) fn store(&self, table: RouteTable) {
+    pub(crate) fn store(&self, table: Arc<RouteTable>) {
         let generation = table.generation;
-        self.table.store(Arc::new(table));
+        self.table.store(table);
         self.changed.send_replace(generation);
     }
 

@@ -46,8 +46,7 @@ pub(super) struct Issued {
 
 impl Acme {
     pub(super) fn new(shared: Arc<Shared>) -> Result<Self, TlsError> {
-        let root = shared.config.acme_root.as_deref();
-        let http = AcmeHttp::new(shared.parts.provider(), root)?;
+        let http = AcmeHttp::new(shared.parts.provider(), &shared.config.roots)?;
         Ok(Self {
             shared,
             http,

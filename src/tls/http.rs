@@ -17,7 +17,6 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 use super::TlsError;
 
@@ -37,25 +36,15 @@ pub(super) struct Refused {
 }
 
 impl AcmeHttp {
-    /// Trusts the public roots and, where given, the certificates of one PEM file.
+    /// Trusts the public roots and `extra` ones.
     pub(super) fn new(
         provider: Arc<CryptoProvider>,
-        extra_roots: Option<&std::path::Path>,
+        extra: &[CertificateDer<'static>],
     ) -> Result<Self, TlsError> {
         let mut roots = rustls::RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
-        if let Some(path) = extra_roots {
-            let fault = |source| TlsError::Root {
-                path: path.to_owned(),
-                source,
-            };
-            let pem = CertificateDer::pem_file_iter(path).map_err(fault)?;
-            let extra = pem.collect::<Result<Vec<_>, _>>().map_err(fault)?;
-            if roots.add_parsable_certificates(extra).0 == 0 {
-                return Err(TlsError::NoRoot(path.to_owned()));
-            }
-        }
+        roots.add_parsable_certificates(extra.iter().cloned());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::Guard;
+use rustls_pki_types::CertificateDer;
 use serde::{Serialize, Serializer};
 
 use crate::model::{HostPattern, TlsMode};
@@ -55,8 +56,8 @@ pub struct CertsConfig {
     pub directory: String,
     /// Whether that CA is a public one: local names then come from the built-in CA.
     pub directory_is_public: bool,
-    /// PEM file with more roots for talking to the ACME server, beside the public ones.
-    pub acme_root: Option<PathBuf>,
+    /// More roots for talking to the ACME server, beside the public ones.
+    pub roots: Vec<CertificateDer<'static>>,
     /// Contact of the ACME account.
     pub email: Option<String>,
     /// How long [`Certs::obtain`] waits (`WHARF_TLS_HOLD`). Default [`CertsConfig::HOLD`].
@@ -90,7 +91,7 @@ impl Certs {
     /// be run on a tokio runtime with time and I/O; without it nothing is ever ordered.
     ///
     /// # Errors
-    /// An `acme_root` that cannot be read, a `directory` that is no `https` URL, a failing TLS library.
+    /// A `directory` that is no `https` URL, a failing TLS library.
     pub fn open(config: CertsConfig) -> Result<(Self, Issuer), TlsError> {
         let shared = Arc::new(Shared::open(config)?);
         let issuer = Issuer::new(Arc::clone(&shared))?;
@@ -136,13 +137,6 @@ impl Certs {
 /// Why [`Certs::open`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("reading ACME roots from {path}")]
-    Root {
-        path: PathBuf,
-        source: rustls_pki_types::pem::Error,
-    },
-    #[error("no usable certificate in {0}")]
-    NoRoot(PathBuf),
     #[error("the ACME directory must be an https URL, not `{0}`")]
     Directory(String),
     #[error("setting up TLS")]

@@ -1,0 +1,384 @@
+//! A small HTTP/1.1 app to put behind Wharf: it tells what it received, and can misbehave on request.
+//!
+//! Run it with `cargo run --example whoami`, then `curl localhost:3000`. The build is static, so the
+//! binary also runs in a `FROM scratch` image.
+//!
+//! | path             | answers |
+//! |------------------|---------|
+//! | `/` (any other)  | host name, addresses, request line and headers, as text |
+//! | `/json`          | the same as JSON |
+//! | `/bytes/N`       | N bytes with Content-Length; the byte at offset i is i mod 251 |
+//! | `/upload`        | reads the body, answers `{"length":N,"sha256":"…"}` |
+//! | `/ws`            | WebSocket echo |
+//! | `/status/N`      | status N with a short body |
+//! | `/sleep/MS`      | 200 after MS milliseconds |
+//! | `/trailers`      | a chunked body followed by the trailer `x-checksum` (to clients with `TE: trailers`) |
+//! | `/health`        | 200, or the status last sent with `POST /health` (the number as the body) |
+//!
+//! `PORT` (3000) is where it listens, `NAME` is a word it repeats, `START_DELAY_MS` holds back the
+//! listener. `whoami healthcheck` asks a running instance for `/health`: a HEALTHCHECK command for
+//! images without a shell. SIGTERM ends it at once.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TRAILER,
+    UPGRADE,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+fn main() -> std::io::Result<()> {
+    let port = number("PORT").unwrap_or(3000);
+    if std::env::args().nth(1).as_deref() == Some("healthcheck") {
+        return healthcheck(port);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(port))
+}
+
+/// What the app knows about itself.
+struct Me {
+    hostname: String,
+    name: String,
+    health: AtomicU16,
+}
+
+async fn serve(port: u16) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let me = Arc::new(Me {
+        hostname: read("/proc/sys/kernel/hostname").trim().to_owned(),
+        name: std::env::var("NAME").unwrap_or_default(),
+        health: AtomicU16::new(200),
+    });
+    let accept = async {
+        if let Some(delay) = number("START_DELAY_MS") {
+            tokio::time::sleep(Duration::from_millis(delay.into())).await;
+        }
+        // IPv6 wildcard takes both families; without IPv6 in the kernel, IPv4 alone.
+        let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            Ok(listener) => listener,
+            Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?,
+        };
+        println!("listening on {}", listener.local_addr()?);
+        loop {
+            // A client that left before it was accepted must not end the app.
+            let Ok((stream, peer)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            };
+            let _ = stream.set_nodelay(true);
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            let me = me.clone();
+            tokio::spawn(async move {
+                let service = hyper::service::service_fn(move |request| {
+                    let me = me.clone();
+                    async move { Ok::<_, Infallible>(answer(&me, request, peer).await) }
+                });
+                // A client that leaves early is no concern of a sample app.
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .with_upgrades()
+                    .await;
+            });
+        }
+    };
+    tokio::select! {
+        ended = accept => ended,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+    let path = request.uri().path().to_owned();
+    let (first, rest) = path[1.min(path.len())..]
+        .split_once('/')
+        .unwrap_or_else(|| (path.trim_start_matches('/'), ""));
+    let count = rest.parse::<u64>();
+    match (first, count) {
+        ("json", _) => json(StatusCode::OK, seen(me, &request, peer)),
+        ("bytes", Ok(count)) => Response::new(Pattern::new(count).boxed()),
+        ("upload", _) => upload(request).await,
+        ("ws", _) => websocket(request),
+        ("status", Ok(code)) => match u16::try_from(code).map(StatusCode::from_u16) {
+            Ok(Ok(status)) if !status.is_informational() => text(status, format!("{status}\n")),
+            _ => text(StatusCode::BAD_REQUEST, "not a final status\n"),
+        },
+        ("sleep", Ok(millis)) => {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            text(StatusCode::OK, format!("slept {millis} ms\n"))
+        }
+        ("trailers", _) => trailers(),
+        ("health", _) => health(me, request).await,
+        _ => text(StatusCode::OK, describe(&seen(me, &request, peer))),
+    }
+}
+
+/// The facts that `/` prints and `/json` serializes.
+#[derive(serde::Serialize)]
+struct Seen {
+    hostname: String,
+    name: String,
+    addresses: Vec<String>,
+    remote: String,
+    method: String,
+    uri: String,
+    version: String,
+    /// Lower-case names; several values of one name in the order received.
+    headers: BTreeMap<String, Vec<String>>,
+}
+
+fn seen(me: &Me, request: &Request<Incoming>, peer: SocketAddr) -> Seen {
+    let mut headers = BTreeMap::<_, Vec<_>>::new();
+    for (name, value) in request.headers() {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        headers
+            .entry(name.as_str().to_owned())
+            .or_default()
+            .push(value);
+    }
+    Seen {
+        hostname: me.hostname.clone(),
+        name: me.name.clone(),
+        addresses: addresses(&read("/proc/net/fib_trie"), &read("/proc/net/if_inet6")),
+        remote: peer.to_string(),
+        method: request.method().to_string(),
+        uri: request.uri().to_string(),
+        version: format!("{:?}", request.version()),
+        headers,
+    }
+}
+
+fn describe(seen: &Seen) -> String {
+    let mut out = format!("Hostname: {}\n", seen.hostname);
+    if !seen.name.is_empty() {
+        let _ = writeln!(out, "Name: {}", seen.name);
+    }
+    for address in &seen.addresses {
+        let _ = writeln!(out, "Address: {address}");
+    }
+    let _ = writeln!(out, "Remote: {}", seen.remote);
+    let _ = writeln!(out, "{} {} {}", seen.method, seen.uri, seen.version);
+    for (name, values) in &seen.headers {
+        for value in values {
+            let _ = writeln!(out, "{name}: {value}");
+        }
+    }
+    out
+}
+
+async fn upload(request: Request<Incoming>) -> Answer {
+    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut length = 0;
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return text(StatusCode::BAD_REQUEST, "the body ended early\n");
+        };
+        if let Some(data) = frame.data_ref() {
+            hash.update(data);
+            length += data.len();
+        }
+    }
+    let sha256 = hash
+        .finish()
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+    let answer = serde_json::json!({ "length": length, "sha256": sha256 });
+    json(StatusCode::OK, answer)
+}
+
+fn websocket(mut request: Request<Incoming>) -> Answer {
+    let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else {
+        return text(StatusCode::UPGRADE_REQUIRED, "a WebSocket client, please\n");
+    };
+    let accept = derive_accept_key(key.as_bytes());
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(stream) = upgrade.await else { return };
+        let stream = TokioIo::new(stream);
+        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+        while let Some(Ok(message)) = socket.next().await {
+            let echo = message.is_text() || message.is_binary();
+            // Reading answers pings and closes by itself.
+            if echo && socket.send(message).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut answer = text(StatusCode::SWITCHING_PROTOCOLS, "");
+    let headers = answer.headers_mut();
+    headers.remove(CONTENT_TYPE);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    answer
+}
+
+fn trailers() -> Answer {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-checksum", HeaderValue::from_static("cafe"));
+    // A stream has no known length, so HTTP/1.1 sends it chunked: only that has room for trailers.
+    let frames = futures_util::stream::iter([
+        Ok(Frame::data(Bytes::from_static(b"the trailer follows\n"))),
+        Ok(Frame::trailers(trailers)),
+    ]);
+    let mut answer = Response::new(BoxBody::new(StreamBody::new(frames)));
+    let headers = answer.headers_mut();
+    headers.insert(TRAILER, HeaderValue::from_static("x-checksum"));
+    answer
+}
+
+async fn health(me: &Me, request: Request<Incoming>) -> Answer {
+    if request.method() == Method::POST {
+        let body = request.into_body().collect().await.map(|b| b.to_bytes());
+        let status = body
+            .ok()
+            .and_then(|body| StatusCode::from_bytes(body.trim_ascii()).ok());
+        let Some(status) = status else {
+            return text(StatusCode::BAD_REQUEST, "send a status number\n");
+        };
+        me.health.store(status.as_u16(), Ordering::Relaxed);
+    }
+    let status = StatusCode::from_u16(me.health.load(Ordering::Relaxed)).unwrap_or_default();
+    text(status, format!("{status}\n"))
+}
+
+/// Asks the instance on `port` for `/health`; an error is exit code 1.
+fn healthcheck(port: u16) -> std::io::Result<()> {
+    let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    match &head {
+        b"HTTP/1.1 200" => Ok(()),
+        _ => Err(std::io::Error::other("unhealthy")),
+    }
+}
+
+/// A body whose byte at offset i is i mod 251: cuts, shifts and repeats all show.
+struct Pattern {
+    left: u64,
+    /// Offset modulo [`PERIOD`].
+    phase: usize,
+    /// Long enough to take [`CHUNK`] bytes at any phase.
+    source: Bytes,
+}
+
+impl Pattern {
+    fn new(length: u64) -> Self {
+        Self {
+            left: length,
+            phase: 0,
+            source: (0..CHUNK + PERIOD).map(|i| (i % PERIOD) as u8).collect(),
+        }
+    }
+}
+
+impl Body for Pattern {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let length = usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK));
+        let chunk = self.source.slice(self.phase..self.phase + length);
+        self.phase = (self.phase + length) % PERIOD;
+        self.left -= length as u64;
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+const PERIOD: usize = 251;
+const CHUNK: usize = 32 * 1024;
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    respond(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn json(status: StatusCode, body: impl serde::Serialize) -> Answer {
+    let body = serde_json::to_vec(&body).unwrap_or_default();
+    respond(status, "application/json", body.into())
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body).boxed());
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+/// Own addresses without loopback: `32 host LOCAL` leaves of `/proc/net/fib_trie`, and `if_inet6`.
+fn addresses(fib_trie: &str, if_inet6: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut leaf = "";
+    for line in fib_trie.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            leaf = address;
+        } else if line == "/32 host LOCAL" && !leaf.starts_with("127.") {
+            found.push(leaf.to_owned());
+        }
+    }
+    let v6 = if_inet6
+        .lines()
+        .filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok())
+        .map(Ipv6Addr::from)
+        .filter(|address| !address.is_loopback() && !address.is_unicast_link_local());
+    found.extend(v6.map(|address| address.to_string()));
+    // The main and the local table repeat each address.
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn number(variable: &str) -> Option<u16> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}

@@ -1,0 +1,250 @@
+//! The client crate's models -> Wharf's own types; nothing else reads those models.
+
+use std::net::IpAddr;
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings,
+    PortSummary, PortSummaryTypeEnum,
+};
+
+use super::{Attachment, Container, Health, Network, Published, State};
+
+/// One entry of the list; `None` without an id, which no engine sends.
+pub(super) fn container(summary: ContainerSummary) -> Option<Container> {
+    let names = summary.names.unwrap_or_default();
+    let host = summary.host_config.unwrap_or_default();
+    let networks = summary.network_settings.unwrap_or_default();
+    let mut networks: Vec<_> = networks
+        .networks
+        .unwrap_or_default()
+        .into_iter()
+        .map(attachment)
+        .collect();
+    networks.sort_by(|a, b| a.name.cmp(&b.name));
+    let ports = summary.ports.unwrap_or_default();
+    let (exposed, published) = ports_of(&ports);
+    Some(Container {
+        id: summary.id?,
+        name: own_name(&names).to_owned(),
+        labels: summary.labels.unwrap_or_default().into_iter().collect(),
+        created: summary.created.unwrap_or_default(),
+        state: summary.state.map_or(State::Other, state),
+        health: health(summary.status.as_deref().unwrap_or_default()),
+        networks,
+        exposed,
+        published,
+        network_mode: host.network_mode.unwrap_or_default(),
+    })
+}
+
+/// Reads an entry the strict models refused: without the parts Wharf has no use for, and at last
+/// without its state. What still fails is left out, and said.
+pub(super) fn lenient(mut entry: serde_json::Value) -> Option<ContainerSummary> {
+    let fields = entry.as_object_mut()?;
+    for unused in ["Mounts", "Health", "ImageManifestDescriptor"] {
+        fields.remove(unused);
+    }
+    if let Ok(summary) = serde_json::from_value(entry.clone()) {
+        return Some(summary);
+    }
+    entry.as_object_mut()?.remove("State");
+    let id = entry["Id"].to_string();
+    serde_json::from_value(entry)
+        .inspect_err(|error| tracing::debug!(container = id, %error, "unreadable list entry"))
+        .ok()
+}
+
+pub(super) fn network(network: bollard::models::Network) -> Option<Network> {
+    Some(Network {
+        id: network.id?,
+        name: network.name.unwrap_or_default(),
+        internal: network.internal.unwrap_or_default(),
+        ingress: network.ingress.unwrap_or_default(),
+    })
+}
+
+/// `Config.ExposedPorts` of an inspect: `["3000/tcp", "53/udp"]`.
+pub(super) fn exposed(inspect: &ContainerInspectResponse) -> Vec<u16> {
+    let config = inspect.config.as_ref();
+    let ports = config.and_then(|config| config.exposed_ports.as_deref());
+    let mut tcp: Vec<u16> = ports
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|port| match port.split_once('/') {
+            None => port.parse().ok(),
+            Some((port, "tcp")) => port.parse().ok(),
+            Some(_) => None,
+        })
+        .collect();
+    tcp.sort_unstable();
+    tcp.dedup();
+    tcp
+}
+
+/// Legacy links add names of the form `/other/alias`; the own one has a single slash.
+fn own_name(names: &[String]) -> &str {
+    let mut stripped = names.iter().map(|name| name.trim_start_matches('/'));
+    let first = stripped.clone().next().unwrap_or_default();
+    stripped.find(|name| !name.contains('/')).unwrap_or(first)
+}
+
+fn state(state: ContainerSummaryStateEnum) -> State {
+    match state {
+        ContainerSummaryStateEnum::CREATED => State::Created,
+        ContainerSummaryStateEnum::RUNNING => State::Running,
+        ContainerSummaryStateEnum::PAUSED => State::Paused,
+        ContainerSummaryStateEnum::RESTARTING => State::Restarting,
+        ContainerSummaryStateEnum::EXITED => State::Exited,
+        _ => State::Other,
+    }
+}
+
+/// From texts like `Up 2 seconds (health: starting)`: the only place of the list, up to API 1.51,
+/// that tells health.
+fn health(status: &str) -> Health {
+    match status.rsplit_once(" (").map(|(_, word)| word) {
+        Some("health: starting)") => Health::Starting,
+        Some("healthy)") => Health::Healthy,
+        Some("unhealthy)") => Health::Unhealthy,
+        _ => Health::None,
+    }
+}
+
+fn attachment((name, endpoint): (String, EndpointSettings)) -> Attachment {
+    // Absent addresses are empty strings.
+    let ip = |text: Option<String>| text.and_then(|text| text.parse::<IpAddr>().ok());
+    Attachment {
+        name,
+        network_id: endpoint.network_id.unwrap_or_default(),
+        ipv4: match ip(endpoint.ip_address) {
+            Some(IpAddr::V4(address)) => Some(address),
+            _ => None,
+        },
+        ipv6: match ip(endpoint.global_ipv6_address) {
+            Some(IpAddr::V6(address)) => Some(address),
+            _ => None,
+        },
+        gateway: ip(endpoint.gateway),
+    }
+}
+
+fn ports_of(ports: &[PortSummary]) -> (Vec<u16>, Vec<Published>) {
+    let tcp = ports
+        .iter()
+        .filter(|port| matches!(port.typ, Some(PortSummaryTypeEnum::TCP) | None));
+    let mut exposed: Vec<_> = tcp.clone().map(|port| port.private_port).collect();
+    exposed.sort_unstable();
+    exposed.dedup();
+    let mut published: Vec<_> = tcp
+        .filter_map(|port| {
+            Some(Published {
+                private: port.private_port,
+                public: port.public_port?,
+                ip: port.ip.as_deref().and_then(|ip| ip.parse().ok()),
+            })
+        })
+        .collect();
+    // The engine's order varies from list to list; an equal look must compare equal.
+    published.sort_unstable_by_key(|port| (port.private, port.public, port.ip));
+    (exposed, published)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: &str = r#"{
+        "Id": "01b961b320a3", "Names": ["/front/app", "/dkA"], "Created": 1795440343,
+        "Labels": {"wharf.host": "a.test"}, "State": "running", "Status": "Up 2 seconds (health: starting)",
+        "HostConfig": {"NetworkMode": "webnet"},
+        "Ports": [{"PrivatePort": 9090, "Type": "tcp"}, {"IP": "0.0.0.0", "PrivatePort": 3000, "PublicPort": 80, "Type": "tcp"},
+                  {"IP": "::", "PrivatePort": 3000, "PublicPort": 80, "Type": "tcp"}, {"PrivatePort": 80, "Type": "udp"}],
+        "NetworkSettings": {"Networks": {
+            "webnet": {"NetworkID": "n1", "IPAddress": "172.18.0.2", "GlobalIPv6Address": "", "Gateway": "172.18.0.1"},
+            "a6": {"NetworkID": "n2", "IPAddress": "", "GlobalIPv6Address": "fd00::2", "Gateway": ""}}},
+        "Mounts": [{"Type": "volume"}], "Health": {"Status": "starting"}}"#;
+
+    fn expected() -> Container {
+        let published = |ip: &str| Published {
+            private: 3000,
+            public: 80,
+            ip: Some(ip.parse().unwrap()),
+        };
+        Container {
+            id: "01b961b320a3".into(),
+            name: "dkA".into(),
+            labels: [("wharf.host".into(), "a.test".into())].into(),
+            created: 1_795_440_343,
+            state: State::Running,
+            health: Health::Starting,
+            networks: vec![
+                Attachment {
+                    name: "a6".into(),
+                    network_id: "n2".into(),
+                    ipv4: None,
+                    ipv6: Some("fd00::2".parse().unwrap()),
+                    gateway: None,
+                },
+                Attachment {
+                    name: "webnet".into(),
+                    network_id: "n1".into(),
+                    ipv4: Some("172.18.0.2".parse().unwrap()),
+                    ipv6: None,
+                    gateway: Some("172.18.0.1".parse().unwrap()),
+                },
+            ],
+            exposed: vec![3000, 9090],
+            published: vec![published("0.0.0.0"), published("::")],
+            network_mode: "webnet".into(),
+        }
+    }
+
+    #[test]
+    fn a_list_entry() {
+        let summary = serde_json::from_str(ENTRY).unwrap();
+        assert_eq!(container(summary), Some(expected()));
+    }
+
+    #[test]
+    fn odd_entries_lose_only_what_is_odd() {
+        let odd_health = ENTRY.replace(r#""starting""#, r#""dizzy""#);
+        let odd_state = odd_health.replace(r#""running""#, r#""stopped""#);
+        let read = |text: &str| {
+            assert!(serde_json::from_str::<ContainerSummary>(text).is_err());
+            lenient(serde_json::from_str(text).unwrap()).and_then(container)
+        };
+        assert_eq!(read(&odd_health), Some(expected()));
+        let state = State::Other;
+        assert_eq!(
+            read(&odd_state),
+            Some(Container {
+                state,
+                ..expected()
+            })
+        );
+        assert_eq!(read(&ENTRY.replace("9090", "\"x\"")), None);
+    }
+
+    #[test]
+    fn health_from_status() {
+        for (status, expected) in [
+            ("Up 2 seconds (health: starting)", Health::Starting),
+            ("Up 2 seconds (healthy)", Health::Healthy),
+            ("Up About a minute (unhealthy)", Health::Unhealthy),
+            ("Up 2 seconds", Health::None),
+            ("Up 2 seconds (Paused)", Health::None),
+            ("Exited (0) 3 seconds ago", Health::None),
+            ("", Health::None),
+        ] {
+            assert_eq!(health(status), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn exposed_ports_of_an_inspect_are_tcp_and_sorted() {
+        let json =
+            r#"{"Config": {"ExposedPorts": {"9090/tcp": {}, "80/udp": {}, "3000/tcp": {}}}}"#;
+        assert_eq!(exposed(&serde_json::from_str(json).unwrap()), [3000, 9090]);
+        assert!(exposed(&ContainerInspectResponse::default()).is_empty());
+    }
+}
