@@ -252,14 +252,15 @@ const REPLAY: Duration = Duration::from_secs(2);
 
 const EVENT_TYPES: [&str; 2] = ["container", "network"];
 
-/// Everything that changes a container's state, name or networks; `stop` only repeats `die`. Not the three `exec_*` of each
+/// Everything that changes a container's state, name or networks. Not the three `exec_*` of each
 /// health probe. Not filtered by label: network events carry none and would be lost.
-const EVENTS: [&str; 16] = [
+const EVENTS: [&str; 17] = [
     "create",
     "start",
     "restart",
     "die",
     "kill",
+    "stop",
     "oom",
     "destroy",
     "pause",
