@@ -1,0 +1,35 @@
+//! Real things to test against, each cleaned up on drop.
+#![allow(dead_code, reason = "a toolbox: not every topic uses every tool")]
+
+/// Real containers, through the `docker` command.
+pub(crate) mod docker;
+/// An engine that does what it is told.
+pub(crate) mod engine;
+/// The smallest HTTP/1.1 client.
+pub(crate) mod http;
+/// A running `wharf`.
+pub(crate) mod wharf;
+
+use std::time::{Duration, Instant};
+
+/// Asks `attempt` every few milliseconds until it gives a value; for states nothing announces.
+///
+/// # Panics
+///
+/// After `limit`, with `what` and the last error.
+pub(crate) fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<T, String>,
+) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(error) if Instant::now() >= deadline => {
+                panic!("{what}: not within {limit:?}: {error}")
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
