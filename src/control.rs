@@ -1,1 +1,179 @@
-//! Not written yet.
+//! Snapshot -> plan -> table -> certificates wanted. The only writer of the routing table.
+//!
+//! Runs on the control thread. A snapshot that changes nothing ends after the comparison; workers
+//! never notice.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::docker::plan::{PlanOptions, plan};
+use crate::docker::{Position, Snapshot};
+use crate::model::{Plan, Problem, Severity, TlsMode};
+use crate::route::{self, RouteTable, SharedTable};
+use crate::tls::{Certs, Wanted};
+
+/// What control last made of the engine's state; for status.
+#[derive(Debug, Clone, Default)]
+pub struct Published {
+    pub plan: Plan,
+    pub problems: Vec<Problem>,
+    pub table: Arc<RouteTable>,
+}
+
+/// Settings of control.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    pub plan: PlanOptions,
+    /// Port of the TLS listener, if there is one.
+    pub https_port: Option<u16>,
+}
+
+/// Follows the snapshots until their sender is gone.
+pub async fn run(
+    config: ControlConfig,
+    mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    table: Arc<SharedTable>,
+    certs: Certs,
+    published: watch::Sender<Arc<Published>>,
+) {
+    let mut control = Control {
+        config,
+        table,
+        certs,
+        published,
+    };
+    while snapshots.changed().await.is_ok() {
+        let snapshot = snapshots.borrow_and_update().clone();
+        if let Some(snapshot) = snapshot {
+            control.apply(&snapshot);
+        }
+    }
+}
+
+struct Control {
+    config: ControlConfig,
+    table: Arc<SharedTable>,
+    certs: Certs,
+    published: watch::Sender<Arc<Published>>,
+}
+
+impl Control {
+    fn apply(&mut self, snapshot: &Snapshot) {
+        let before = Arc::clone(&self.published.borrow());
+        let (plan, problems) = plan(snapshot, &self.config.plan, &before.plan);
+        let https_port = self
+            .config
+            .https_port
+            .map(|port| public_port(snapshot, port));
+        let first = before.table.generation == 0;
+        let same = plan == before.plan && https_port == before.table.https_port;
+        if same && problems == before.problems && !first {
+            return;
+        }
+        tell_problems(&before.problems, &problems);
+        let table = if same && !first {
+            Arc::clone(&before.table)
+        } else {
+            tell_routes(&before.plan, &plan);
+            let mut compiled = route::compile(&plan, &before.table);
+            compiled.https_port = https_port;
+            let table = Arc::new(compiled);
+            // Declared first: a request that finds the new route may want its certificate at once.
+            self.certs.declare(wanted(&table));
+            self.table.store(Arc::clone(&table));
+            table
+        };
+        self.published.send_replace(Arc::new(Published {
+            plan,
+            problems,
+            table,
+        }));
+    }
+}
+
+/// The names routes want certificates for.
+fn wanted(table: &RouteTable) -> Vec<Wanted> {
+    table
+        .hosts()
+        .filter(|entry| entry.tls != TlsMode::Off)
+        .map(|entry| Wanted {
+            pattern: entry.pattern.clone(),
+            mode: entry.tls,
+        })
+        .collect()
+}
+
+/// Where clients reach our TLS port: the port it is published on, when Wharf runs in a container
+/// that publishes it.
+fn public_port(snapshot: &Snapshot, port: u16) -> u16 {
+    let Position::Container { id } = &snapshot.position else {
+        return port;
+    };
+    let own = snapshot
+        .containers
+        .iter()
+        .find(|container| container.id == *id);
+    let published = own.into_iter().flat_map(|own| &own.published);
+    published
+        .filter(|entry| entry.private == port)
+        .map(|entry| entry.public)
+        .min()
+        .unwrap_or(port)
+}
+
+fn tell_problems(before: &[Problem], now: &[Problem]) {
+    let old: BTreeSet<&Problem> = before.iter().collect();
+    let new: BTreeSet<&Problem> = now.iter().collect();
+    for problem in new.difference(&old) {
+        let Problem {
+            container,
+            label,
+            value,
+            reason,
+            ..
+        } = problem;
+        match problem.severity {
+            Severity::Error => tracing::error!(container, label, value, "{reason}"),
+            Severity::Warning => tracing::warn!(container, label, value, "{reason}"),
+        }
+    }
+    for problem in old.difference(&new) {
+        tracing::info!(
+            container = problem.container,
+            label = problem.label,
+            "problem gone"
+        );
+    }
+}
+
+fn tell_routes(before: &Plan, now: &Plan) {
+    for route in &now.routes {
+        if !before
+            .routes
+            .iter()
+            .any(|old| old.key == route.key && old.hosts == route.hosts)
+        {
+            let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
+            let (path, upstream) = (route.path.as_str(), &route.upstream);
+            tracing::info!(host = hosts.join(", "), path, %upstream, "route");
+        }
+    }
+    for route in &before.routes {
+        if !now.routes.iter().any(|new| new.key == route.key) {
+            tracing::info!(route = %route.key, "route gone");
+        }
+    }
+    for upstream in &now.upstreams {
+        let old = before.upstreams.iter().find(|old| old.key == upstream.key);
+        if old.map(|old| &old.endpoints) != Some(&upstream.endpoints) {
+            let endpoints: Vec<String> = upstream
+                .endpoints
+                .iter()
+                .map(|endpoint| format!("{} {}", endpoint.container, endpoint.addr))
+                .collect();
+            tracing::info!(upstream = %upstream.key, endpoints = endpoints.join(", "), "endpoints");
+        }
+    }
+}

@@ -1,1 +1,164 @@
-fn main() {}
+//! The command line: arguments in, one line per error and an exit code out.
+//!
+//! Exit codes: 0 clean, 1 for what fails at run time (a port in use, nobody to ask), 2 for flags
+//! and settings that cannot be used.
+
+mod cli;
+
+use std::env;
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use wharf::config::{self, Config, Fault, Raw};
+use wharf::docker::labels;
+
+fn main() -> ExitCode {
+    let failure = match Cli::parse().command {
+        Command::Run(raw) => run(&raw),
+        Command::Status { admin, json } => cli::ask::status(admin.admin, json),
+        Command::Labels { markdown } => cli::print(&label_help(markdown)),
+        Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
+    }
+    .err();
+    match failure {
+        None => ExitCode::SUCCESS,
+        Some(failure) => {
+            eprintln!("{failure}");
+            failure.code()
+        }
+    }
+}
+
+/// A Docker-aware reverse proxy: label a container, get HTTPS.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve what the containers' labels ask for. Each flag can be set by its variable instead.
+    Run(Box<Raw>),
+    /// Show what a running Wharf serves, problems first
+    Status {
+        #[command(flatten)]
+        admin: Admin,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the labels Wharf knows
+    Labels {
+        /// As a Markdown table
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Exit with 0 when a running Wharf answers, for a container's HEALTHCHECK
+    Healthcheck(Admin),
+}
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+struct Admin {
+    /// Admin listener of the running Wharf: ADDRESS:PORT [default: 127.0.0.1:9900]
+    #[arg(long, env = "WHARF_ADMIN", hide_env_values = true, value_name = "ADDR")]
+    admin: Option<String>,
+}
+
+/// Why a command ends with an error. Displays as one line per error.
+#[derive(Debug)]
+enum Failure {
+    Settings(Vec<Fault>),
+    Run(anyhow::Error),
+}
+
+fn run(raw: &Raw) -> Result<(), Failure> {
+    let config = Config::resolve(raw)?;
+    cli::logs::start(&config)?;
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for warning in config
+        .warnings
+        .iter()
+        .chain(&config::unknown_variables(names))
+    {
+        tracing::warn!("{warning}");
+    }
+    wharf::app::run(config).map_err(anyhow::Error::from)?;
+    Ok(())
+}
+
+fn label_help(markdown: bool) -> String {
+    if markdown {
+        labels::render_markdown()
+    } else {
+        labels::render_help()
+    }
+}
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Settings(_) => ExitCode::from(2),
+            Self::Run(_) => ExitCode::from(1),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(faults) => {
+                for (index, fault) in faults.iter().enumerate() {
+                    let end = if index + 1 < faults.len() { "\n" } else { "" };
+                    write!(f, "error: {fault}{end}")?;
+                }
+                Ok(())
+            }
+            Self::Run(fault) => write!(f, "error: {fault:#}"),
+        }
+    }
+}
+
+impl From<Vec<Fault>> for Failure {
+    fn from(faults: Vec<Fault>) -> Self {
+        Self::Settings(faults)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(fault: anyhow::Error) -> Self {
+        Self::Run(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn failures_are_one_line_each() {
+        let fault = |value: &str| Fault {
+            flag: "--http",
+            variable: "WHARF_HTTP",
+            value: value.to_owned(),
+            reason: "no".to_owned(),
+        };
+        let failure = Failure::from(vec![fault("a"), fault("b")]);
+        assert_eq!(
+            failure.to_string(),
+            "error: --http (WHARF_HTTP): `a`: no\nerror: --http (WHARF_HTTP): `b`: no"
+        );
+        let failure = Failure::from(anyhow::anyhow!("inner").context("outer"));
+        assert_eq!(failure.to_string(), "error: outer: inner");
+    }
+}

@@ -1,13 +1,14 @@
 //! The Docker side: engine -> snapshot -> plan.
 
 mod convert;
-/// The engine API behind one seam.
 pub mod engine;
 mod error;
-/// Which container Wharf itself runs in.
+/// The label language: one table of options.
+pub mod labels;
 pub mod own;
 mod pace;
-/// Looks at the engine whenever something may have changed.
+/// Snapshot -> plan; pure.
+pub mod plan;
 pub mod watcher;
 
 pub use error::EngineError;

@@ -1,1 +1,44 @@
-//! Not written yet.
+//! The engine: client connections in, upstream connections out. Knows nothing of Docker.
+//!
+//! The life of a request. A [`worker`] is one thread with a runtime, its own listeners
+//! (`SO_REUSEPORT`) and its own upstream connections. It accepts a connection and gives it to
+//! [`conn`], which does the TLS handshake with the certificate for the name and lets hyper speak
+//! HTTP over a [`wire`]. hyper calls [`service`] for each request: the steps from checks to route.
+//! [`forward`] picks an endpoint, takes a connection from the [`pool`] and runs an [`exchange`] on
+//! it, in the same task, with the small HTTP/1 codec of [`h1`]; [`headers`] says which fields travel.
+//! The response [`body`] goes back through hyper; its tail counts and logs the request when it ends.
+//! What goes wrong becomes an answer in [`error`] and [`page`].
+
+mod body;
+mod clock;
+mod conn;
+mod error;
+mod exchange;
+mod forward;
+mod h1;
+mod headers;
+mod page;
+mod pool;
+mod service;
+mod tunnel;
+mod wire;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::TrustedProxies;
+use crate::route::SharedTable;
+use crate::tls::Certs;
+
+pub use worker::{Listeners, run};
+
+/// What all workers share.
+pub struct Engine {
+    pub table: Arc<SharedTable>,
+    pub certs: Certs,
+    /// Peers whose forwarding headers are believed.
+    pub trusted: TrustedProxies,
+    /// How long a handshake may wait for a first certificate.
+    pub hold: Duration,
+}

@@ -1,1 +1,168 @@
-//! Not written yet.
+//! The routing table: an immutable compiled snapshot, swapped whole.
+//!
+//! Written by `control` alone, read by every worker with one atomic load per request. Finding a
+//! route takes no lock and allocates nothing; its cost does not depend on the number of hosts.
+
+mod compile;
+mod path;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use tokio::sync::watch;
+
+use crate::model::{HostPattern, HttpsMode, PathPrefix, RouteKey, Timeouts, TlsMode};
+use crate::upstream::Upstream;
+
+pub use compile::compile;
+pub use path::{Normal, normalize};
+
+/// All routes, by host and path.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    exact: Hosts,
+    /// Keyed by the suffix: `example.com` for `*.example.com`.
+    wildcard: Hosts,
+    default: Option<Arc<HostEntry>>,
+    /// Every upstream, by key, for carrying live halves over and for status.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Where clients reach the TLS listener, for redirects; `None` when there is none.
+    pub https_port: Option<u16>,
+    /// Counts compiles; 0 before the first one.
+    pub generation: u64,
+}
+
+type Hosts = HashMap<Box<str>, Arc<HostEntry>, RandomState>;
+
+/// What is known of one host pattern.
+#[derive(Debug)]
+pub struct HostEntry {
+    pub pattern: HostPattern,
+    /// Where its certificate comes from; [`TlsMode::Off`] when no route of the host wants TLS.
+    pub tls: TlsMode,
+    /// Longest path first.
+    pub routes: Vec<Arc<Route>>,
+}
+
+/// One compiled route.
+#[derive(Debug)]
+pub struct Route {
+    pub key: RouteKey,
+    pub path: PathPrefix,
+    pub upstream: Arc<Upstream>,
+    pub strip: bool,
+    pub websocket: bool,
+    pub https: HttpsMode,
+    pub timeouts: Timeouts,
+    /// See `model::RouteSpec::owner`.
+    pub owner: Box<str>,
+    /// See `model::RouteSpec::fault`.
+    pub fault: Option<Box<str>>,
+}
+
+/// The one place where control and workers meet for routes.
+#[derive(Debug)]
+pub struct SharedTable {
+    table: Arc<ArcSwap<RouteTable>>,
+    changed: watch::Sender<u64>,
+}
+
+/// A worker's view of the table: one relaxed load while nothing changed.
+pub(crate) type Cached = arc_swap::Cache<Arc<ArcSwap<RouteTable>>, Arc<RouteTable>>;
+
+/// Why a path finds no route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoMatch {
+    /// No route of this host covers the path.
+    Path,
+    /// The path reaches one route as written and another once decoded: `/a/..%2fb`. Refused, as
+    /// upstream and proxy could disagree on what it means.
+    Ambiguous,
+}
+
+impl RouteTable {
+    /// The entry for a canonical host name (lower case, no port, no trailing dot): exact, then
+    /// `*.parent`, then `default`.
+    pub fn find_host(&self, host: &str) -> Option<&Arc<HostEntry>> {
+        if let Some(entry) = self.exact.get(host) {
+            return Some(entry);
+        }
+        if !self.wildcard.is_empty()
+            && let Some((_, parent)) = host.split_once('.')
+            && let Some(entry) = self.wildcard.get(parent)
+        {
+            return Some(entry);
+        }
+        self.default.as_ref()
+    }
+
+    /// Every host entry, in no particular order.
+    pub fn hosts(&self) -> impl Iterator<Item = &Arc<HostEntry>> {
+        self.exact
+            .values()
+            .chain(self.wildcard.values())
+            .chain(&self.default)
+    }
+}
+
+impl HostEntry {
+    /// The route for a request path (without query), longest prefix first.
+    pub fn find(&self, path: &str) -> Result<&Arc<Route>, NoMatch> {
+        let as_written = self.longest(path);
+        match normalize(path) {
+            Normal::AsWritten => as_written.ok_or(NoMatch::Path),
+            Normal::Bad => Err(NoMatch::Ambiguous),
+            Normal::Changed(decoded) => match (as_written, self.longest(&decoded)) {
+                (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Ok(a),
+                (None, None) => Err(NoMatch::Path),
+                _ => Err(NoMatch::Ambiguous),
+            },
+        }
+    }
+
+    fn longest(&self, path: &str) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| route.path.matches(path))
+    }
+
+    /// Whether `owner` has a route here.
+    pub fn belongs_to(&self, owner: &str) -> bool {
+        self.routes.iter().any(|route| &*route.owner == owner)
+    }
+}
+
+impl Default for SharedTable {
+    fn default() -> Self {
+        Self {
+            table: Arc::default(),
+            changed: watch::channel(0).0,
+        }
+    }
+}
+
+impl SharedTable {
+    /// Replaces the table and tells everyone who waits in [`SharedTable::changes`].
+    pub(crate) fn store(&self, table: Arc<RouteTable>) {
+        let generation = table.generation;
+        self.table.store(table);
+        self.changed.send_replace(generation);
+    }
+
+    pub fn load(&self) -> Arc<RouteTable> {
+        self.table.load_full()
+    }
+
+    /// For a per-worker `arc_swap::Cache`.
+    pub(crate) fn cached(&self) -> Cached {
+        arc_swap::Cache::new(Arc::clone(&self.table))
+    }
+
+    /// The generation, as it changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,242 @@
-//! Not written yet.
+//! Certificates by name: the store on disk, the built-in CA, ACME (RFC 8555) and the renewals.
+//!
+//! [`Certs`] is what the rest sees. `control` declares the names running containers ask for; the
+//! workers look certificates up in [`CertIndex`] (one atomic load, no lock), answer challenges from
+//! it, and wait in [`Certs::obtain`] for a certificate that does not exist yet. [`Issuer`] is the one
+//! background task: it alone talks to the CA. A name nobody declared never reaches the CA.
+
+/// The account and one order.
+mod acme;
+/// What is known about each name; who waits for it.
+mod book;
+/// The answer to one pending challenge.
+mod challenge;
+/// One name in the book.
+mod entry;
+/// How an attempt failed.
+mod fault;
+/// Files that hold secrets.
+mod files;
+/// The HTTP client ACME speaks through.
+mod http;
+/// What the workers read.
+mod index;
+/// The built-in CA.
+mod internal;
+/// The background task.
+mod issuer;
+/// When to renew and when to try again; pure.
+mod renew;
+/// What the status page says.
+mod report;
+/// One certificate with its rustls config.
+mod served;
+/// What is kept, and where.
+mod store;
+/// One order as a task.
+mod work;
+/// Names and times of a certificate.
+mod x509;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::Guard;
+use rustls_pki_types::CertificateDer;
+use serde::{Serialize, Serializer};
+
+use crate::model::{HostPattern, TlsMode};
+
+use self::book::Shared;
+pub use self::index::CertIndex;
+pub use self::issuer::Issuer;
+pub use self::served::Served;
+
+/// Process settings of this module.
+#[derive(Debug, Clone)]
+pub struct CertsConfig {
+    /// Where certificates, account and built-in CA are kept. `None`: memory only, all is lost at exit.
+    pub data: Option<PathBuf>,
+    /// The ACME directory (RFC 8555 section 7.1.1), an `https` URL.
+    pub directory: String,
+    /// Whether that CA is a public one: local names then come from the built-in CA.
+    pub directory_is_public: bool,
+    /// More roots for talking to the ACME server, beside the public ones.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// Contact of the ACME account.
+    pub email: Option<String>,
+    /// How long [`Certs::obtain`] waits (`WHARF_TLS_HOLD`). Default [`CertsConfig::HOLD`].
+    pub hold: Duration,
+}
+
+impl CertsConfig {
+    /// Default of [`CertsConfig::hold`]: Go's default client gives a handshake 10 s.
+    pub const HOLD: Duration = Duration::from_secs(10);
+}
+
+/// All certificates of the process. Cheap to clone.
+#[derive(Clone)]
+pub struct Certs {
+    shared: Arc<Shared>,
+}
+
+/// One name a running container asks a certificate for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub pattern: HostPattern,
+    /// [`TlsMode::Off`] is ignored.
+    pub mode: TlsMode,
+}
+
+impl Certs {
+    /// Loads everything the store holds; expired certificates too. Never talks to the CA.
+    ///
+    /// Entries that cannot be used are renamed to `*.corrupt`, logged and skipped. A store that cannot
+    /// be written is logged as an error and costs only what would have been kept. The [`Issuer`] must
+    /// be run on a tokio runtime with time and I/O; without it nothing is ever ordered.
+    ///
+    /// # Errors
+    /// A `directory` that is no `https` URL, a failing TLS library.
+    pub fn open(config: CertsConfig) -> Result<(Self, Issuer), TlsError> {
+        let shared = Arc::new(Shared::open(config)?);
+        let issuer = Issuer::new(Arc::clone(&shared))?;
+        Ok((Self { shared }, issuer))
+    }
+
+    /// The certificates and pending challenges of this moment; one atomic load.
+    pub fn current(&self) -> Guard<Arc<CertIndex>> {
+        self.shared.index.load()
+    }
+
+    /// Replaces the set of names running containers ask for. Only these are ever ordered or renewed.
+    ///
+    /// Where routes disagree on one name, `internal` wins over `eager` over `auto`. A name that is no
+    /// longer asked for keeps its certificate in memory for a day and on disk for good.
+    pub fn declare(&self, wanted: Vec<Wanted>) {
+        self.shared.declare(wanted, SystemTime::now());
+    }
+
+    /// Gives the certificate of a declared pattern, ordering it if there is none yet.
+    ///
+    /// All callers of one pattern wait for one order; at most 256 wait per pattern and 4096 in all.
+    /// The wait ends after [`CertsConfig::hold`], the order goes on. Cancel safe: a caller that leaves
+    /// only stops waiting. While the pattern is in back-off the answer comes at once.
+    ///
+    /// # Errors
+    /// See [`ObtainError`]; its text may be shown to clients.
+    pub async fn obtain(&self, pattern: &HostPattern) -> Result<Arc<Served>, ObtainError> {
+        self.shared.obtain(pattern).await
+    }
+
+    /// What is known about every declared pattern, sorted.
+    pub fn report(&self) -> Vec<CertReport> {
+        self.shared.report(SystemTime::now())
+    }
+
+    /// The root certificate of the built-in CA, as PEM, for download.
+    pub fn local_root(&self) -> &str {
+        self.shared.local.root_pem()
+    }
+}
+
+/// Why [`Certs::open`] failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("the ACME directory must be an https URL, not `{0}`")]
+    Directory(String),
+    #[error("setting up TLS")]
+    Tls(#[from] rustls::Error),
+    #[error("making the built-in CA")]
+    Local(#[from] rcgen::Error),
+}
+
+/// Why there is no certificate. The text holds no secret and may be shown to clients.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ObtainError {
+    #[error("no running container asks for a certificate of this name")]
+    Undeclared,
+    #[error("a wildcard certificate needs DNS-01, which is not supported yet")]
+    Wildcard,
+    #[error("too many connections already wait for this certificate")]
+    Busy,
+    #[error("the certificate was not issued within {0:?}; the order goes on")]
+    Deadline(Duration),
+    /// The last attempt failed and the next one is not due; `cause` has the CA's own words.
+    #[error("no certificate could be obtained: {cause}")]
+    Failed {
+        cause: Arc<str>,
+        retry_at: SystemTime,
+    },
+    #[error("making the certificate failed: {0}")]
+    Local(Arc<str>),
+}
+
+/// One line of the status page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertReport {
+    pub host: HostPattern,
+    pub source: CertSource,
+    /// Common name (or organisation) of the issuer, once there is a certificate.
+    pub issuer: Option<String>,
+    #[serde(serialize_with = "unix")]
+    /// Unix seconds when serialised.
+    pub not_after: Option<SystemTime>,
+    pub state: CertState,
+    pub next: Option<NextAction>,
+    /// Of the last attempt, in the CA's own words; gone after a success.
+    pub last_error: Option<String>,
+}
+
+/// Who signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CertSource {
+    /// The CA of [`CertsConfig::directory`].
+    Acme,
+    /// The built-in CA.
+    Internal,
+}
+
+/// How a name stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CertState {
+    /// Served and valid.
+    Valid,
+    /// Served, but past its end.
+    Expired,
+    /// No certificate yet; an order runs.
+    Ordering,
+    /// No certificate yet; nobody asked, or the order is queued.
+    Waiting,
+    /// No certificate; the last attempt failed.
+    Failed,
+}
+
+/// What happens next to a name, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct NextAction {
+    pub action: Action,
+    /// In the past: as soon as the queue allows. Unix seconds when serialised.
+    #[serde(serialize_with = "unix_one")]
+    pub at: SystemTime,
+}
+
+/// What Wharf will do by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Renew,
+    /// Order again after a failure.
+    Retry,
+    Order,
+}
+
+fn unix<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(renew::to_unix).serialize(serializer)
+}
+
+fn unix_one<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    renew::to_unix(*at).serialize(serializer)
+}

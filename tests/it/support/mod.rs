@@ -7,6 +7,12 @@ pub(crate) mod docker;
 pub(crate) mod engine;
 /// The smallest HTTP/1.1 client.
 pub(crate) mod http;
+/// A real ACME server.
+pub(crate) mod pebble;
+/// The server under test where only certificates matter.
+pub(crate) mod responder;
+/// An ACME server that gives bad answers.
+pub(crate) mod scripted_ca;
 /// A running `wharf`.
 pub(crate) mod wharf;
 

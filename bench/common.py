@@ -1,0 +1,121 @@
+"""What bench/run and bench/discovery share: building, ports, processes that are ended by whoever started them."""
+
+import os
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent
+
+
+class BenchError(Exception):
+    """Told to the user without a trace."""
+
+
+class Server:
+    """A running server: its directory, its ports, its processes. The last one started is the one that is measured."""
+
+    def __init__(self, name, directory, core=None):
+        self.name, self.core = name, core
+        self.directory = directory / name
+        self.directory.mkdir()
+        self.plain, self.tls = free_port(), free_port()
+        self.log = open(self.directory / "log", "w+")
+        self.processes = []
+
+    def start(self, command, environment=None, core=None):
+        self.processes.append(
+            subprocess.Popen(
+                command,
+                env=os.environ | (environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=self.log,
+                stderr=self.log,
+                preexec_fn=pin(self.core if core is None else core),
+            )
+        )
+
+    def alive(self):
+        return all(process.poll() is None for process in self.processes)
+
+    def last_words(self):
+        self.log.flush()
+        return Path(self.log.name).read_text()[-2000:]
+
+    def stop(self):
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in reversed(self.processes):
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.log.close()
+
+    def pids(self):
+        """The measured process and its descendants."""
+        parents = {}
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    stat = Path(f"/proc/{entry}/stat").read_text()
+                except OSError:
+                    continue
+                parents.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry))
+        found, todo = [], [self.processes[-1].pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            todo += parents.get(pid, [])
+        return found
+
+    def cpu(self):
+        """Seconds on a core since the start, system calls included, as the scheduler counts them."""
+        total = 0
+        for pid in self.pids():
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                try:
+                    total += int((task / "schedstat").read_text().split()[0])
+                except OSError:
+                    pass
+        return total / 1e9
+
+    def memory(self):
+        """MB of resident memory; pages shared between processes are counted once (PSS)."""
+        total = 0
+        for pid in self.pids():
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
+        return total / 1024
+
+
+def pin(core):
+    """For `preexec_fn`: keeps the process on one core."""
+    return None if core is None else lambda: os.sched_setaffinity(0, {core})
+
+
+def build(*what):
+    """Builds with cargo in release mode; returns the directory of the output."""
+    subprocess.run(["cargo", "build", "--release", "--locked", *what], cwd=REPOSITORY, check=True)
+    # Every build names its target (.cargo/config.toml), so the output is in a directory of that name.
+    version = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    host = next(line.split()[1] for line in version.splitlines() if line.startswith("host:"))
+    return Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / host / "release"
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_until(condition, what):
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise BenchError(f"{what} did not start")

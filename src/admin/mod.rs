@@ -1,0 +1,19 @@
+//! The admin listener: health, status and metrics, read-only.
+//!
+//! `app` gives it a [`Source`] and a listener; it knows nothing of where the answers come from.
+//! The other end is here too: [`fetch`] asks a running Wharf and [`render`] shows its [`Status`],
+//! for `wharf status` and `wharf healthcheck`.
+
+mod fetch;
+mod layout;
+mod serve;
+mod status;
+mod table;
+
+pub use fetch::{FetchError, fetch, reachable};
+pub use serve::{Source, serve};
+pub use status::{Certificate, Endpoint, Engine, Listener, ProblemLine, Route, Status, Upstream};
+pub use table::render;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! The listener's side: a few fixed answers over HTTP/1.1.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::uri::Authority;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time;
+
+use super::Status;
+use crate::metrics;
+
+/// Where the answers come from. Called on the control thread: quick, and not to block.
+pub trait Source: Send + Sync {
+    fn status(&self) -> Status;
+    /// Whether the containers have been read once.
+    fn ready(&self) -> bool;
+    /// The text of `/metrics`.
+    fn metrics(&self) -> String;
+}
+
+/// Answers on `listener` until dropped, which ends its connections too.
+pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
+        tokio::select! {
+            // Cancel safe, both: `accept` by its documentation, `join_next` likewise.
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(stream, Arc::clone(&source)));
+                }
+                Err(fault) => {
+                    // Out of descriptors most likely; trying at once would spin.
+                    tracing::warn!("admin listener: cannot accept: {fault}");
+                    time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One request, then close: scrapes are rare, and no idle connection holds a place.
+async fn connection(stream: TcpStream, source: Arc<dyn Source>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = answer(&request, &*source);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(BUFFER)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    match time::timeout(CONNECTION_LIMIT, serving).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => tracing::debug!("admin connection: {fault}"),
+        Err(_) => tracing::debug!("admin connection took longer than {CONNECTION_LIMIT:?}"),
+    }
+}
+
+fn answer<B>(request: &Request<B>, source: &dyn Source) -> Response<Full<Bytes>> {
+    if !host_is_ours(request) {
+        return plain(
+            StatusCode::MISDIRECTED_REQUEST,
+            "ask by address, localhost or a container's name\n",
+        );
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        let allow = HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allow);
+        return response;
+    }
+    match request.uri().path() {
+        "/healthz" => plain(StatusCode::OK, "ok\n"),
+        "/readyz" if source.ready() => plain(StatusCode::OK, "ready\n"),
+        "/readyz" => plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{}\n", source.status().unready_reason()),
+        ),
+        "/status" => match serde_json::to_vec(&source.status()) {
+            Ok(json) => reply(StatusCode::OK, "application/json", json),
+            Err(fault) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{fault}\n")),
+        },
+        "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, source.metrics()),
+        "/" => plain(StatusCode::OK, INDEX),
+        _ => plain(StatusCode::NOT_FOUND, "not found; see /\n"),
+    }
+}
+
+/// Guards against DNS rebinding: a web page that points a name of its own at this address is sent
+/// with that name as `Host`. Names such a page cannot have are let through: addresses, `localhost`,
+/// names without a dot as containers call each other, and `.internal` (`host.docker.internal`),
+/// which no public DNS serves. No `Host` at all means no browser.
+fn host_is_ours<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (request.uri().authority(), hosts.next(), hosts.next()) {
+        (Some(authority), _, _) => Some(authority.host().to_owned()),
+        (None, None, _) => return true,
+        (None, Some(value), None) => value
+            .to_str()
+            .ok()
+            .and_then(|text| text.parse::<Authority>().ok())
+            .map(|authority| authority.host().to_owned()),
+        (None, Some(_), Some(_)) => None,
+    };
+    let Some(host) = host else {
+        return false;
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let name = bare.trim_end_matches('.').to_ascii_lowercase();
+    bare.parse::<IpAddr>().is_ok()
+        || !name.is_empty() && !name.contains('.')
+        || name.ends_with(".localhost")
+        || name.ends_with(".internal")
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    reply(status, "text/plain; charset=utf-8", text)
+}
+
+fn reply(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Host names of others stand in these texts; nothing is to be sniffed as HTML.
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+const INDEX: &str = "\
+Wharf
+/healthz  200 while the process runs
+/readyz   200 once the containers have been read
+/status   routes, upstreams, certificates, problems (JSON)
+/metrics  Prometheus
+";
+/// Later ones wait in the listen queue.
+const MAX_CONNECTIONS: usize = 64;
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// From accept to the last byte: also bounds a reader that does not read.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(30);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const BUFFER: usize = 16 * 1024;

@@ -1,0 +1,142 @@
+//! What `/status` says. Plain text and numbers, so that another version can read it: fields unknown
+//! to the reader are skipped, missing ones take their default.
+
+use serde::{Deserialize, Serialize};
+
+/// The whole answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Of Wharf.
+    pub version: String,
+    pub uptime_seconds: u64,
+    /// Whether the containers have been read once.
+    pub ready: bool,
+    pub engine: Engine,
+    pub listeners: Vec<Listener>,
+    pub routes: Vec<Route>,
+    pub upstreams: Vec<Upstream>,
+    pub certificates: Vec<Certificate>,
+    pub problems: Vec<ProblemLine>,
+}
+
+/// The Docker side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Engine {
+    pub connected: bool,
+    /// Of the engine; empty before the first connection.
+    pub version: String,
+    /// API version spoken.
+    pub api: String,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+    pub last_list_seconds_ago: Option<u64>,
+    pub last_event_seconds_ago: Option<u64>,
+    pub reconnects: u64,
+}
+
+/// A bound socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listener {
+    /// `http`, `https`, `admin`.
+    pub name: String,
+    pub address: String,
+}
+
+/// A route of the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Route {
+    pub hosts: Vec<String>,
+    pub path: String,
+    /// Name of its [`Upstream`].
+    pub upstream: String,
+    /// Whose labels define it.
+    pub container: String,
+    /// `auto`, `internal` ... as in `wharf.tls`.
+    pub tls: String,
+    /// `redirect`, `both` ... as in `wharf.https`.
+    pub https: String,
+    /// Why it answers 503.
+    pub fault: Option<String>,
+}
+
+/// Where routes lead.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Upstream {
+    pub name: String,
+    pub endpoints: Vec<Endpoint>,
+    /// Containers that give no endpoint, a sentence each.
+    pub unreachable: Vec<String>,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Endpoint {
+    pub container: String,
+    pub address: String,
+    pub weight: u16,
+    /// `ok`, or in a word what keeps requests away.
+    pub state: String,
+}
+
+/// The certificate of a host, or the want of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Certificate {
+    pub host: String,
+    /// `acme`, `internal`, `file`.
+    pub source: String,
+    /// Empty without a certificate.
+    pub issuer: String,
+    /// Unix time of its end; `None` without a certificate.
+    pub not_after: Option<i64>,
+    /// `valid`, `ordering`, `waiting`, `failed` ...
+    pub state: String,
+    /// What happens next, in words.
+    pub next: Option<String>,
+    pub last_error: Option<String>,
+}
+
+/// A label that could not be used as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProblemLine {
+    /// `error` or `warning`.
+    pub severity: String,
+    pub container: String,
+    /// Empty when no single label is at fault.
+    pub label: String,
+    pub value: String,
+    pub reason: String,
+}
+
+impl Status {
+    /// Why `/readyz` says no.
+    pub fn unready_reason(&self) -> String {
+        match &self.engine.last_error {
+            Some(error) => format!("the containers have not been read yet: {error}"),
+            None => "the containers have not been read yet".to_owned(),
+        }
+    }
+}
+
+impl From<&crate::model::Problem> for ProblemLine {
+    fn from(problem: &crate::model::Problem) -> Self {
+        use crate::model::Severity;
+        Self {
+            severity: match problem.severity {
+                Severity::Error => "error".to_owned(),
+                Severity::Warning => "warning".to_owned(),
+            },
+            container: problem.container.clone(),
+            label: problem.label.clone(),
+            value: problem.value.clone(),
+            reason: problem.reason.clone(),
+        }
+    }
+}

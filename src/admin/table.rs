@@ -1,0 +1,223 @@
+//! A [`Status`] for people: problems first, then what is served.
+
+use std::fmt::Write;
+
+use super::layout::{Cell, Page, Tone};
+use super::{Certificate, Status};
+
+/// The text of `wharf status`. `now` is Unix time, for days left; `colour` is for terminals.
+///
+/// Names and reasons come from labels and peers: control characters are shown escaped.
+pub fn render(status: &Status, now: i64, colour: bool) -> String {
+    let mut page = Page::new(colour);
+    head(&mut page, status);
+    page.table("Problems", &[], problems(status, now));
+
+    let routes = status.routes.iter().map(|route| {
+        let state = match route.fault {
+            Some(_) => Cell(Tone::Bad, "answers 503".to_owned()),
+            None => Cell(Tone::Good, "served".to_owned()),
+        };
+        vec![
+            Cell::of(route.hosts.join(", ")),
+            Cell::of(&route.path),
+            Cell::of(&route.upstream),
+            Cell::of(&route.container),
+            Cell::of(&route.tls),
+            Cell::of(&route.https),
+            state,
+        ]
+    });
+    page.table(
+        "Routes",
+        &[
+            "HOST",
+            "PATH",
+            "UPSTREAM",
+            "CONTAINER",
+            "TLS",
+            "HTTPS",
+            "STATE",
+        ],
+        routes.collect(),
+    );
+
+    let mut endpoints = Vec::new();
+    for upstream in &status.upstreams {
+        for endpoint in &upstream.endpoints {
+            let tone = match endpoint.state.as_str() {
+                "ok" => Tone::Good,
+                _ => Tone::Warn,
+            };
+            endpoints.push(vec![
+                Cell::of(&upstream.name),
+                Cell::of(&endpoint.container),
+                Cell::of(&endpoint.address),
+                Cell::of(endpoint.weight.to_string()),
+                Cell(tone, endpoint.state.clone()),
+            ]);
+        }
+    }
+    page.table(
+        "Endpoints",
+        &["UPSTREAM", "CONTAINER", "ADDRESS", "WEIGHT", "STATE"],
+        endpoints,
+    );
+
+    let certificates = status.certificates.iter().map(|certificate| {
+        let (tone, left) = time_left(certificate, now);
+        vec![
+            Cell::of(&certificate.host),
+            Cell::of(&certificate.source),
+            Cell(tone, left),
+            Cell::of(&certificate.state),
+            Cell::of(certificate.next.as_deref().unwrap_or_default()),
+            Cell::of(&certificate.issuer),
+        ]
+    });
+    page.table(
+        "Certificates",
+        &["HOST", "SOURCE", "LEFT", "STATE", "NEXT", "ISSUER"],
+        certificates.collect(),
+    );
+    page.finish()
+}
+
+fn head(page: &mut Page, status: &Status) {
+    let ready = if status.ready {
+        Cell(Tone::Good, "ready".to_owned())
+    } else {
+        Cell(Tone::Bad, "not ready".to_owned())
+    };
+    let up = span(status.uptime_seconds);
+    page.line(&[
+        Cell::of(format!("Wharf {}, up {up},", status.version)),
+        ready,
+    ]);
+
+    let engine = &status.engine;
+    let mut line = if engine.connected {
+        format!("Docker {} (API {}), connected", engine.version, engine.api)
+    } else {
+        "Docker: not connected".to_owned()
+    };
+    for (what, age) in [
+        ("list", engine.last_list_seconds_ago),
+        ("event", engine.last_event_seconds_ago),
+    ] {
+        if let Some(age) = age {
+            let _ = write!(line, ", last {what} {} ago", span(age));
+        }
+    }
+    page.line(&[Cell::of(line)]);
+
+    let listeners: Vec<String> = status
+        .listeners
+        .iter()
+        .map(|listener| format!("{} {}", listener.name, listener.address))
+        .collect();
+    if !listeners.is_empty() {
+        page.line(&[Cell::of(format!("Listening: {}", listeners.join(", ")))]);
+    }
+}
+
+/// Everything that keeps a request from its container, and what deserves a look; errors first.
+fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
+    let mut rows: Vec<(Tone, String, String)> = Vec::new();
+    if !status.engine.connected {
+        let reason = status.engine.last_error.as_deref().unwrap_or("no answer");
+        let told = format!("{reason}; routes stay as they were last seen");
+        rows.push((Tone::Bad, "Docker".to_owned(), told));
+    }
+    for problem in &status.problems {
+        let tone = match problem.severity.as_str() {
+            "error" => Tone::Bad,
+            _ => Tone::Warn,
+        };
+        let told = match problem.label.as_str() {
+            "" => problem.reason.clone(),
+            label => format!("{label}: {}: {}", problem.value, problem.reason),
+        };
+        rows.push((tone, problem.container.clone(), told));
+    }
+    for route in &status.routes {
+        // Most faults are a label problem, told above with its label.
+        let told = status
+            .problems
+            .iter()
+            .any(|problem| problem.severity == "error" && problem.container == route.container);
+        if let Some(fault) = route.fault.as_ref().filter(|_| !told) {
+            let hosts = route.hosts.join(", ");
+            let told = format!("{hosts} answers 503: {fault}");
+            rows.push((Tone::Bad, route.container.clone(), told));
+        }
+    }
+    for upstream in &status.upstreams {
+        let tone = if upstream.endpoints.is_empty() {
+            Tone::Bad
+        } else {
+            Tone::Warn
+        };
+        for reason in &upstream.unreachable {
+            rows.push((tone, upstream.name.clone(), reason.clone()));
+        }
+        if upstream.endpoints.is_empty() && upstream.unreachable.is_empty() {
+            let told = "no container to send requests to".to_owned();
+            rows.push((tone, upstream.name.clone(), told));
+        }
+    }
+    for certificate in &status.certificates {
+        let (tone, left) = time_left(certificate, now);
+        let told = match (&certificate.last_error, tone) {
+            (Some(error), _) => format!("certificate: {error}"),
+            (None, Tone::Bad | Tone::Warn) if certificate.not_after.is_some() => {
+                format!("certificate: {left}")
+            }
+            _ => continue,
+        };
+        let tone = if certificate.not_after.is_none() {
+            Tone::Bad
+        } else {
+            tone.max(Tone::Warn)
+        };
+        rows.push((tone, certificate.host.clone(), told));
+    }
+    rows.sort_by_key(|(tone, ..)| std::cmp::Reverse(*tone));
+    rows.into_iter()
+        .map(|(tone, whose, told)| {
+            let word = if tone == Tone::Bad {
+                "error"
+            } else {
+                "warning"
+            };
+            vec![Cell(tone, word.to_owned()), Cell::of(whose), Cell::of(told)]
+        })
+        .collect()
+}
+
+fn time_left(certificate: &Certificate, now: i64) -> (Tone, String) {
+    let Some(end) = certificate.not_after else {
+        return (Tone::Plain, String::new());
+    };
+    let left = end.saturating_sub(now);
+    let text = span(left.unsigned_abs());
+    match left {
+        ..=0 => (Tone::Bad, format!("expired {text} ago")),
+        _ if left < SOON => (Tone::Warn, format!("{text} left")),
+        _ => (Tone::Good, format!("{text} left")),
+    }
+}
+
+/// The largest unit that makes at least 2, so that nothing is far off: `90s`, `47h`, `60d`.
+fn span(seconds: u64) -> String {
+    [(86_400, "d"), (3_600, "h"), (60, "m")]
+        .into_iter()
+        .find(|(unit, _)| seconds >= 2 * unit)
+        .map_or_else(
+            || format!("{seconds}s"),
+            |(unit, letter)| format!("{}{letter}", seconds / unit),
+        )
+}
+
+/// A certificate that should have been renewed by now.
+const SOON: i64 = 7 * 86_400;

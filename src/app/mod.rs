@@ -1,0 +1,226 @@
+//! Wiring: builds the parts, gives each its channel end, waits, drains.
+
+mod listen;
+mod report;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use self::report::Report;
+use crate::access::AccessLog;
+use crate::admin;
+use crate::config::{Config, DataDir};
+use crate::control::{self, ControlConfig, Published};
+use crate::docker::plan::PlanOptions;
+use crate::docker::{EngineState, Watcher, WatcherConfig};
+use crate::metrics::Metrics;
+use crate::proxy::{self, Engine, Listeners};
+use crate::route::SharedTable;
+use crate::shutdown::{self, Stage, Stop};
+use crate::tls::{Certs, CertsConfig, TlsError};
+
+/// Why Wharf could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("cannot listen on {address} for {listener}: {}", hint(.source))]
+    Listen {
+        listener: &'static str,
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("setting up certificates")]
+    Tls(#[from] TlsError),
+    #[error("starting a thread or runtime")]
+    Runtime(#[source] io::Error),
+    #[error("a worker ended unexpectedly; its reason is logged above")]
+    Worker,
+}
+
+/// Runs Wharf until it is told to stop and has drained.
+///
+/// # Errors
+/// See [`AppError`]; all of them come before anything is served, save the last.
+pub fn run(config: Config) -> Result<(), AppError> {
+    let (data, warning) = DataDir::open(&config.data);
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    let (certs, issuer) = Certs::open(CertsConfig {
+        data: Some(data),
+        directory: config.acme.directory.clone(),
+        directory_is_public: config.acme.public,
+        roots: config.acme.roots.clone(),
+        email: config.acme_email.clone(),
+        hold: config.tls_hold,
+    })?;
+    let bound = listen::bind(&config)?;
+    let table = Arc::new(SharedTable::default());
+    let metrics = Metrics::new(config.workers);
+    let access = config
+        .access_log
+        .then(|| AccessLog::start(config.log_format, io::stdout()));
+    let engine = Arc::new(Engine {
+        table: Arc::clone(&table),
+        certs: certs.clone(),
+        trusted: config.trusted_proxies.clone(),
+        hold: config.tls_hold,
+    });
+
+    let (stopper, stop) = shutdown::stop();
+    let (ended, mut workers_ended) = watch::channel(0);
+    let mut workers = Vec::new();
+    for (index, listeners) in bound.workers.into_iter().enumerate() {
+        let worker = WorkerThread {
+            index,
+            engine: Arc::clone(&engine),
+            listeners,
+            metrics: metrics.worker(index),
+            access: access.as_ref().map(AccessLog::worker),
+            stop: stop.clone(),
+            ended: ended.clone(),
+        };
+        workers.push(worker.start()?);
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(AppError::Runtime)?;
+    let result = runtime.block_on(async {
+        let (snapshot_to, snapshots) = watch::channel(None);
+        let (state_to, state) = watch::channel(EngineState::default());
+        let (published_to, published) = watch::channel(Arc::new(Published::default()));
+        let watcher = Watcher::new(WatcherConfig {
+            host: config.docker_host.clone(),
+            own_id: None,
+        });
+        tokio::spawn(watcher.run(snapshot_to, state_to));
+        tokio::spawn(control::run(
+            ControlConfig {
+                plan: PlanOptions {
+                    network: config.network.clone(),
+                },
+                https_port: bound.https.map(|address| address.port()),
+            },
+            snapshots,
+            Arc::clone(&table),
+            certs.clone(),
+            published_to,
+        ));
+        tokio::spawn(issuer.run());
+        if let Some(listener) = bound.admin {
+            let report = Report {
+                started: Instant::now(),
+                listeners: bound.names,
+                engine: state,
+                published,
+                certs,
+                metrics,
+            };
+            let listener =
+                tokio::net::TcpListener::from_std(listener).map_err(AppError::Runtime)?;
+            tokio::spawn(admin::serve(listener, Arc::new(report)));
+        }
+        tokio::select! {
+            _ = workers_ended.wait_for(|ended| *ended > 0) => return Err(AppError::Worker),
+            () = asked_to_stop() => {}
+        }
+        tracing::info!("stopping: finishing what is in flight, for at most {GRACE:?}");
+        stopper.go(Stage::Drain);
+        tokio::select! {
+            _ = workers_ended.wait_for(|ended| *ended == config.workers) => {}
+            () = asked_to_stop() => tracing::info!("second signal: stopping now"),
+            () = tokio::time::sleep(GRACE) => tracing::info!("grace is over: stopping now"),
+        }
+        Ok(())
+    });
+    stopper.go(Stage::Now);
+    for worker in workers {
+        // A panic there has been told already.
+        let _ = worker.join();
+    }
+    if let Some(access) = access {
+        access.close();
+    }
+    result
+}
+
+struct WorkerThread {
+    index: usize,
+    engine: Arc<Engine>,
+    listeners: Listeners,
+    metrics: Arc<crate::metrics::WorkerMetrics>,
+    access: Option<crate::access::AccessWriter>,
+    stop: Stop,
+    ended: watch::Sender<usize>,
+}
+
+impl WorkerThread {
+    fn start(self) -> Result<JoinHandle<()>, AppError> {
+        let name = format!("worker-{}", self.index);
+        let Self {
+            index,
+            engine,
+            listeners,
+            metrics,
+            access,
+            stop,
+            ended,
+        } = self;
+        let run = move || {
+            // Dropped whatever happens, a panic included.
+            let ended = Ended(ended);
+            if let Err(error) = proxy::run(engine, listeners, metrics, access, stop) {
+                tracing::error!(worker = index, %error, "worker failed");
+            }
+            drop(ended);
+        };
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .map_err(AppError::Runtime)
+    }
+}
+
+/// Counts a worker that is over.
+struct Ended(watch::Sender<usize>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.send_modify(|ended| *ended += 1);
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn asked_to_stop() {
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    let (Ok(mut term), Ok(mut int)) = signals else {
+        // Without handlers the default action ends the process, which is what is asked for.
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+}
+
+fn hint(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process has it (`ss -ltnp` shows which)".into(),
+        io::ErrorKind::PermissionDenied => "ports below 1024 need root, CAP_NET_BIND_SERVICE or \
+             net.ipv4.ip_unprivileged_port_start=0"
+            .into(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// After SIGTERM.
+const GRACE: Duration = Duration::from_secs(30);

@@ -1,0 +1,176 @@
+//! What the admin listener shows, gathered when it is asked.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use crate::admin::{self, Certificate, Endpoint, Listener, ProblemLine, Route, Status, Upstream};
+use crate::control::Published;
+use crate::docker::EngineState;
+use crate::metrics::{CertificateGauge, EngineGauges, Gauges, Metrics};
+use crate::tls::{CertReport, Certs, NextAction};
+
+/// The ends of everything there is to tell.
+pub(super) struct Report {
+    pub(super) started: Instant,
+    pub(super) listeners: Vec<(&'static str, SocketAddr)>,
+    pub(super) engine: watch::Receiver<EngineState>,
+    pub(super) published: watch::Receiver<Arc<Published>>,
+    pub(super) certs: Certs,
+    pub(super) metrics: Metrics,
+}
+
+impl admin::Source for Report {
+    fn status(&self) -> Status {
+        let published = Arc::clone(&self.published.borrow());
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            ready: self.ready(),
+            engine: engine(&self.engine.borrow()),
+            listeners: self.listeners.iter().map(listener).collect(),
+            routes: published.plan.routes.iter().map(route).collect(),
+            upstreams: published
+                .table
+                .upstreams
+                .iter()
+                .map(|one| upstream(one))
+                .collect(),
+            certificates: self.certs.report().iter().map(certificate).collect(),
+            problems: published.problems.iter().map(ProblemLine::from).collect(),
+        }
+    }
+
+    fn ready(&self) -> bool {
+        self.published.borrow().table.generation > 0
+    }
+
+    fn metrics(&self) -> String {
+        let published = Arc::clone(&self.published.borrow());
+        let state = self.engine.borrow().clone();
+        let endpoints: usize = published
+            .table
+            .upstreams
+            .iter()
+            .map(|upstream| upstream.endpoints.len())
+            .sum();
+        let certificates = self.certs.report().into_iter().filter_map(|report| {
+            Some(CertificateGauge {
+                host: report.host.to_string(),
+                not_after: unix(report.not_after?),
+            })
+        });
+        self.metrics.render(&Gauges {
+            uptime_seconds: self.started.elapsed().as_secs(),
+            routes: published.plan.routes.len() as u64,
+            endpoints: endpoints as u64,
+            problems: published.problems.len() as u64,
+            certificates: certificates.collect(),
+            engine: EngineGauges {
+                connected: state.connected,
+                lists: state.lists,
+                reconnects: state.reconnects,
+                last_event_seconds_ago: state.last_event.and_then(ago),
+                last_list_seconds_ago: state.last_list.and_then(ago),
+            },
+        })
+    }
+}
+
+fn engine(state: &EngineState) -> admin::Engine {
+    admin::Engine {
+        connected: state.connected,
+        version: state.version.clone().unwrap_or_default(),
+        api: state.api.clone().unwrap_or_default(),
+        last_error: state.last_error.clone(),
+        last_list_seconds_ago: state.last_list.and_then(ago),
+        last_event_seconds_ago: state.last_event.and_then(ago),
+        reconnects: state.reconnects,
+    }
+}
+
+fn listener((name, address): &(&'static str, SocketAddr)) -> Listener {
+    Listener {
+        name: (*name).into(),
+        address: address.to_string(),
+    }
+}
+
+fn route(spec: &crate::model::RouteSpec) -> Route {
+    Route {
+        hosts: spec.hosts.iter().map(ToString::to_string).collect(),
+        path: spec.path.to_string(),
+        upstream: spec.upstream.to_string(),
+        container: spec.container.clone(),
+        tls: word(&spec.settings.tls),
+        https: word(&spec.settings.https),
+        fault: spec.fault.clone(),
+    }
+}
+
+fn upstream(upstream: &crate::upstream::Upstream) -> Upstream {
+    let endpoints = upstream.endpoints.iter().map(|endpoint| Endpoint {
+        container: endpoint.container.to_string(),
+        address: endpoint.addr.to_string(),
+        weight: endpoint.weight,
+        state: if endpoint.weight == 0 {
+            "no new requests".into()
+        } else {
+            "ok".into()
+        },
+    });
+    Upstream {
+        name: upstream.key.to_string(),
+        endpoints: endpoints.collect(),
+        unreachable: upstream.unreachable.clone(),
+    }
+}
+
+fn certificate(report: &CertReport) -> Certificate {
+    Certificate {
+        host: report.host.to_string(),
+        source: word(&report.source),
+        issuer: report.issuer.clone().unwrap_or_default(),
+        not_after: report.not_after.map(unix),
+        state: word(&report.state),
+        next: report.next.as_ref().map(next),
+        last_error: report.last_error.clone(),
+    }
+}
+
+/// `renew in 41 d`, `retry in 9 min`, `order now`.
+fn next(next: &NextAction) -> String {
+    let action = word(&next.action);
+    let seconds = next
+        .at
+        .duration_since(SystemTime::now())
+        .unwrap_or_default()
+        .as_secs();
+    match seconds {
+        0 => format!("{action} now"),
+        1..120 => format!("{action} in {seconds} s"),
+        120..7_200 => format!("{action} in {} min", seconds / 60),
+        7_200..172_800 => format!("{action} in {} h", seconds / 3600),
+        _ => format!("{action} in {} d", seconds / 86_400),
+    }
+}
+
+/// The word serde writes for a unit variant: the one place where these are spelled.
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn unix(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64)
+}
+
+/// `None` where the clock went back.
+fn ago(time: SystemTime) -> Option<u64> {
+    time.elapsed().ok().map(|elapsed| elapsed.as_secs())
+}

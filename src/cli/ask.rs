@@ -1,0 +1,64 @@
+//! `wharf status` and `wharf healthcheck`: asking a running Wharf.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::StatusCode;
+use wharf::admin::{self, Status};
+use wharf::config::Config;
+
+use crate::{Failure, cli};
+
+/// Prints the status, as a table or as it came.
+pub(crate) fn status(admin: Option<String>, json: bool) -> Result<(), Failure> {
+    let address = address(admin)?;
+    let text = told(address, json)?;
+    cli::print(&text)
+}
+
+/// Succeeds when the process answers, whether or not it is ready: a container that is restarted
+/// because the engine is away would not come back sooner.
+pub(crate) fn healthcheck(admin: Option<String>) -> Result<(), Failure> {
+    let address = address(admin)?;
+    ask(address, "/healthz")?;
+    Ok(())
+}
+
+fn told(address: SocketAddr, json: bool) -> anyhow::Result<String> {
+    let body = ask(address, "/status")?;
+    let status: Status = serde_json::from_slice(&body)
+        .with_context(|| format!("what {address} tells is no status of Wharf"))?;
+    if json {
+        return Ok(serde_json::to_string_pretty(&status)? + "\n");
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_secs().cast_signed());
+    let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
+    Ok(admin::render(&status, now, colour))
+}
+
+fn address(written: Option<String>) -> Result<SocketAddr, Failure> {
+    match Config::resolve_admin(written)? {
+        Some(address) => Ok(admin::reachable(address)),
+        None => Err(Failure::Run(anyhow::anyhow!(
+            "the admin listener is off (--admin, WHARF_ADMIN): there is nobody to ask"
+        ))),
+    }
+}
+
+/// The body of a 200.
+fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the client")?;
+    let (status, body) = runtime.block_on(admin::fetch(address, path))?;
+    if status != StatusCode::OK {
+        bail!("{address} answered {path} with {status}");
+    }
+    Ok(body)
+}

@@ -1,0 +1,222 @@
+//! Process settings: what flags and environment say, checked once and all at once.
+//!
+//! `main` parses the command line into [`Raw`], [`Config::resolve`] turns it into a [`Config`] or
+//! into every [`Fault`] there is. Nothing here opens a socket; the only file read is the extra ACME
+//! root. [`DataDir`] finds a directory that can be written.
+
+mod acme;
+mod data;
+mod environment;
+mod parse;
+mod trusted;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+
+pub use data::DataDir;
+use environment::nearest;
+pub use environment::unknown_variables;
+pub use trusted::TrustedProxies;
+
+/// Everything a Wharf process is told. Labels say the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Plain HTTP listener, default `[::]:80` (both address families); `None` is off.
+    pub http: Option<SocketAddr>,
+    /// TLS listener, default `[::]:443`; `None` is off.
+    pub https: Option<SocketAddr>,
+    /// Admin listener, default `127.0.0.1:9900`; `None` is off.
+    pub admin: Option<SocketAddr>,
+    /// Where certificates and the account are kept, default `/data`. Not yet opened: see
+    /// [`DataDir::open`].
+    pub data: PathBuf,
+    pub acme: Acme,
+    /// Contact of the ACME account. Default none.
+    pub acme_email: Option<String>,
+    /// Peers whose forwarding headers are believed. Default none.
+    pub trusted_proxies: TrustedProxies,
+    /// How long a first handshake waits for its certificate, default 10 s, 1 s to 25 s.
+    pub tls_hold: Duration,
+    /// Worker threads, default one per available core, 1 to 256.
+    pub workers: usize,
+    /// Directives for the log filter, default `info`: a level, or `target=level` items.
+    pub log: String,
+    /// Of log and access log. Default text.
+    pub log_format: LogFormat,
+    /// Whether requests are logged. Default on.
+    pub access_log: bool,
+    /// Docker network preferred for reaching containers. Default: any shared one.
+    pub network: Option<String>,
+    /// Engine address: `unix://`, `tcp://` or `http://`. Default `unix:///var/run/docker.sock`.
+    pub docker_host: String,
+    /// Settings that are served but deserve a look, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// The certificate authority asked for public certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// Directory URL (RFC 8555 section 7.1.1), always `https://`.
+    pub directory: String,
+    /// Whether the CA serves public names only. False with an own root and for directories on
+    /// local names: such a CA is asked for `nas.local` too.
+    pub public: bool,
+    /// Roots the directory's own certificate may chain to besides the public ones.
+    pub roots: Vec<CertificateDer<'static>>,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The settings as written. Empty values count as not given, so that `WHARF_ACME_EMAIL=${EMAIL}`
+/// works without an `EMAIL`. A flag wins over its variable.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct Raw {
+    /// Plain HTTP listener: ADDRESS:PORT, PORT or off [default: [::]:80]
+    #[arg(long, env = "WHARF_HTTP", hide_env_values = true, value_name = "ADDR")]
+    pub http: Option<String>,
+    /// HTTPS listener: ADDRESS:PORT, PORT or off [default: [::]:443]
+    #[arg(long, env = "WHARF_HTTPS", hide_env_values = true, value_name = "ADDR")]
+    pub https: Option<String>,
+    /// Admin listener (status, metrics, health): ADDRESS:PORT, PORT or off [default: 127.0.0.1:9900]
+    #[arg(long, env = "WHARF_ADMIN", hide_env_values = true, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// Directory for certificates and the ACME account [default: /data]
+    #[arg(long, env = "WHARF_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Certificate authority: letsencrypt, letsencrypt-staging or an https:// directory URL
+    /// [default: letsencrypt]
+    #[arg(long, env = "WHARF_ACME", hide_env_values = true, value_name = "CA")]
+    pub acme: Option<String>,
+    /// PEM file with the root certificate of a private ACME server
+    #[arg(
+        long,
+        env = "WHARF_ACME_ROOT",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub acme_root: Option<String>,
+    /// Contact address of the ACME account
+    #[arg(
+        long,
+        env = "WHARF_ACME_EMAIL",
+        hide_env_values = true,
+        value_name = "EMAIL"
+    )]
+    pub acme_email: Option<String>,
+    /// Proxies whose forwarding headers are believed: addresses, CIDRs, private, loopback, docker,
+    /// cloudflare; separated by commas [default: none]
+    #[arg(
+        long,
+        env = "WHARF_TRUSTED_PROXIES",
+        hide_env_values = true,
+        value_name = "LIST"
+    )]
+    pub trusted_proxies: Option<String>,
+    /// How long a first handshake waits for its certificate: 1s to 25s [default: 10s]
+    #[arg(
+        long,
+        env = "WHARF_TLS_HOLD",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    pub tls_hold: Option<String>,
+    /// Worker threads: 1 to 256 [default: one per core]
+    #[arg(
+        long,
+        env = "WHARF_WORKERS",
+        hide_env_values = true,
+        value_name = "COUNT"
+    )]
+    pub workers: Option<String>,
+    /// Log level: off, error, warn, info, debug, trace, or target=level items [default: info]
+    #[arg(long, env = "WHARF_LOG", hide_env_values = true, value_name = "LEVEL")]
+    pub log: Option<String>,
+    /// Format of log and access log: text or json [default: text]
+    #[arg(
+        long,
+        env = "WHARF_LOG_FORMAT",
+        hide_env_values = true,
+        value_name = "FORMAT"
+    )]
+    pub log_format: Option<String>,
+    /// Log each request: on or off [default: on]
+    #[arg(
+        long,
+        env = "WHARF_ACCESS_LOG",
+        hide_env_values = true,
+        value_name = "SWITCH"
+    )]
+    pub access_log: Option<String>,
+    /// Docker network to prefer when reaching containers [default: any shared network]
+    #[arg(
+        long,
+        env = "WHARF_NETWORK",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
+    pub network: Option<String>,
+    /// Docker engine: unix:///path, tcp://host:port or http://host:port
+    /// [default: unix:///var/run/docker.sock]
+    #[arg(long, env = "DOCKER_HOST", hide_env_values = true, value_name = "URL")]
+    pub docker_host: Option<String>,
+}
+
+/// A setting that cannot be used. Displays as one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// `--http`.
+    pub flag: &'static str,
+    /// `WHARF_HTTP`.
+    pub variable: &'static str,
+    /// As written.
+    pub value: String,
+    /// What is wrong and what is accepted.
+    pub reason: String,
+}
+
+impl Config {
+    /// Checks every setting. On failure all faults are told, not just the first.
+    pub fn resolve(raw: &Raw) -> Result<Self, Vec<Fault>> {
+        parse::resolve(raw)
+    }
+
+    /// Checks the admin listener alone, for commands that ask a running Wharf.
+    pub fn resolve_admin(written: Option<String>) -> Result<Option<SocketAddr>, Vec<Fault>> {
+        parse::admin(&written)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value: String = self.value.chars().take(MAX_SHOWN).collect();
+        let cut = if value.len() < self.value.len() {
+            "..."
+        } else {
+            ""
+        };
+        write!(
+            f,
+            "{} ({}): `{}{cut}`: {}",
+            self.flag,
+            self.variable,
+            value.escape_debug(),
+            self.reason
+        )
+    }
+}
+
+/// Characters of a wrong value that are repeated in its fault.
+const MAX_SHOWN: usize = 120;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+//! Text to values: one function per kind of setting, and the place where all faults meet.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use http::Uri;
+use tracing_subscriber::EnvFilter;
+
+use super::{Config, Fault, LogFormat, Raw, acme, trusted};
+use crate::model::{parse_bool, parse_duration};
+
+/// See [`Config::resolve`].
+pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
+    let mut read = Reader::default();
+
+    let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let http = read.listener(HTTP, &raw.http, SocketAddr::new(any, 80));
+    let https = read.listener(HTTPS, &raw.https, SocketAddr::new(any, 443));
+    let admin = read.listener(ADMIN, &raw.admin, ADMIN_DEFAULT);
+    read.clash((HTTP, &raw.http, http), (HTTPS, &raw.https, https));
+    read.clash((HTTP, &raw.http, http), (ADMIN, &raw.admin, admin));
+    read.clash((HTTPS, &raw.https, https), (ADMIN, &raw.admin, admin));
+    if http.is_none() && https.is_none() {
+        read.fault(
+            HTTPS,
+            "off",
+            "with WHARF_HTTP off too, nothing would be served",
+        );
+    }
+    if let Some(address) = admin.filter(|a| !a.ip().to_canonical().is_loopback()) {
+        read.warnings.push(format!(
+            "the admin listener on {address} shows routes and containers to everyone who reaches it"
+        ));
+    }
+
+    let root = read.value(ACME_ROOT, &raw.acme_root, None, |text| {
+        acme::root(text).map(Some)
+    });
+    let directory = read.value(
+        ACME,
+        &raw.acme,
+        acme::LETSENCRYPT.to_owned(),
+        acme::directory,
+    );
+    let acme_email = read.value(ACME_EMAIL, &raw.acme_email, None, |text| {
+        acme::email(text).map(Some)
+    });
+    read.warnings
+        .extend(acme_email.as_deref().and_then(acme::email_warning));
+
+    let (trusted_proxies, warnings) = read.value(
+        TRUSTED_PROXIES,
+        &raw.trusted_proxies,
+        Default::default(),
+        trusted::parse,
+    );
+    read.warnings.extend(warnings);
+
+    let config = Config {
+        http,
+        https,
+        admin,
+        data: read.value(DATA, &raw.data, PathBuf::from("/data"), |text| {
+            Ok(text.into())
+        }),
+        acme: acme::assemble(directory, root),
+        acme_email,
+        trusted_proxies,
+        tls_hold: read.value(TLS_HOLD, &raw.tls_hold, Duration::from_secs(10), hold),
+        workers: read.value(WORKERS, &raw.workers, cores(), workers),
+        log: read.value(LOG, &raw.log, "info".to_owned(), log),
+        log_format: read.value(LOG_FORMAT, &raw.log_format, LogFormat::Text, log_format),
+        access_log: read.value(ACCESS_LOG, &raw.access_log, true, |text| {
+            parse_bool(text).map_err(|fault| fault.to_string())
+        }),
+        network: read.value(NETWORK, &raw.network, None, |text| network(text).map(Some)),
+        docker_host: read.value(
+            DOCKER_HOST,
+            &raw.docker_host,
+            DOCKER_SOCKET.to_owned(),
+            engine,
+        ),
+        warnings: read.warnings,
+    };
+    if read.faults.is_empty() {
+        Ok(config)
+    } else {
+        Err(read.faults)
+    }
+}
+
+/// See [`Config::resolve_admin`].
+pub(super) fn admin(given: &Option<String>) -> Result<Option<SocketAddr>, Vec<Fault>> {
+    let mut read = Reader::default();
+    let admin = read.listener(ADMIN, given, ADMIN_DEFAULT);
+    if read.faults.is_empty() {
+        Ok(admin)
+    } else {
+        Err(read.faults)
+    }
+}
+
+/// Collects faults while values are read; a faulty value is replaced by its default so that the
+/// reading goes on.
+#[derive(Default)]
+struct Reader {
+    faults: Vec<Fault>,
+    warnings: Vec<String>,
+}
+
+/// Flag and variable of one setting.
+#[derive(Clone, Copy)]
+struct Setting(&'static str, &'static str);
+
+impl Reader {
+    fn value<T>(
+        &mut self,
+        setting: Setting,
+        given: &Option<String>,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        let Some(text) = written(given) else {
+            return default;
+        };
+        match parse(text) {
+            Ok(value) => value,
+            Err(reason) => {
+                self.fault(setting, text, reason);
+                default
+            }
+        }
+    }
+
+    fn listener(
+        &mut self,
+        setting: Setting,
+        given: &Option<String>,
+        default: SocketAddr,
+    ) -> Option<SocketAddr> {
+        self.value(setting, given, Some(default), |text| {
+            listener(text, default.ip())
+        })
+    }
+
+    /// Two listeners on one port: the second bind would fail, or worse, take half the connections.
+    fn clash(
+        &mut self,
+        first: (Setting, &Option<String>, Option<SocketAddr>),
+        second: (Setting, &Option<String>, Option<SocketAddr>),
+    ) {
+        let (Some(a), Some(b)) = (first.2, second.2) else {
+            return;
+        };
+        let overlap = a.ip().is_unspecified() || b.ip().is_unspecified() || a.ip() == b.ip();
+        if a.port() != b.port() || a.port() == 0 || !overlap {
+            return;
+        }
+        // The one that was written is at fault; a default can only be in its way.
+        let ((at, value, other), with) = if written(second.1).is_some() {
+            ((second.0, b, first.0), a)
+        } else {
+            ((first.0, a, second.0), b)
+        };
+        let reason = format!("{} ({}) already listens on {with}", other.0, other.1);
+        self.fault(at, &value.to_string(), reason);
+    }
+
+    fn fault(&mut self, setting: Setting, value: &str, reason: impl Into<String>) {
+        self.faults.push(Fault {
+            flag: setting.0,
+            variable: setting.1,
+            value: value.to_owned(),
+            reason: reason.into(),
+        });
+    }
+}
+
+fn written(given: &Option<String>) -> Option<&str> {
+    given
+        .as_deref()
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+}
+
+/// `off`, `80` (on the default's address), `:80` (every address), `192.0.2.1:80`, `[::1]:80`,
+/// `localhost:80`. Names are not resolved: what they mean may change while Wharf runs.
+fn listener(text: &str, default: IpAddr) -> Result<Option<SocketAddr>, String> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    if let Ok(port) = text.parse() {
+        return Ok(Some(SocketAddr::new(default, port)));
+    }
+    let spelled = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None if text.starts_with(':') => format!("[::]{text}"),
+        None => text.to_owned(),
+    };
+    spelled.parse().map(Some).map_err(|_| {
+        "expected ADDRESS:PORT such as 0.0.0.0:8080 or [::]:8080, a port alone, or off".to_owned()
+    })
+}
+
+fn hold(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if (MIN_HOLD..=MAX_HOLD).contains(&time) => Ok(time),
+        Ok(_) => Err(format!("expected {MIN_HOLD:?} to {MAX_HOLD:?}")),
+        Err(fault) => Err(format!("expected {MIN_HOLD:?} to {MAX_HOLD:?}: {fault}")),
+    }
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=MAX_WORKERS).contains(&count) => Ok(count),
+        _ => Err(format!("expected a number from 1 to {MAX_WORKERS}")),
+    }
+}
+
+/// What the process may use, cgroup limits included.
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get().min(MAX_WORKERS))
+}
+
+/// The filter itself would take any word for a module name, and `inof` would silence the log.
+fn log(text: &str) -> Result<String, String> {
+    for item in text.split(',') {
+        let level = item
+            .rsplit_once('=')
+            .map_or(item, |(_, level)| level)
+            .trim();
+        if !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
+            return Err(format!(
+                "`{}` is no level; expected {}, or target=level items separated by commas",
+                level.escape_debug(),
+                LEVELS.join(", ")
+            ));
+        }
+    }
+    EnvFilter::builder()
+        .parse(text)
+        .map(|_| text.to_owned())
+        .map_err(|fault| format!("expected a level or target=level items: {fault}"))
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("expected text or json".to_owned()),
+    }
+}
+
+/// Docker's own rule for names of networks.
+fn network(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(inner) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of one Docker network: letters, digits, `_`, `.`, `-`".to_owned())
+    }
+}
+
+/// An engine address as Docker's own tools take it, as far as Wharf can reach it.
+fn engine(text: &str) -> Result<String, String> {
+    const ACCEPTED: &str = "expected unix:///path, tcp://host:port or http://host:port";
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(ACCEPTED.to_owned());
+    };
+    match scheme {
+        "unix" if rest.starts_with('/') => Ok(text.to_owned()),
+        "unix" => Err("expected unix:// and an absolute path".to_owned()),
+        "tcp" | "http" => {
+            let authority = rest.trim_end_matches('/');
+            let uri: Option<Uri> = format!("http://{authority}/").parse().ok();
+            uri.filter(|uri| uri.port_u16().is_some_and(|port| port != 0) && uri.path() == "/")
+                .filter(|uri| !uri.host().unwrap_or_default().is_empty())
+                .map(|_| text.to_owned())
+                .ok_or_else(|| ACCEPTED.to_owned())
+        }
+        "https" | "ssh" | "npipe" | "fd" => {
+            Err(format!("{scheme}:// is not supported yet; {ACCEPTED}"))
+        }
+        _ => Err(ACCEPTED.to_owned()),
+    }
+}
+
+const HTTP: Setting = Setting("--http", "WHARF_HTTP");
+const HTTPS: Setting = Setting("--https", "WHARF_HTTPS");
+const ADMIN: Setting = Setting("--admin", "WHARF_ADMIN");
+const DATA: Setting = Setting("--data", "WHARF_DATA");
+const ACME: Setting = Setting("--acme", "WHARF_ACME");
+const ACME_ROOT: Setting = Setting("--acme-root", "WHARF_ACME_ROOT");
+const ACME_EMAIL: Setting = Setting("--acme-email", "WHARF_ACME_EMAIL");
+const TRUSTED_PROXIES: Setting = Setting("--trusted-proxies", "WHARF_TRUSTED_PROXIES");
+const TLS_HOLD: Setting = Setting("--tls-hold", "WHARF_TLS_HOLD");
+const WORKERS: Setting = Setting("--workers", "WHARF_WORKERS");
+const LOG: Setting = Setting("--log", "WHARF_LOG");
+const LOG_FORMAT: Setting = Setting("--log-format", "WHARF_LOG_FORMAT");
+const ACCESS_LOG: Setting = Setting("--access-log", "WHARF_ACCESS_LOG");
+const NETWORK: Setting = Setting("--network", "WHARF_NETWORK");
+const DOCKER_HOST: Setting = Setting("--docker-host", "DOCKER_HOST");
+
+const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
+const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+const MIN_HOLD: Duration = Duration::from_secs(1);
+/// Browsers give up on a handshake after about 30 s.
+const MAX_HOLD: Duration = Duration::from_secs(25);
+const MAX_WORKERS: usize = 256;

@@ -1,0 +1,322 @@
+//! Settings as written, and what they come to.
+
+use super::*;
+
+/// One setting given, by the name of its field.
+fn given(pairs: &[(&str, &str)]) -> Raw {
+    let mut raw = Raw::default();
+    for (name, value) in pairs {
+        let field = match *name {
+            "http" => &mut raw.http,
+            "https" => &mut raw.https,
+            "admin" => &mut raw.admin,
+            "data" => &mut raw.data,
+            "acme" => &mut raw.acme,
+            "acme_root" => &mut raw.acme_root,
+            "acme_email" => &mut raw.acme_email,
+            "trusted_proxies" => &mut raw.trusted_proxies,
+            "tls_hold" => &mut raw.tls_hold,
+            "workers" => &mut raw.workers,
+            "log" => &mut raw.log,
+            "log_format" => &mut raw.log_format,
+            "access_log" => &mut raw.access_log,
+            "network" => &mut raw.network,
+            "docker_host" => &mut raw.docker_host,
+            other => panic!("no setting {other}"),
+        };
+        *field = Some((*value).to_owned());
+    }
+    raw
+}
+
+fn resolved(pairs: &[(&str, &str)]) -> Config {
+    Config::resolve(&given(pairs)).unwrap_or_else(|faults| panic!("{pairs:?}: {faults:?}"))
+}
+
+fn faults(pairs: &[(&str, &str)]) -> Vec<String> {
+    let faults = Config::resolve(&given(pairs)).expect_err("a fault");
+    faults.iter().map(Fault::to_string).collect()
+}
+
+#[test]
+fn defaults() {
+    let config = resolved(&[]);
+    assert_eq!(
+        config,
+        Config {
+            http: Some("[::]:80".parse().unwrap()),
+            https: Some("[::]:443".parse().unwrap()),
+            admin: Some("127.0.0.1:9900".parse().unwrap()),
+            data: "/data".into(),
+            acme: Acme {
+                directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
+                public: true,
+                roots: Vec::new(),
+            },
+            acme_email: None,
+            trusted_proxies: TrustedProxies::default(),
+            tls_hold: Duration::from_secs(10),
+            workers: config.workers,
+            log: "info".into(),
+            log_format: LogFormat::Text,
+            access_log: true,
+            network: None,
+            docker_host: "unix:///var/run/docker.sock".into(),
+            warnings: Vec::new(),
+        }
+    );
+    assert!((1..=256).contains(&config.workers));
+}
+
+#[test]
+fn empty_is_not_given() {
+    assert_eq!(
+        resolved(&[("acme_email", ""), ("http", " ")]),
+        resolved(&[])
+    );
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_both_names() {
+    assert_eq!(
+        faults(&[
+            ("http", "eighty"),
+            ("https", "[::]:99999"),
+            ("acme", "http://ca.internal/directory"),
+            ("acme_root", "/nonexistent/root.pem"),
+            ("acme_email", "admin"),
+            ("trusted_proxies", "10.0.0.0/8, privat"),
+            ("tls_hold", "30s"),
+            ("workers", "0"),
+            ("log", "inof"),
+            ("log_format", "xml"),
+            ("access_log", "maybe"),
+            ("network", "a b"),
+            ("docker_host", "ssh://host"),
+        ]),
+        [
+            "--http (WHARF_HTTP): `eighty`: expected ADDRESS:PORT such as 0.0.0.0:8080 or \
+             [::]:8080, a port alone, or off",
+            "--https (WHARF_HTTPS): `[::]:99999`: expected ADDRESS:PORT such as 0.0.0.0:8080 or \
+             [::]:8080, a port alone, or off",
+            "--acme-root (WHARF_ACME_ROOT): `/nonexistent/root.pem`: cannot be read: No such file \
+             or directory (os error 2)",
+            "--acme (WHARF_ACME): `http://ca.internal/directory`: an ACME server must be reached \
+             by https:// (RFC 8555 section 6.1)",
+            "--acme-email (WHARF_ACME_EMAIL): `admin`: expected one address such as \
+             admin@your-domain.org",
+            "--trusted-proxies (WHARF_TRUSTED_PROXIES): `10.0.0.0/8, privat`: `privat` is \
+             unknown; did you mean private?",
+            "--tls-hold (WHARF_TLS_HOLD): `30s`: expected 1s to 25s",
+            "--workers (WHARF_WORKERS): `0`: expected a number from 1 to 256",
+            "--log (WHARF_LOG): `inof`: `inof` is no level; expected off, error, warn, info, \
+             debug, trace, or target=level items separated by commas",
+            "--log-format (WHARF_LOG_FORMAT): `xml`: expected text or json",
+            "--access-log (WHARF_ACCESS_LOG): `maybe`: a switch is true, on, yes, 1 or false, \
+             off, no, 0",
+            "--network (WHARF_NETWORK): `a b`: expected the name of one Docker network: letters, \
+             digits, `_`, `.`, `-`",
+            "--docker-host (DOCKER_HOST): `ssh://host`: ssh:// is not supported yet; expected \
+             unix:///path, tcp://host:port or http://host:port",
+        ]
+    );
+}
+
+#[test]
+fn a_fault_stays_on_one_line_and_short() {
+    let long = format!("a\nb\u{1b}[31m{}", "x".repeat(5000));
+    let fault = faults(&[("http", &long)]).remove(0);
+    assert!(fault.contains(r"`a\nb\u{1b}[31mxxx"), "{fault}");
+    assert!(fault.len() < 400 && !fault.contains('\n'), "{fault}");
+}
+
+#[test]
+fn listeners() {
+    for (text, address) in [
+        ("off", None),
+        ("OFF", None),
+        ("8080", Some("[::]:8080")),
+        (":8080", Some("[::]:8080")),
+        ("0.0.0.0:8080", Some("0.0.0.0:8080")),
+        ("[::1]:8080", Some("[::1]:8080")),
+        ("localhost:0", Some("127.0.0.1:0")),
+    ] {
+        let wanted = address.map(|a| a.parse().unwrap());
+        assert_eq!(resolved(&[("http", text)]).http, wanted, "{text}");
+    }
+    let admin = resolved(&[("admin", "9000")]).admin;
+    assert_eq!(admin, Some("127.0.0.1:9000".parse().unwrap()));
+    for text in [
+        "80a",
+        "example.com:80",
+        "::1:80",
+        "0.0.0.0",
+        "1.2.3.4:",
+        "-1",
+    ] {
+        assert_eq!(faults(&[("http", text)]).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn listeners_may_not_stand_in_each_others_way() {
+    for (pairs, count) in [
+        (&[("http", "443")][..], 1),
+        (&[("http", "8000"), ("https", "0.0.0.0:8000")], 1),
+        (&[("admin", "127.0.0.1:80")], 1),
+        (
+            &[("http", "127.0.0.1:8000"), ("https", "127.0.0.2:8000")],
+            0,
+        ),
+        (&[("http", "127.0.0.1:0"), ("https", "127.0.0.1:0")], 0),
+        (&[("http", "off"), ("https", "off")], 1),
+        (&[("http", "off"), ("https", "80")], 0),
+    ] {
+        let found = Config::resolve(&given(pairs)).err().map_or(0, |f| f.len());
+        assert_eq!(found, count, "{pairs:?}");
+    }
+    assert_eq!(
+        faults(&[("http", "443")]),
+        ["--http (WHARF_HTTP): `[::]:443`: --https (WHARF_HTTPS) already listens on [::]:443"]
+    );
+}
+
+#[test]
+fn an_open_admin_listener_is_warned_about() {
+    assert_eq!(resolved(&[("admin", ":9900")]).warnings.len(), 1);
+    assert_eq!(resolved(&[("admin", "[::1]:9900")]).warnings.len(), 0);
+}
+
+#[test]
+fn certificate_authorities() {
+    for (text, directory, public) in [
+        (
+            "LetsEncrypt",
+            "https://acme-v02.api.letsencrypt.org/directory",
+            true,
+        ),
+        (
+            "letsencrypt-staging",
+            "https://acme-staging-v02.api.letsencrypt.org/directory",
+            true,
+        ),
+        ("https://acme.ca.org/dir", "https://acme.ca.org/dir", true),
+        (
+            "https://pebble:14000/dir",
+            "https://pebble:14000/dir",
+            false,
+        ),
+        (
+            "https://ca.internal/acme",
+            "https://ca.internal/acme",
+            false,
+        ),
+        ("https://[::1]:14000/dir", "https://[::1]:14000/dir", false),
+    ] {
+        let acme = resolved(&[("acme", text)]).acme;
+        assert_eq!((acme.directory.as_str(), acme.public), (directory, public));
+    }
+    for text in [
+        "letsencryp",
+        "ca.org",
+        "https://",
+        "https://a:b@ca.org/",
+        "ftp://ca.org",
+        "https://a b/",
+    ] {
+        assert_eq!(faults(&[("acme", text)]).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn an_own_root_is_read_and_makes_the_authority_private() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("root.pem");
+    let path = path.to_str().unwrap();
+    for (content, reason) in [
+        ("", "holds no certificate"),
+        ("not pem", "holds no certificate"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "holds a certificate that is no root",
+        ),
+    ] {
+        std::fs::write(path, content).unwrap();
+        let fault = faults(&[("acme_root", path)]).remove(0);
+        assert!(fault.contains(reason), "{content}: {fault}");
+    }
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    let root = params.self_signed(&key).unwrap();
+    std::fs::write(path, root.pem()).unwrap();
+    let acme = resolved(&[("acme", "https://ca.org/dir"), ("acme_root", path)]).acme;
+    assert_eq!(acme.roots, [root.der().clone()]);
+    assert!(!acme.public);
+}
+
+#[test]
+fn contacts() {
+    let config = resolved(&[("acme_email", "mailto:me@shop.org")]);
+    assert_eq!(config.acme_email.as_deref(), Some("me@shop.org"));
+    assert_eq!(
+        resolved(&[("acme_email", "me@example.com")]).warnings.len(),
+        1
+    );
+    for text in [
+        "me",
+        "@shop.org",
+        "me@shop",
+        "a@shop.org,b@shop.org",
+        "me@@shop.org",
+        "Me <me@shop.org>",
+    ] {
+        assert_eq!(faults(&[("acme_email", text)]).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn other_values() {
+    let config = resolved(&[
+        ("tls_hold", "25"),
+        ("workers", "256"),
+        ("log", "info,wharf::tls=DEBUG"),
+        ("log_format", "JSON"),
+        ("access_log", "off"),
+        ("network", "edge_1.x"),
+        ("docker_host", "tcp://10.0.0.1:2375"),
+        ("data", "/var/lib/wharf"),
+        ("trusted_proxies", "loopback"),
+    ]);
+    assert_eq!(config.tls_hold, Duration::from_secs(25));
+    assert_eq!(config.workers, 256);
+    assert_eq!(config.log, "info,wharf::tls=DEBUG");
+    assert_eq!(config.log_format, LogFormat::Json);
+    assert!(!config.access_log);
+    assert_eq!(config.network.as_deref(), Some("edge_1.x"));
+    assert_eq!(config.docker_host, "tcp://10.0.0.1:2375");
+    assert_eq!(config.data, PathBuf::from("/var/lib/wharf"));
+    assert!(!config.trusted_proxies.is_empty());
+}
+
+#[test]
+fn engine_addresses() {
+    for text in [
+        "unix:///run/user/1000/docker.sock",
+        "http://proxy:2375",
+        "tcp://[::1]:2375/",
+    ] {
+        assert_eq!(resolved(&[("docker_host", text)]).docker_host, text);
+    }
+    for text in [
+        "unix://docker.sock",
+        "/var/run/docker.sock",
+        "tcp://host",
+        "tcp://host:x",
+        "tcp://:2375",
+        "https://h:2376",
+        "tcp://h:1/x",
+    ] {
+        assert_eq!(faults(&[("docker_host", text)]).len(), 1, "{text}");
+    }
+}

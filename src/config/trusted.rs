@@ -1,0 +1,223 @@
+//! Which peers' forwarding headers are believed.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::nearest;
+
+/// Networks of trusted proxies (`WHARF_TRUSTED_PROXIES`); empty trusts nobody.
+///
+/// Invariant: IPv4 networks are kept as IPv4, never in the mapped form `::ffff:a.b.c.d`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks.into_iter().map(unmapped).collect())
+    }
+
+    /// Whether `peer` is one of them. A dual stack listener sees IPv4 peers as `::ffff:a.b.c.d`;
+    /// those match IPv4 networks.
+    pub fn contains(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.0.iter().any(|network| network.contains(&peer))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn networks(&self) -> &[IpNet] {
+        &self.0
+    }
+}
+
+/// `::ffff:10.0.0.0/104` as `10.0.0.0/8`.
+fn unmapped(network: IpNet) -> IpNet {
+    if let IpNet::V6(v6) = network
+        && let Some(v4) = v6.addr().to_ipv4_mapped()
+        && let Some(length) = v6.prefix_len().checked_sub(96)
+        && let Ok(v4) = Ipv4Net::new(v4, length)
+    {
+        return IpNet::V4(v4);
+    }
+    network
+}
+
+/// A comma list of addresses, networks and sets, with warnings for what is accepted but odd.
+pub(super) fn parse(text: &str) -> Result<(TrustedProxies, Vec<String>), String> {
+    let mut networks = Vec::new();
+    let mut warnings = Vec::new();
+    let items = text.split([',', ' ', '\t']).filter(|item| !item.is_empty());
+    for item in items {
+        if let Some(set) = set(item)? {
+            // The sets are constants; their text is covered by a test.
+            networks.extend(set.iter().filter_map(|net| net.parse::<IpNet>().ok()));
+            continue;
+        }
+        let network = network(item)?;
+        if network.prefix_len() == 0 {
+            warnings.push(format!(
+                "WHARF_TRUSTED_PROXIES: {item} lets every client choose the address it is seen with"
+            ));
+        } else if network.trunc() != network {
+            warnings.push(format!(
+                "WHARF_TRUSTED_PROXIES: {item} is taken as {}",
+                network.trunc()
+            ));
+        }
+        networks.push(network.trunc());
+    }
+    Ok((TrustedProxies::new(networks), warnings))
+}
+
+fn network(item: &str) -> Result<IpNet, String> {
+    item.parse::<IpNet>()
+        .ok()
+        .or_else(|| item.parse::<IpAddr>().ok().map(IpNet::from))
+        .ok_or_else(|| {
+            let known = SETS.iter().map(|(name, _)| *name);
+            match nearest(item, known) {
+                Some(near) => format!("`{}` is unknown; did you mean {near}?", item.escape_debug()),
+                None => format!("`{}` is unknown; {ACCEPTED}", item.escape_debug()),
+            }
+        })
+}
+
+fn set(item: &str) -> Result<Option<&'static [&'static str]>, String> {
+    let name = item.to_ascii_lowercase();
+    if LATER.contains(&name.as_str()) {
+        return Err(format!("the set {name} is not supported yet; {ACCEPTED}"));
+    }
+    Ok(SETS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, nets)| *nets))
+}
+
+const ACCEPTED: &str = "expected addresses, networks such as 10.0.0.0/8, or the sets private, \
+     loopback, docker, cloudflare";
+
+/// Sets other proxies know and we do not have yet.
+const LATER: [&str; 2] = ["cloudfront", "fastly"];
+
+const SETS: [(&str, &[&str]); 4] = [
+    // RFC 1918, RFC 4193.
+    (
+        "private",
+        &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
+    ),
+    ("loopback", &["127.0.0.0/8", "::1/128"]),
+    // The engine's default address pools, 172.17.0.0 to 172.31.255.255. Its last pool,
+    // 192.168.0.0/16, is left out: on most machines that is the home network.
+    (
+        "docker",
+        &[
+            "172.17.0.0/16",
+            "172.18.0.0/15",
+            "172.20.0.0/14",
+            "172.24.0.0/13",
+        ],
+    ),
+    // https://www.cloudflare.com/ips/
+    (
+        "cloudflare",
+        &[
+            "173.245.48.0/20",
+            "103.21.244.0/22",
+            "103.22.200.0/22",
+            "103.31.4.0/22",
+            "141.101.64.0/18",
+            "108.162.192.0/18",
+            "190.93.240.0/20",
+            "188.114.96.0/20",
+            "197.234.240.0/22",
+            "198.41.128.0/17",
+            "162.158.0.0/15",
+            "104.16.0.0/13",
+            "104.24.0.0/14",
+            "172.64.0.0/13",
+            "131.0.72.0/22",
+            "2400:cb00::/32",
+            "2606:4700::/32",
+            "2803:f800::/32",
+            "2405:b500::/32",
+            "2405:8100::/32",
+            "2a06:98c0::/29",
+            "2c0f:f248::/32",
+        ],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusts(list: &str, peer: &str) -> bool {
+        parse(list).unwrap().0.contains(peer.parse().unwrap())
+    }
+
+    #[test]
+    fn peers_match_in_either_family() {
+        for (list, peer, trusted) in [
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:10.0.0.5", "10.0.0.5", true),
+            ("10.0.0.1/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.8", false),
+            ("2001:db8::/32 , loopback", "2001:db8::1", true),
+            ("loopback", "::1", true),
+            ("loopback", "::ffff:127.0.0.1", true),
+            ("private", "fd00::1", true),
+            ("private", "127.0.0.1", false),
+            ("Docker", "172.17.0.1", true),
+            ("docker", "172.31.255.1", true),
+            ("docker", "172.16.0.1", false),
+            ("docker", "192.168.1.1", false),
+            ("cloudflare", "104.16.0.9", true),
+            ("cloudflare", "2606:4700::1", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+        ] {
+            assert_eq!(trusts(list, peer), trusted, "{list} {peer}");
+        }
+        assert!(!TrustedProxies::default().contains("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn every_network_of_a_set_is_one() {
+        for (name, nets) in SETS {
+            assert_eq!(
+                parse(name).unwrap().0.networks().len(),
+                nets.len(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_items_are_named() {
+        for (list, reason) in [
+            (
+                "10.0.0.0/33",
+                "`10.0.0.0/33` is unknown; expected addresses",
+            ),
+            ("privat", "`privat` is unknown; did you mean private?"),
+            ("fastly", "the set fastly is not supported yet"),
+            ("10.0.0.1;10.0.0.2", "`10.0.0.1;10.0.0.2` is unknown"),
+        ] {
+            let fault = parse(list).unwrap_err();
+            assert!(fault.starts_with(reason), "{list}: {fault}");
+        }
+    }
+
+    #[test]
+    fn odd_items_are_warned_about() {
+        assert_eq!(parse("10.1.2.3/8").unwrap().1.len(), 1);
+        assert_eq!(parse("0.0.0.0/0, ::/0").unwrap().1.len(), 2);
+        assert_eq!(parse("10.0.0.0/8").unwrap().1.len(), 0);
+    }
+}

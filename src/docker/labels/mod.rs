@@ -1,0 +1,183 @@
+//! The label language: a table of options ([`OPTIONS`]), and everything made from it.
+//!
+//! [`read`] turns one container's labels into what they ask for; `plan` calls it for every running
+//! container. Pure and total: any map of labels gives an answer, and every `wharf.` label is either
+//! used or named in a [`Problem`].
+
+#[cfg(test)]
+pub(crate) mod arbitrary;
+mod help;
+mod key;
+mod read;
+mod route;
+mod schema;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+mod value;
+
+use std::collections::BTreeMap;
+
+use crate::model::{Balance, HostPattern, PathPrefix, Problem, Settings, Severity};
+
+use read::{Draft, Drafts};
+use route::Layers;
+use value::Value;
+
+pub use help::{render_help, render_markdown};
+pub use schema::{Entry, Kind, Place, Status};
+pub use table::OPTIONS;
+pub use text::excerpt;
+
+/// What one container's labels ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// `wharf.enable`; if false everything else here is empty.
+    pub enabled: bool,
+    /// `wharf.pool`.
+    pub pool: Option<String>,
+    /// `wharf.weight`, 0..=1000.
+    pub weight: Option<u16>,
+    /// How the container is dialled for a route its own labels do not name.
+    pub dial: Dial,
+    /// The default route first, then named ones by name. The default route is present if it has a
+    /// host or an error.
+    pub routes: Vec<RouteLabels>,
+    /// What could not be used, and what deserves a look.
+    pub problems: Vec<Problem>,
+}
+
+/// How to reach an app inside its container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dial {
+    /// `wharf.port`.
+    pub port: Option<u16>,
+    /// The port label is there but could not be used: no other port may be guessed.
+    pub port_broken: bool,
+    /// `wharf.network`.
+    pub network: Option<NetworkLabel>,
+}
+
+/// A network and the label that asks for it, for problems.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkLabel {
+    pub name: String,
+    /// Label and value as written, cut to the length of a message.
+    pub label: String,
+    pub value: String,
+}
+
+/// One route of one container, inheritance resolved and defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteLabels {
+    /// `None` is the default route.
+    pub name: Option<String>,
+    /// Without duplicates, in label order. Empty only if `fault` is set.
+    pub hosts: Vec<HostPattern>,
+    /// The label the hosts came from and its value, cut to the length of a message.
+    pub host_label: String,
+    pub host_value: String,
+    pub path: PathPrefix,
+    /// The path label is there but could not be used; `path` is a guess.
+    pub path_broken: bool,
+    pub settings: Settings,
+    pub balance: Balance,
+    pub dial: Dial,
+    /// A named route with a port or network of its own.
+    pub own_upstream: bool,
+    /// The first error that costs this route, naming the label.
+    pub fault: Option<String>,
+}
+
+/// Reads the labels of a container. `None` if none of them is Wharf's.
+pub fn read(container: &str, labels: &BTreeMap<String, String>) -> Option<Labels> {
+    let drafts = read::read(container, labels);
+    if drafts.count == 0 {
+        return None;
+    }
+    let default = &drafts.default;
+    let enabled = !matches!(value(default, "enable"), Some(Value::Switch(false)));
+    Some(if enabled {
+        assemble(container, drafts)
+    } else {
+        Labels::default()
+    })
+}
+
+fn assemble(container: &str, drafts: Drafts) -> Labels {
+    let Drafts {
+        default,
+        named,
+        mut problems,
+        ..
+    } = drafts;
+    let layers = Layers {
+        own: &default,
+        base: None,
+    };
+    let mut routes = Vec::new();
+    if default.values.contains_key("host") || !default.errors.is_empty() {
+        routes.push(layers.route(container, None, &mut problems));
+    }
+    for (name, draft) in &named {
+        let layers = Layers {
+            own: draft,
+            base: Some(&default),
+        };
+        routes.push(layers.route(container, Some(name), &mut problems));
+    }
+    let pool = match value(&default, "pool") {
+        Some(Value::Name(name)) => Some(name.clone()),
+        _ => None,
+    };
+    let weight = match value(&default, "weight") {
+        Some(Value::Share(weight)) => Some(*weight),
+        _ => None,
+    };
+    if routes.is_empty() {
+        hostless(container, &default, pool.is_some(), &mut problems);
+    }
+    Labels {
+        enabled: true,
+        pool,
+        weight,
+        dial: layers.dial(),
+        routes,
+        problems,
+    }
+}
+
+fn value<'a>(draft: &'a Draft, option: &str) -> Option<&'a Value> {
+    draft.values.get(option).map(|given| &given.value)
+}
+
+/// What is wrong with a container that has labels but no route: nothing if it is a replica in a
+/// pool, whose routes come from the members that have a host.
+fn hostless(container: &str, draft: &Draft, replica: bool, problems: &mut Vec<Problem>) {
+    let mut problem = |severity, label: &str, value: &str, reason: &str| {
+        problems.push(Problem {
+            severity,
+            container: container.to_owned(),
+            label: excerpt(label),
+            value: excerpt(value),
+            reason: reason.to_owned(),
+        });
+    };
+    if replica {
+        let unused = draft
+            .values
+            .iter()
+            .filter(|(option, _)| !REPLICA_OPTIONS.contains(option));
+        for (_, given) in unused {
+            let reason = "without effect: the routes of a pool come from its members with a host";
+            problem(Severity::Warning, &given.label, &given.text, reason);
+        }
+    } else if !draft.values.is_empty() {
+        let reason = "no wharf.host: the container is not exposed";
+        problem(Severity::Error, "", "", reason);
+    }
+}
+
+/// What a replica without a host may say about itself.
+const REPLICA_OPTIONS: [&str; 5] = ["pool", "weight", "port", "network", "enable"];

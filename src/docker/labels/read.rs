@@ -1,0 +1,277 @@
+//! One container's labels -> drafts of its routes. Every `wharf.` label ends as a value of a draft
+//! or as a problem.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Problem, Severity};
+
+use super::key::{self, Key};
+use super::schema::{self, Entry, Kind, Place, Status};
+use super::text::{excerpt, quote, visible};
+use super::value::{self, NOT_YET, Value};
+
+/// What the labels of one route say, before inheritance.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// By full option name; `timeout: read=5s` stands as `timeout.read`.
+    pub(super) values: BTreeMap<&'static str, Given>,
+    /// What could not be used.
+    pub(super) errors: Vec<Fault>,
+    /// First label of the route, for problems of the route as a whole.
+    pub(super) first: Option<(String, String)>,
+}
+
+/// A value and where it was written.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) value: Value,
+    /// Label and value as written.
+    pub(super) label: String,
+    pub(super) text: String,
+}
+
+/// An error of one route.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The option at fault, if the word is known: named routes inherit the fault with the option.
+    pub(super) option: Option<&'static str>,
+    /// `wharf.tls: the value is ...`.
+    pub(super) note: String,
+}
+
+/// The drafts of one container.
+#[derive(Debug, Default)]
+pub(super) struct Drafts {
+    pub(super) default: Draft,
+    pub(super) named: BTreeMap<String, Draft>,
+    /// Sorted out later; in label order here.
+    pub(super) problems: Vec<Problem>,
+    /// How many labels are Wharf's.
+    pub(super) count: usize,
+}
+
+/// A label whose key was understood.
+struct Written<'a> {
+    key: Key,
+    label: &'a str,
+    value: &'a str,
+}
+
+/// Reads all labels of a container.
+pub(super) fn read(container: &str, labels: &BTreeMap<String, String>) -> Drafts {
+    let mut reader = Reader {
+        container,
+        drafts: Drafts::default(),
+    };
+    let mut named: BTreeMap<String, Vec<Written<'_>>> = BTreeMap::new();
+    for (label, value) in labels {
+        let Some(key) = key::split(label) else {
+            continue;
+        };
+        reader.drafts.count += 1;
+        if reader.drafts.count > MAX_LABELS {
+            let reason = format!(
+                "a container has at most {MAX_LABELS} wharf labels; this one and those after it are not read"
+            );
+            reader.error(Some(None), Some(EVERY_OPTION), label, value, &reason);
+            break;
+        }
+        match key {
+            Err(error) => {
+                let costs = error.costs_default.then_some(None);
+                reader.error(costs, None, label, value, &error.reason);
+            }
+            Ok(key) => {
+                let written = Written { key, label, value };
+                match written.key.route.clone() {
+                    None => reader.option(None, &written),
+                    Some(route) => named.entry(route).or_default().push(written),
+                }
+            }
+        }
+    }
+    for (count, (route, written)) in named.iter().enumerate() {
+        reader.route(route, written, count < MAX_ROUTES);
+    }
+    reader.drafts
+}
+
+struct Reader<'a> {
+    container: &'a str,
+    drafts: Drafts,
+}
+
+impl Reader<'_> {
+    /// Reads a named route.
+    fn route(&mut self, route: &str, labels: &[Written<'_>], room: bool) {
+        if !room {
+            let reason = format!("a container has at most {MAX_ROUTES} named routes");
+            for label in labels {
+                self.error(None, None, label.label, label.value, &reason);
+            }
+            return;
+        }
+        let options: Vec<&str> = labels.iter().map(|l| l.key.option.as_str()).collect();
+        let short = !labels.iter().any(|label| label.key.long);
+        let meant = || key::misspelt_option(route, &options);
+        if let Some(meant) = short.then(meant).flatten() {
+            let reason = format!(
+                "there is no option `{route}`; did you mean `{meant}`? (for a route of that name write wharf.routes.{route})"
+            );
+            for label in labels {
+                self.error(Some(None), None, label.label, label.value, &reason);
+            }
+            return;
+        }
+        if !options.iter().any(|option| PLACES.contains(&top(option))) {
+            return self.nowhere(route, short, labels);
+        }
+        for label in labels {
+            let draft = self.draft(Some(route));
+            let first = || (label.label.to_owned(), label.value.to_owned());
+            draft.first.get_or_insert_with(first);
+            self.option(Some(route), label);
+        }
+    }
+
+    /// Refuses a named route that does not say which requests or which port it is for. If it may
+    /// have been an option (its name is close to one, or nothing under it is one), the default route
+    /// pays: `wharf.athu.basic` must not leave an app without its login.
+    fn nowhere(&mut self, route: &str, short: bool, labels: &[Written<'_>]) {
+        let meant = || schema::suggest(route, Entry::tops());
+        let meant = short.then(meant).flatten();
+        let any = labels.iter().any(|l| Entry::is_top(top(&l.key.option)));
+        let costs = match short && (meant.is_some() || !any) {
+            true => None,
+            false => Some(route),
+        };
+        let mut reason = format!("route `{route}` sets none of host, path and port");
+        if let Some(meant) = meant {
+            reason += &format!("; did you mean the option `{meant}`?");
+        }
+        for label in labels {
+            let said = key::find(&label.key.option).err();
+            let said = said.filter(|unknown| meant.is_none() && unknown.suggests);
+            let reason = said.map_or_else(|| reason.clone(), |unknown| unknown.reason);
+            self.error(Some(costs), None, label.label, label.value, &reason);
+        }
+    }
+
+    /// Reads one label into the draft of its route.
+    fn option(&mut self, route: Option<&str>, written: &Written<'_>) {
+        let (label, value) = (written.label, written.value);
+        let entry = match key::find(&written.key.option) {
+            Ok(entry) => entry,
+            Err(unknown) => {
+                return self.error(Some(route), unknown.parent, label, value, &unknown.reason);
+            }
+        };
+        let name = Some(entry.name);
+        if route.is_some() && entry.place != Place::Route {
+            let reason = format!(
+                "`{0}` is for the whole container: write wharf.{0}",
+                entry.name
+            );
+            return self.error(Some(route), name, label, value, &reason);
+        }
+        if entry.status == Status::NotYet {
+            return self.error(Some(route), name, label, value, NOT_YET);
+        }
+        let parsed = value::parse(entry.kind, value);
+        for reason in &parsed.errors {
+            self.error(Some(route), name, label, value, reason);
+        }
+        for reason in &parsed.warnings {
+            self.problem(Severity::Warning, label, value, reason);
+        }
+        match parsed.value {
+            Some(Value::Fields(fields)) if entry.kind == Kind::Timeouts => {
+                for (field, duration) in fields {
+                    self.set(route, field, written, Value::Duration(duration));
+                }
+            }
+            Some(value) => self.set(route, entry.name, written, value),
+            None => {}
+        }
+    }
+
+    /// Stores a value; a second one for the same option is an error.
+    fn set(
+        &mut self,
+        route: Option<&str>,
+        option: &'static str,
+        written: &Written<'_>,
+        value: Value,
+    ) {
+        let draft = self.draft(route);
+        if let Some(other) = draft.values.get(option) {
+            let reason = format!("`{option}` is also set by {}", quote(&other.label));
+            return self.error(
+                Some(route),
+                Some(option),
+                written.label,
+                written.value,
+                &reason,
+            );
+        }
+        let given = Given {
+            value,
+            label: written.label.to_owned(),
+            text: written.value.to_owned(),
+        };
+        draft.values.insert(option, given);
+    }
+
+    /// Notes an error. `costs` is the route that pays for it, if one does. Where nobody can say which
+    /// option was meant, it may have been an access rule, which named routes would have inherited: it
+    /// costs them as well.
+    fn error(
+        &mut self,
+        costs: Option<Option<&str>>,
+        option: Option<&'static str>,
+        label: &str,
+        value: &str,
+        reason: &str,
+    ) {
+        if let Some(route) = costs {
+            let option = option.or_else(|| route.is_none().then_some(EVERY_OPTION));
+            let note = format!("{}: {}", excerpt(label), visible(reason));
+            self.draft(route).errors.push(Fault { option, note });
+        }
+        self.problem(Severity::Error, label, value, reason);
+    }
+
+    fn problem(&mut self, severity: Severity, label: &str, value: &str, reason: &str) {
+        self.drafts.problems.push(Problem {
+            severity,
+            container: self.container.to_owned(),
+            label: excerpt(label),
+            value: excerpt(value),
+            reason: visible(reason),
+        });
+    }
+
+    fn draft(&mut self, route: Option<&str>) -> &mut Draft {
+        match route {
+            None => &mut self.drafts.default,
+            Some(route) => self.drafts.named.entry(route.to_owned()).or_default(),
+        }
+    }
+}
+
+/// The first word of an option.
+fn top(option: &str) -> &str {
+    option.split('.').next().unwrap_or(option)
+}
+
+/// One of these a named route must set: what else would tell it from the default route?
+const PLACES: [&str; 4] = ["host", "path", "match", "port"];
+
+/// Stands for an option that every route inherits and none can set.
+const EVERY_OPTION: &str = "*";
+
+/// Labels of one container that are read: 64 routes of 15 options each.
+const MAX_LABELS: usize = 1000;
+
+/// Named routes of one container.
+const MAX_ROUTES: usize = 64;

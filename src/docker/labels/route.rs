@@ -1,0 +1,157 @@
+//! Drafts -> routes: inheritance, defaults, and what an error costs.
+
+use std::time::Duration;
+
+use crate::model::{
+    Balance, HostPattern, HttpsMode, PathPrefix, Problem, Settings, Severity, Timeouts, TlsMode,
+};
+
+use super::Dial;
+use super::read::{Draft, Given};
+use super::text::excerpt;
+use super::value::Value;
+use super::{NetworkLabel, RouteLabels};
+
+/// A route's own labels over those of the default route. The default route has no base.
+pub(super) struct Layers<'a> {
+    pub(super) own: &'a Draft,
+    pub(super) base: Option<&'a Draft>,
+}
+
+macro_rules! pick {
+    ($layers:expr, $option:literal, $kind:path) => {
+        match $layers.get($option).map(|given| &given.value) {
+            Some($kind(value)) => Some(value.clone()),
+            _ => None,
+        }
+    };
+}
+
+impl<'a> Layers<'a> {
+    fn get(&self, option: &str) -> Option<&'a Given> {
+        let base = || self.base.and_then(|base| base.values.get(option));
+        self.own.values.get(option).or_else(base)
+    }
+
+    /// The first error that costs this route: its own, or one of an option it inherits. An unknown
+    /// word on the default route is the default route's alone.
+    fn fault(&self) -> Option<String> {
+        let own = self.own.errors.first();
+        let inherited = || {
+            let mut errors = self.base?.errors.iter();
+            errors.find(|fault| {
+                fault
+                    .option
+                    .is_some_and(|option| !self.own.values.contains_key(option))
+            })
+        };
+        own.or_else(inherited).map(|fault| fault.note.clone())
+    }
+
+    /// Whether the value of an option is unknown because its label is broken.
+    fn broken(&self, option: &str) -> bool {
+        let at = |draft: &Draft| draft.errors.iter().any(|f| f.option == Some(option));
+        at(self.own) || (!self.own.values.contains_key(option) && self.base.is_some_and(at))
+    }
+
+    /// How the app is dialled.
+    pub(super) fn dial(&self) -> Dial {
+        let network = self.get("network").and_then(|given| match &given.value {
+            Value::Name(name) => Some(NetworkLabel {
+                name: name.clone(),
+                label: excerpt(&given.label),
+                value: excerpt(&given.text),
+            }),
+            _ => None,
+        });
+        Dial {
+            port: pick!(self, "port", Value::Port),
+            port_broken: self.broken("port"),
+            network,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        let default = Settings::default();
+        let tls: TlsMode = pick!(self, "tls", Value::Tls).unwrap_or(default.tls);
+        let https: HttpsMode = pick!(self, "https", Value::Https).unwrap_or(default.https);
+        let timeout = |value: Option<Duration>, default| value.unwrap_or(default);
+        Settings {
+            strip: pick!(self, "strip", Value::Switch).unwrap_or(default.strip),
+            websocket: pick!(self, "websocket", Value::Switch).unwrap_or(default.websocket),
+            https: if tls == TlsMode::Off {
+                HttpsMode::Off
+            } else {
+                https
+            },
+            tls,
+            timeouts: Timeouts {
+                connect: timeout(
+                    pick!(self, "timeout.connect", Value::Duration),
+                    default.timeouts.connect,
+                ),
+                read: timeout(
+                    pick!(self, "timeout.read", Value::Duration),
+                    default.timeouts.read,
+                ),
+                send: timeout(
+                    pick!(self, "timeout.send", Value::Duration),
+                    default.timeouts.send,
+                ),
+            },
+        }
+    }
+
+    /// The route as asked for, with problems that only show once all options are known.
+    pub(super) fn route(
+        &self,
+        container: &str,
+        name: Option<&str>,
+        problems: &mut Vec<Problem>,
+    ) -> RouteLabels {
+        let hosts: Vec<HostPattern> = pick!(self, "host", Value::Hosts).unwrap_or_default();
+        let path: PathPrefix = pick!(self, "path", Value::Path).unwrap_or_else(PathPrefix::root);
+        let settings = self.settings();
+        let mut problem = |severity, label: &str, value: &str, reason: String| {
+            problems.push(Problem {
+                severity,
+                container: container.to_owned(),
+                label: excerpt(label),
+                value: excerpt(value),
+                reason,
+            });
+        };
+        let own = |option: &str| self.own.values.get(option);
+        if let Some(given) = own("strip").filter(|_| settings.strip && path.is_root()) {
+            let reason = "there is nothing to strip from the path `/`: set wharf.path".to_owned();
+            problem(Severity::Warning, &given.label, &given.text, reason);
+        }
+        if let Some(given) = own("https").filter(|given| {
+            settings.tls == TlsMode::Off && given.value != Value::Https(HttpsMode::Off)
+        }) {
+            let reason = "without effect, because `tls` is off".to_owned();
+            problem(Severity::Warning, &given.label, &given.text, reason);
+        }
+        let mut fault = self.fault();
+        if let Some(name) = name.filter(|_| hosts.is_empty() && fault.is_none()) {
+            let reason = format!("route `{name}` has no host: set wharf.host or wharf.{name}.host");
+            let (label, value) = self.own.first.clone().unwrap_or_default();
+            problem(Severity::Error, &label, &value, reason.clone());
+            fault = Some(format!("{}: {reason}", excerpt(&label)));
+        }
+        let host = self.get("host");
+        RouteLabels {
+            name: name.map(str::to_owned),
+            hosts,
+            host_label: host.map_or_else(String::new, |given| excerpt(&given.label)),
+            host_value: host.map_or_else(String::new, |given| excerpt(&given.text)),
+            path,
+            path_broken: self.broken("path"),
+            settings,
+            balance: pick!(self, "lb", Value::Balance).unwrap_or(Balance::RoundRobin),
+            dial: self.dial(),
+            own_upstream: name.is_some() && (own("port").is_some() || own("network").is_some()),
+            fault,
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What an entry of the option table is, and looking words up in it.
+
+use super::table::OPTIONS;
+
+/// One option of the label language: everything Wharf knows about a word, in one place. Parser,
+/// help and documentation are made from these.
+#[derive(Debug)]
+pub struct Entry {
+    /// The words after `wharf.` or `wharf.<route>.`: `tls`, `timeout.read`.
+    pub name: &'static str,
+    /// How a value is read.
+    pub kind: Kind,
+    /// One line without a final stop.
+    pub help: &'static str,
+    /// What holds when no label sets it, as text.
+    pub default: &'static str,
+    /// A value as a person would write it.
+    pub example: &'static str,
+    /// Where the option may stand.
+    pub place: Place,
+    /// Whether this version can do it.
+    pub status: Status,
+}
+
+/// How the value of an option is read, see `value::parse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Names, wildcards or `default`, in a list.
+    Hosts,
+    /// A path prefix.
+    Path,
+    /// 1..=65535.
+    Port,
+    /// A boolean; empty means true.
+    Switch,
+    /// 0..=1000.
+    Share,
+    /// A Docker name: letters, digits, `_`, `.`, `-`.
+    Name,
+    /// One word of `https`.
+    Https,
+    /// One word of `tls`.
+    Tls,
+    /// One word of `lb`.
+    Balance,
+    /// A span of time; zero and `off` disable.
+    Duration,
+    /// Several spans by name; a bare one sets `read`.
+    Timeouts,
+    /// No value of its own: the word is part of the grammar of keys.
+    Routes,
+    /// Not read yet: the option is not supported.
+    Text,
+}
+
+/// Where an option may stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the default route and on named routes, which inherit it.
+    Route,
+    /// Once per container, for all its routes.
+    Container,
+    /// Once per container; each replica of a pool has its own.
+    Replica,
+    /// On Wharf's own container.
+    Wharf,
+}
+
+/// Whether this version can do what an option says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Supported,
+    /// Reserved: writing it is an error that says so.
+    NotYet,
+}
+
+impl Entry {
+    /// The option of this full name, in normal form (lower case, `_`).
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
+        OPTIONS.iter().find(|entry| entry.name == name)
+    }
+
+    /// Whether `word` is the first word of an option.
+    pub(super) fn is_top(word: &str) -> bool {
+        Self::tops().any(|top| top == word)
+    }
+
+    /// Every first word, in table order.
+    pub(super) fn tops() -> impl Iterator<Item = &'static str> {
+        OPTIONS
+            .iter()
+            .map(|entry| entry.name)
+            .filter(|name| !name.contains('.'))
+    }
+
+    /// The words that may follow `top`: `read` and others for `timeout`.
+    pub(super) fn fields(top: &str) -> impl Iterator<Item = &'static str> {
+        OPTIONS
+            .iter()
+            .filter_map(move |entry| entry.name.strip_prefix(top)?.strip_prefix('.'))
+    }
+}
+
+impl Kind {
+    /// What a value looks like, for the documentation.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Hosts => "list of hosts",
+            Self::Path => "path prefix",
+            Self::Port => "port, 1 to 65535",
+            Self::Switch => "switch",
+            Self::Share => "number, 0 to 1000",
+            Self::Name => "name",
+            Self::Https => "`redirect`, `both`, `only` or `off`",
+            Self::Tls => "`auto`, `eager`, `internal` or `off`",
+            Self::Balance => "`round_robin`",
+            Self::Duration => "duration",
+            Self::Timeouts => {
+                "`connect=` `read=` `send=`, each a duration; a bare duration is `read`"
+            }
+            Self::Routes => "none",
+            Self::Text => "text",
+        }
+    }
+}
+
+impl Place {
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Route => "any route",
+            Self::Container => "container",
+            Self::Replica => "container, each replica its own",
+            Self::Wharf => "Wharf's own container",
+        }
+    }
+}
+
+/// The candidate closest to `word`, if it is close enough to be what was meant: one edit for short
+/// words, two for those of more than four letters; a transposition is one edit.
+pub(super) fn suggest(
+    word: &str,
+    candidates: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let length = word.chars().count();
+    if length > MAX_WORD {
+        return None;
+    }
+    let limit = if length > 4 { 2 } else { 1 };
+    candidates
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit)
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.len())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Damerau-Levenshtein distance; quadratic, so callers bound the words.
+pub(super) fn distance(a: &str, b: &str) -> usize {
+    strsim::damerau_levenshtein(a, b)
+}
+
+/// Longer words get no suggestion: label keys are as long as their author likes.
+pub(super) const MAX_WORD: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_in_normal_form() {
+        let mut seen = std::collections::BTreeSet::new();
+        for entry in OPTIONS {
+            assert!(seen.insert(entry.name), "{} twice", entry.name);
+            assert_eq!(
+                entry.name,
+                entry.name.to_ascii_lowercase().replace('-', "_")
+            );
+            assert!(
+                !entry.help.is_empty() && !entry.help.ends_with('.'),
+                "{}",
+                entry.name
+            );
+            assert_eq!(
+                entry.status == Status::NotYet,
+                entry.kind == Kind::Text,
+                "{}",
+                entry.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_field_has_its_option() {
+        for entry in OPTIONS {
+            if let Some((top, _)) = entry.name.split_once('.') {
+                assert!(Entry::is_top(top), "{}", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_vocabulary_is_reserved() {
+        let words = "enable host path match port upstream proto network pool swarm weight backup \
+            canary priority routes preset use strip rewrite redirect https static spa block errors \
+            maintenance tls hsts mtls lb sticky health fail retry hold drain slow_start breaker \
+            mirror inflight keepalive timeout websocket sse tcp udp idle cache compress buffer \
+            chunked max_body headers security cors forwarded allow deny satisfy auth ratelimit \
+            log trace metrics";
+        for word in words.split_whitespace() {
+            assert!(Entry::is_top(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn examples_are_understood() {
+        let supported = |e: &&Entry| e.status == Status::Supported && e.kind != Kind::Routes;
+        for entry in OPTIONS.iter().filter(supported) {
+            let parsed = super::super::value::parse(entry.kind, entry.example);
+            assert!(
+                parsed.errors.is_empty(),
+                "{}: {:?}",
+                entry.name,
+                parsed.errors
+            );
+        }
+    }
+
+    #[test]
+    fn suggestions_need_to_be_close() {
+        for (word, meant) in [
+            ("hots", Some("host")),
+            ("prot", Some("port")),
+            ("cahce", Some("cache")),
+            ("websokcet", Some("websocket")),
+            ("timeuot", Some("timeout")),
+            ("blog", None),
+            ("x", None),
+            ("", None),
+        ] {
+            let meant_words = Entry::tops().filter(|top| *top != "log" || word != "blog");
+            assert_eq!(suggest(word, meant_words), meant, "{word}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{HttpsMode, TlsMode};
+
+fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(label, value): &(&str, &str)| ((*label).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+fn read_pairs(pairs: &[(&str, &str)]) -> Labels {
+    read("web", &labels(pairs)).expect("these are Wharf's")
+}
+
+/// The reasons, with the severities aside.
+fn reasons(read: &Labels) -> Vec<&str> {
+    read.problems.iter().map(|p| p.reason.as_str()).collect()
+}
+
+#[test]
+fn a_container_without_wharf_labels_says_nothing() {
+    assert_eq!(read("web", &labels(&[("traefik.enable", "true")])), None);
+}
+
+#[test]
+fn one_label_is_enough() {
+    let read = read_pairs(&[("wharf.host", "app.example.com")]);
+    assert_eq!(read.problems, []);
+    let [route] = read.routes.as_slice() else {
+        panic!("{read:?}");
+    };
+    assert_eq!(route.settings, Settings::default());
+    assert_eq!(route.path, PathPrefix::root());
+    assert_eq!(
+        (route.name.as_deref(), route.fault.as_deref()),
+        (None, None)
+    );
+}
+
+#[test]
+fn disabled_containers_are_silent() {
+    for value in ["false", "off", "No", "0"] {
+        let read = read_pairs(&[("wharf.enable", value), ("wharf.tpyo", "x")]);
+        assert_eq!(read, Labels::default(), "{value}");
+    }
+    let read = read_pairs(&[("wharf.enable", ""), ("wharf.host", "a.test")]);
+    assert!(read.enabled && read.routes.len() == 1);
+}
+
+#[test]
+fn named_routes_inherit_unless_they_set() {
+    let read = read_pairs(&[
+        ("wharf.host", "a.test"),
+        ("wharf.port", "3000"),
+        ("wharf.tls", "off"),
+        ("wharf.timeout", "connect=1s read=2s"),
+        ("wharf.api.path", "/api"),
+        ("wharf.api.tls", "internal"),
+        ("wharf.api.timeout.read", "9s"),
+    ]);
+    assert_eq!(reasons(&read), [] as [&str; 0]);
+    let api = &read.routes[1];
+    assert_eq!(api.hosts, read.routes[0].hosts);
+    assert_eq!(api.dial.port, Some(3000));
+    assert!(!api.own_upstream);
+    assert_eq!(api.settings.tls, TlsMode::Internal);
+    assert_eq!(api.settings.https, HttpsMode::Redirect);
+    assert_eq!(read.routes[0].settings.https, HttpsMode::Off);
+    assert_eq!(api.settings.timeouts.connect, Duration::from_secs(1));
+    assert_eq!(api.settings.timeouts.read, Duration::from_secs(9));
+}
+
+#[test]
+fn every_reserved_word_is_an_error_on_its_route() {
+    for entry in OPTIONS.iter().filter(|e| e.status == Status::NotYet) {
+        if entry.place == Place::Wharf {
+            continue; // `wharf.preset.<name>` is no option of a route
+        }
+        let label = format!("wharf.{}", entry.name);
+        let read = read_pairs(&[("wharf.host", "a.test"), (&label, entry.example)]);
+        assert_eq!(reasons(&read), ["not supported yet"], "{label}");
+        assert!(read.routes[0].fault.is_some(), "{label}");
+    }
+}
+
+#[test]
+fn keys_ignore_case_and_hyphens() {
+    let read = read_pairs(&[("WHARF.HOST", "a.test"), ("Wharf.Max-Body", "1m")]);
+    assert_eq!(reasons(&read), ["not supported yet"]);
+    assert_eq!(read.problems[0].label, "Wharf.Max-Body");
+}
+
+#[test]
+fn a_misspelt_access_rule_closes_the_route() {
+    for label in [
+        "wharf.alow",
+        "wharf.auht.basic",
+        "wharf.athu.basic",
+        "wharf.foo.bar",
+    ] {
+        let read = read_pairs(&[("wharf.host", "a.test"), (label, "x")]);
+        assert_eq!(read.routes.len(), 1, "{label}");
+        assert!(read.routes[0].fault.is_some(), "{label}: {read:?}");
+    }
+}
+
+#[test]
+fn a_route_that_is_nowhere_costs_itself() {
+    let read = read_pairs(&[("wharf.host", "a.test"), ("wharf.blue.tls", "off")]);
+    assert_eq!(read.routes[0].fault, None);
+    assert_eq!(
+        reasons(&read),
+        ["route `blue` sets none of host, path and port"]
+    );
+}
+
+#[test]
+fn values_are_read_or_refused_with_a_reason() {
+    for (label, value, part) in [
+        ("wharf.port", "0", "1 to 65535"),
+        ("wharf.port", "+80", "1 to 65535"),
+        ("wharf.port", "99999", "1 to 65535"),
+        ("wharf.port", "", "1 to 65535"),
+        ("wharf.weight", "1001", "0 to 1000"),
+        ("wharf.path", "=/exact", "not supported yet"),
+        ("wharf.path", "/a, /b", "one path"),
+        ("wharf.tls", "dns", "not supported yet"),
+        ("wharf.tls", "file:x", "not supported yet"),
+        ("wharf.tls", "on", "auto, eager, internal or off"),
+        ("wharf.lb", "least-conn", "not supported yet"),
+        ("wharf.lb", "fair", "the value is round_robin"),
+        ("wharf.timeout", "", "looks like"),
+        ("wharf.timeout", "5s read=6s", "set twice"),
+        ("wharf.timeout", "3M", "ambiguous"),
+        ("wharf.timeout.send", "soon", "a duration looks like"),
+        ("wharf.network", "a/b", "a name is"),
+        ("wharf.strip", "perhaps", "a switch is"),
+    ] {
+        let read = read_pairs(&[("wharf.host", "a.test"), (label, value)]);
+        let [problem] = read.problems.as_slice() else {
+            panic!("{label}: {value}: {read:?}");
+        };
+        assert!(problem.reason.contains(part), "{label}: {problem}");
+        assert_eq!(problem.severity, Severity::Error);
+        assert!(read.routes[0].fault.is_some(), "{label}: {value}");
+    }
+}
+
+#[test]
+fn messages_are_harmless_to_a_terminal() {
+    let read = read_pairs(&[("wharf.host", "a\u{1b}[2J.test"), ("wharf.path", "/\u{1b}")]);
+    for problem in &read.problems {
+        assert!(
+            !problem.to_string().contains(char::is_control),
+            "{problem:?}"
+        );
+    }
+}
+
+#[test]
+fn sizes_are_bounded() {
+    let many: BTreeMap<String, String> = (0..2000)
+        .map(|n| (format!("wharf.r{n}.path"), format!("/{n}")))
+        .chain([("wharf.host".to_owned(), "a.test".to_owned())])
+        .collect();
+    let read = read("web", &many).expect("these are Wharf's");
+    assert_eq!(read.routes.len(), 65);
+    assert!(read.routes.iter().all(|route| route.fault.is_some()));
+
+    let hosts: Vec<String> = (0..150).map(|n| format!("h{n}.test")).collect();
+    let read = read_pairs(&[("wharf.host", &hosts.join(","))]);
+    assert_eq!(read.routes[0].hosts.len(), 100);
+    assert_eq!(reasons(&read), ["a route has at most 100 hosts"]);
+    assert!(read.problems[0].value.chars().count() <= 201);
+}
+
+#[test]
+fn help_names_every_option() {
+    let (help, page) = (render_help(), render_markdown());
+    for entry in OPTIONS {
+        assert!(
+            help.contains(entry.name) && page.contains(entry.name),
+            "{}",
+            entry.name
+        );
+    }
+    assert!(help.lines().all(|line| line.len() < 160));
+}
+
+/// `WHARF_BLESS=1` writes the page.
+#[test]
+fn the_label_page_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/labels.md");
+    let page = render_markdown();
+    if std::env::var_os("WHARF_BLESS").is_some() {
+        std::fs::write(&path, &page).expect("a writable page");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == page,
+        "docs/labels.md is stale: WHARF_BLESS=1 writes it"
+    );
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_labels_are_used_or_named(map in arbitrary::labels()) {
+        let Some(read) = read("web", &map) else {
+            return Ok(());
+        };
+        let ours = map.keys().filter(|key| key::split(key).is_some());
+        let drafts = read::read("web", &map);
+        let drafted = |label: &str| {
+            let all = drafts.named.values().chain([&drafts.default]);
+            all.flat_map(|draft| draft.values.values()).any(|given| given.label == label)
+        };
+        for label in ours {
+            let shown = excerpt(label);
+            let named = read.problems.iter().any(|p| p.label == shown || p.label.is_empty());
+            prop_assert!(!read.enabled || named || drafted(label), "{} in {:?}", label, read);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Label values -> typed values, by the kind the table gives them. Total: a text is a value, or a
+//! list of reasons, or both where a list is good in parts.
+
+use std::time::Duration;
+
+use crate::model::{
+    Balance, HostError, HostPattern, HttpsMode, PathPrefix, TlsMode, parse_bool, parse_duration,
+};
+
+use super::schema::Kind;
+use super::text::quote;
+
+/// A label value after parsing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// Without duplicates, in label order; at most [`MAX_HOSTS`].
+    Hosts(Vec<HostPattern>),
+    Path(PathPrefix),
+    Port(u16),
+    Switch(bool),
+    Share(u16),
+    Name(String),
+    Https(HttpsMode),
+    Tls(TlsMode),
+    Balance(Balance),
+    Duration(Duration),
+    /// Fields by their full option name.
+    Fields(Vec<(&'static str, Duration)>),
+}
+
+/// What became of a value. With errors the value is what could be understood.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Parsed {
+    pub(super) value: Option<Value>,
+    pub(super) errors: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads `text` as a value of `kind`.
+pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
+    match kind {
+        Kind::Hosts => return hosts(text),
+        Kind::Timeouts => return timeouts(text),
+        _ => {}
+    }
+    let one = match kind {
+        Kind::Path => path(text).map(Value::Path),
+        Kind::Port => port(text).map(Value::Port),
+        Kind::Switch => parse_bool(text)
+            .map(Value::Switch)
+            .map_err(|e| e.to_string()),
+        Kind::Share => share(text).map(Value::Share),
+        Kind::Name => name(text).map(Value::Name),
+        Kind::Https => choose(HTTPS, &[], text).map(Value::Https),
+        Kind::Tls => tls(text).map(Value::Tls),
+        Kind::Balance => choose(BALANCE, BALANCE_LATER, text).map(Value::Balance),
+        Kind::Duration => duration(text).map(Value::Duration),
+        Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
+        Kind::Hosts | Kind::Timeouts | Kind::Text => Err(NOT_YET.to_owned()),
+    };
+    match one {
+        Ok(value) => Parsed {
+            value: Some(value),
+            ..Parsed::default()
+        },
+        Err(reason) => Parsed {
+            errors: vec![reason],
+            ..Parsed::default()
+        },
+    }
+}
+
+/// Items of a list: separated by commas or line ends, trimmed, empty ones left out.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', '\n'])
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+}
+
+fn hosts(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut found: Vec<HostPattern> = Vec::new();
+    let mut empty = true;
+    for item in items(text) {
+        empty = false;
+        let patterns = match host(item) {
+            Ok(patterns) => patterns,
+            Err(reason) => {
+                note(&mut parsed.errors, reason);
+                continue;
+            }
+        };
+        for pattern in patterns {
+            if found.contains(&pattern) {
+                note(&mut parsed.warnings, format!("`{pattern}` is named twice"));
+            } else if found.len() < MAX_HOSTS {
+                found.push(pattern);
+            } else {
+                let reason = format!("a route has at most {MAX_HOSTS} hosts");
+                parsed.errors.insert(0, reason);
+                parsed.value = Some(Value::Hosts(found));
+                return parsed;
+            }
+        }
+    }
+    if empty {
+        parsed.errors.push(HostError::Empty.to_string());
+    }
+    parsed.value = (!found.is_empty()).then_some(Value::Hosts(found));
+    parsed
+}
+
+/// Adds a reason, unless there are so many that one more would tell nothing new.
+fn note(reasons: &mut Vec<String>, reason: String) {
+    if reasons.len() < MAX_REASONS {
+        reasons.push(reason);
+    }
+}
+
+/// One item of a host list; `.example.com` is the name and everything one label below it.
+fn host(item: &str) -> Result<Vec<HostPattern>, String> {
+    let reason = |error: HostError| match error {
+        HostError::Character(c) if c.is_whitespace() => {
+            format!("{}: separate hosts by a comma", quote(item))
+        }
+        error => format!("{}: {error}", quote(item)),
+    };
+    match item.strip_prefix('.') {
+        Some(suffix) if !suffix.starts_with('.') => {
+            let exact = HostPattern::parse(suffix).map_err(reason)?;
+            let wildcard = HostPattern::parse(&format!("*.{suffix}")).map_err(reason)?;
+            match exact {
+                HostPattern::Exact(_) => Ok(vec![exact, wildcard]),
+                HostPattern::Wildcard(_) | HostPattern::Default => Ok(vec![wildcard]),
+            }
+        }
+        _ => HostPattern::parse(item)
+            .map(|pattern| vec![pattern])
+            .map_err(reason),
+    }
+}
+
+fn path(text: &str) -> Result<PathPrefix, String> {
+    if text.contains([',', '\n']) {
+        return Err("a route has one path: give the second one its own named route".to_owned());
+    }
+    PathPrefix::parse(text).map_err(|error| error.to_string())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match number(text) {
+        Some(port) if port > 0 => Ok(port),
+        _ => Err(
+            "a port is a number from 1 to 65535: the one the app listens on inside its container"
+                .to_owned(),
+        ),
+    }
+}
+
+fn share(text: &str) -> Result<u16, String> {
+    match number(text) {
+        Some(share) if share <= MAX_SHARE => Ok(share),
+        _ => Err(format!("a weight is a number from 0 to {MAX_SHARE}")),
+    }
+}
+
+/// Digits only: `u16::from_str` would also take a `+`.
+fn number(text: &str) -> Option<u16> {
+    let text = text.trim();
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+/// A name as Docker allows for containers and networks.
+fn name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let ok = text.len() <= MAX_NAME
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(is_name_byte);
+    if ok {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "a name is 1 to {MAX_NAME} letters, digits, `_`, `.` or `-`, the first a letter or digit"
+        ))
+    }
+}
+
+pub(super) fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')
+}
+
+fn tls(text: &str) -> Result<TlsMode, String> {
+    if text.trim().to_ascii_lowercase().starts_with("file:") {
+        return Err(format!("`file:` is {NOT_YET}"));
+    }
+    choose(TLS, TLS_LATER, text)
+}
+
+/// The value of a word; `later` are words that will come.
+fn choose<T: Copy>(words: &[(&str, T)], later: &[&str], text: &str) -> Result<T, String> {
+    let given = text.trim().to_ascii_lowercase().replace('-', "_");
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == given) {
+        return Ok(*value);
+    }
+    if later.contains(&given.as_str()) {
+        return Err(format!("`{given}` is {NOT_YET}"));
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    Err(match known.split_last() {
+        Some((last, rest)) if !rest.is_empty() => {
+            format!("the value is {} or {last}", rest.join(", "))
+        }
+        _ => format!("the value is {}", known.join("")),
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// `connect=5s read=30s send=30s`, in any order; a bare duration is `read`.
+fn timeouts(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut fields: Vec<(&'static str, Duration)> = Vec::new();
+    for item in text.split(|c: char| c == ',' || c.is_whitespace()) {
+        if item.is_empty() {
+            continue;
+        }
+        match timeout(item) {
+            Err(reason) => note(&mut parsed.errors, reason),
+            Ok((name, _)) if fields.iter().any(|(other, _)| *other == name) => {
+                note(&mut parsed.errors, format!("`{name}` is set twice"));
+            }
+            Ok(field) => fields.push(field),
+        }
+    }
+    if fields.is_empty() && parsed.errors.is_empty() {
+        parsed.errors.push(
+            "a timeout looks like connect=5s read=30s send=30s, or 30s for read alone".to_owned(),
+        );
+    }
+    parsed.value = (!fields.is_empty()).then_some(Value::Fields(fields));
+    parsed
+}
+
+fn timeout(item: &str) -> Result<(&'static str, Duration), String> {
+    let Some((key, text)) = item.split_once('=') else {
+        let reason = |error| format!("{}: {error}", quote(item));
+        return parse_duration(item)
+            .map(|value| ("timeout.read", value))
+            .map_err(reason);
+    };
+    let key = key.to_ascii_lowercase();
+    if key == "body" {
+        return Err(format!("`body` is {NOT_YET}"));
+    }
+    let Some((_, name)) = TIMEOUTS.iter().find(|(field, _)| *field == key) else {
+        return Err(format!(
+            "{} is no timeout: there are connect, read and send",
+            quote(&key)
+        ));
+    };
+    duration(text)
+        .map(|value| (*name, value))
+        .map_err(|reason| format!("{key}: {reason}"))
+}
+
+/// What every option of a later version answers.
+pub(super) const NOT_YET: &str = "not supported yet";
+
+/// Host patterns of one route.
+const MAX_HOSTS: usize = 100;
+/// Problems reported about one value.
+const MAX_REASONS: usize = 10;
+const MAX_SHARE: u16 = 1000;
+const MAX_NAME: usize = 128;
+
+const HTTPS: &[(&str, HttpsMode)] = &[
+    ("redirect", HttpsMode::Redirect),
+    ("both", HttpsMode::Both),
+    ("only", HttpsMode::Only),
+    ("off", HttpsMode::Off),
+];
+
+const TLS: &[(&str, TlsMode)] = &[
+    ("auto", TlsMode::Auto),
+    ("eager", TlsMode::Eager),
+    ("internal", TlsMode::Internal),
+    ("off", TlsMode::Off),
+];
+const TLS_LATER: &[&str] = &["dns", "passthrough"];
+
+const BALANCE: &[(&str, Balance)] = &[("round_robin", Balance::RoundRobin)];
+const BALANCE_LATER: &[&str] = &["least_conn", "ip_hash", "random", "hash", "first"];
+
+const TIMEOUTS: &[(&str, &str)] = &[
+    ("connect", "timeout.connect"),
+    ("read", "timeout.read"),
+    ("send", "timeout.send"),
+];

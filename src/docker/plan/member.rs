@@ -1,0 +1,168 @@
+//! Containers -> owners: who is a replica of whom, and whose labels count.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::docker::labels::{self, Labels, RouteLabels};
+use crate::docker::{Container, Snapshot, State};
+use crate::model::{Problem, Severity};
+
+/// A running container with Wharf labels.
+pub(super) struct Member<'a> {
+    pub(super) container: &'a Container,
+    pub(super) labels: Labels,
+    /// Its compose or Swarm service, or itself: what it would be without `wharf.pool`.
+    service: String,
+}
+
+/// Containers that are replicas of each other; the tenant its routes belong to.
+pub(super) struct Owner<'a> {
+    /// `pool:<name>`, `<project>/<service>`, `swarm:<service>` or a container's name; these cannot
+    /// be mistaken for each other, because no name holds a colon or a slash.
+    pub(super) name: String,
+    /// Newest first, by creation, then id. At least one.
+    pub(super) members: Vec<Member<'a>>,
+}
+
+/// Every owner, by name, with its members. Containers that are not running, compose one-offs and
+/// those with `wharf.enable: false` are nobody's.
+pub(super) fn owners<'a>(snapshot: &'a Snapshot, problems: &mut Vec<Problem>) -> Vec<Owner<'a>> {
+    let mut owners: BTreeMap<String, Vec<Member<'a>>> = BTreeMap::new();
+    for container in &snapshot.containers {
+        if container.state != State::Running || is_one_off(container) {
+            continue;
+        }
+        let Some(mut labels) = labels::read(&container.name, &container.labels) else {
+            continue;
+        };
+        problems.append(&mut labels.problems);
+        if !labels.enabled {
+            continue;
+        }
+        let service = service(container);
+        let name = match &labels.pool {
+            Some(pool) => format!("pool:{pool}"),
+            None => service.clone(),
+        };
+        owners.entry(name).or_default().push(Member {
+            container,
+            labels,
+            service,
+        });
+    }
+    owners
+        .into_iter()
+        .map(|(name, mut members)| {
+            members.sort_by_key(|m| (Reverse(m.container.created), Reverse(&m.container.id)));
+            Owner { name, members }
+        })
+        .collect()
+}
+
+impl<'a> Owner<'a> {
+    /// Members whose labels say something about routes, newest first.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = &Member<'a>> {
+        let defines = |member: &&Member<'a>| !member.labels.routes.is_empty();
+        self.members.iter().filter(defines)
+    }
+
+    /// When the oldest running member was created, Unix seconds.
+    pub(super) fn since(&self) -> i64 {
+        self.members
+            .last()
+            .map_or(i64::MAX, |member| member.container.created)
+    }
+
+    /// Members that get requests: those with a route, and replicas that name the pool.
+    pub(super) fn replicas(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.members
+            .iter()
+            .filter(|member| !member.labels.routes.is_empty() || member.labels.pool.is_some())
+    }
+
+    /// Whether a member sets `wharf.weight`.
+    pub(super) fn weighted(&self) -> bool {
+        self.members.iter().any(|m| m.labels.weight.is_some())
+    }
+
+    /// Reports a pool without routes, and hosts that another service of the pool has taken away.
+    pub(super) fn check(&self, problems: &mut Vec<Problem>) {
+        let Some(newest) = self.definitions().next() else {
+            for member in self.replicas() {
+                let reason = "no running container of this pool has a wharf.host";
+                problems.push(member.problem(Severity::Error, reason.to_owned()));
+            }
+            return;
+        };
+        for member in self.definitions() {
+            let served = |route: &RouteLabels| {
+                let now = newest.route(route.name.as_deref());
+                now.is_some_and(|now| now.hosts == route.hosts && now.path == route.path)
+            };
+            if member.service != newest.service && !member.labels.routes.iter().all(served) {
+                let reason = format!(
+                    "the routes of a pool are those of its newest container, {}, which names other hosts or paths",
+                    labels::excerpt(&newest.container.name)
+                );
+                problems.push(member.problem(Severity::Warning, reason));
+            }
+        }
+    }
+}
+
+impl Member<'_> {
+    /// What this container's labels say about a route.
+    pub(super) fn route(&self, name: Option<&str>) -> Option<&RouteLabels> {
+        let mut routes = self.labels.routes.iter();
+        routes.find(|route| route.name.as_deref() == name)
+    }
+
+    /// A problem about the container's pool, or the container as a whole.
+    fn problem(&self, severity: Severity, reason: String) -> Problem {
+        let pool = self.labels.pool.as_deref();
+        Problem {
+            severity,
+            container: self.container.name.clone(),
+            label: pool.map_or_else(String::new, |_| "wharf.pool".to_owned()),
+            value: pool.unwrap_or_default().to_owned(),
+            reason,
+        }
+    }
+}
+
+/// `docker-compose run` gives its container the service's labels, but it serves nobody.
+fn is_one_off(container: &Container) -> bool {
+    let label = container.labels.get("com.docker.compose.oneoff");
+    label.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// The compose or Swarm service of a container, else its name. Compose renames containers while it
+/// recreates them, so a name is the last resort.
+fn service(container: &Container) -> String {
+    let label = |key: &str| {
+        let value = container.labels.get(key)?;
+        is_plain(value).then_some(value.as_str())
+    };
+    let project = label("com.docker.compose.project");
+    let service = label("com.docker.compose.service");
+    if let (Some(project), Some(service)) = (project, service) {
+        return format!("{project}/{service}");
+    }
+    if let Some(service) = label("com.docker.swarm.service.name") {
+        return format!("swarm:{service}");
+    }
+    match is_plain(&container.name) {
+        true => container.name.clone(),
+        false => container.id.clone(),
+    }
+}
+
+/// Docker's names hold nothing else; these labels, which anyone can write, might, and a `#` in one
+/// would make its key that of another owner's route.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}

@@ -1,0 +1,178 @@
+//! Snapshot -> plan: which containers answer for which hosts, and at which addresses.
+//!
+//! [`plan`] is called for every look at the engine, with the plan in force, and is pure: the same
+//! arguments give the same plan, whatever the order of the containers. It never fails: what cannot
+//! be used is a [`Problem`], and costs the route it stands on.
+
+mod conflict;
+mod member;
+mod reach;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use crate::docker::Snapshot;
+use crate::model::{Host, UpstreamKey};
+use crate::model::{HostPattern, HttpsMode, Plan, Problem, RouteKey, RouteSpec, Severity, TlsMode};
+
+use super::labels::RouteLabels;
+use member::{Member, Owner};
+use reach::Reach;
+
+/// Process settings that shape a plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// `WHARF_NETWORK`: the network apps are reached on unless their labels name another. Default
+    /// none: any network in common.
+    pub network: Option<String>,
+}
+
+/// What the running containers ask for. `previous` is the plan in force: its routes stay where new
+/// labels have an error, and its owners keep their hosts.
+///
+/// Both results are sorted and free of duplicates.
+pub fn plan(snapshot: &Snapshot, options: &PlanOptions, previous: &Plan) -> (Plan, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let owners = member::owners(snapshot, &mut problems);
+    let mut claims: Vec<Claim<'_>> = Vec::new();
+    for owner in &owners {
+        owner.check(&mut problems);
+        claims.extend(routes_of(owner, previous));
+    }
+    conflict::settle(&mut claims, previous, &mut problems);
+    let reach = Reach::new(snapshot, options, &mut problems);
+    let upstreams = upstream::upstreams(&claims, &reach, previous, &mut problems);
+    for claim in &claims {
+        warn_of_names_without_certificate(claim, &mut problems);
+    }
+    let mut routes: Vec<RouteSpec> = claims.into_iter().map(|claim| claim.route).collect();
+    routes.sort_by(|a, b| a.key.cmp(&b.key));
+    problems.sort();
+    problems.dedup();
+    (Plan { routes, upstreams }, problems)
+}
+
+/// A route and where it came from.
+struct Claim<'a> {
+    route: RouteSpec,
+    owner: &'a Owner<'a>,
+    /// The container whose labels define the route, or whose error keeps the previous one.
+    member: &'a Member<'a>,
+    labels: &'a RouteLabels,
+    /// The path could not be read and is a guess: this route yields to every other.
+    guessed: bool,
+    /// The route is the previous plan's, because the labels have an error.
+    kept: bool,
+}
+
+/// The routes of one owner: those the newest definition names. Each is taken from the newest
+/// container that defines it without an error, else from the previous plan, else it is a fault.
+fn routes_of<'a>(owner: &'a Owner<'a>, previous: &Plan) -> Vec<Claim<'a>> {
+    let Some(newest) = owner.definitions().next() else {
+        return Vec::new();
+    };
+    let names = newest.labels.routes.iter();
+    names
+        .filter_map(|labels| {
+            let key = route_key(&owner.name, labels.name.as_deref());
+            let good = owner.definitions().find_map(|member| {
+                let labels = member.route(labels.name.as_deref())?;
+                labels.fault.is_none().then_some((member, labels))
+            });
+            if let Some((member, labels)) = good {
+                return Some(claim(owner, member, labels, key));
+            }
+            let mut claim = claim(owner, newest, labels, key);
+            if let Some(before) = find(previous, &claim.route.key).filter(|r| r.fault.is_none()) {
+                claim.route = RouteSpec {
+                    container: newest.container.name.clone(),
+                    ..before.clone()
+                };
+                claim.guessed = false;
+                claim.kept = true;
+            }
+            (!claim.route.hosts.is_empty()).then_some(claim)
+        })
+        .collect()
+}
+
+fn claim<'a>(
+    owner: &'a Owner<'a>,
+    member: &'a Member<'a>,
+    labels: &'a RouteLabels,
+    key: RouteKey,
+) -> Claim<'a> {
+    let upstream = match labels.own_upstream {
+        true => UpstreamKey(key.0.clone()),
+        false => UpstreamKey(owner.name.clone()),
+    };
+    Claim {
+        route: RouteSpec {
+            key,
+            hosts: labels.hosts.clone(),
+            path: labels.path.clone(),
+            upstream,
+            settings: labels.settings.clone(),
+            container: member.container.name.clone(),
+            owner: owner.name.clone(),
+            fault: labels.fault.clone(),
+        },
+        owner,
+        member,
+        labels,
+        guessed: labels.path_broken,
+        kept: false,
+    }
+}
+
+fn route_key(owner: &str, route: Option<&str>) -> RouteKey {
+    RouteKey(match route {
+        None => owner.to_owned(),
+        Some(route) => format!("{owner}#{route}"),
+    })
+}
+
+fn find<'a>(plan: &'a Plan, key: &RouteKey) -> Option<&'a RouteSpec> {
+    let at = plan.routes.binary_search_by(|route| route.key.cmp(key));
+    at.ok().and_then(|index| plan.routes.get(index))
+}
+
+/// Says which hosts of a route no public CA will certify before DNS-01 is there.
+fn warn_of_names_without_certificate(claim: &Claim<'_>, problems: &mut Vec<Problem>) {
+    let settings = &claim.route.settings;
+    let public = matches!(settings.tls, TlsMode::Auto | TlsMode::Eager);
+    if !public || settings.https == HttpsMode::Off || claim.route.fault.is_some() {
+        return;
+    }
+    for host in &claim.route.hosts {
+        let reason = match host {
+            HostPattern::Wildcard(suffix) if !is_local_below(suffix) => {
+                "a certificate for a wildcard needs DNS-01, which is not supported yet; use wharf.tls: internal or off, or name the hosts"
+            }
+            HostPattern::Default => {
+                "there is no public certificate for `default`: hosts nobody names are served with the built-in CA; use wharf.tls: internal or off, or name the hosts"
+            }
+            HostPattern::Wildcard(_) | HostPattern::Exact(_) => continue,
+        };
+        problems.push(claim.problem(Severity::Warning, reason.to_owned()));
+    }
+}
+
+/// Whether names one label below `suffix` are local. `com` has no dot, but `a.com` is public.
+fn is_local_below(suffix: &Host) -> bool {
+    let name = Host::parse(&format!("x.{suffix}"));
+    name.map_or_else(|_| suffix.is_local(), |name| name.is_local())
+}
+
+impl Claim<'_> {
+    /// A problem about the hosts of this route.
+    fn problem(&self, severity: Severity, reason: String) -> Problem {
+        Problem {
+            severity,
+            container: self.member.container.name.clone(),
+            label: self.labels.host_label.clone(),
+            value: self.labels.host_value.clone(),
+            reason,
+        }
+    }
+}

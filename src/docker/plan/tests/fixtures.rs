@@ -1,0 +1,266 @@
+//! Runs `tests/fixtures/labels/*.txt`: labels, a line of dashes, the plan and the problems.
+//!
+//! A line `====` starts the next look at the engine, planned with the plan before it as the previous
+//! one. Lines above the dashes:
+//!
+//! ```text
+//! # a comment
+//! position host | position <container>         default host
+//! option network=<name>                        WHARF_NETWORK
+//! network <name> [internal] [ingress]          only needed for these flags, or to exist unused
+//! container <name> [created=1] [of=project/service] [swarm=service] [state=exited] [oneoff]
+//!           [exposed=80,443] [mode=host] [net=name:address[/address6]]...
+//! <label>: <value>                             of the container above; `\n` is a line end
+//! ```
+//!
+//! The network of an address is created by its first mention, with a gateway for IPv4 that ends in
+//! `.1`. `WHARF_BLESS=1` writes what the planner says into the files.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::super::{PlanOptions, plan};
+use crate::docker::{Attachment, Container, Network, Position, Snapshot, State};
+use crate::model::{Plan, Problem, RouteSpec, Settings, Severity, UpstreamSpec};
+
+#[test]
+fn fixtures_plan_as_written() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/labels");
+    let mut count = 0;
+    let mut failed = String::new();
+    for entry in std::fs::read_dir(dir).expect("the fixtures are in the repository") {
+        let path = entry.expect("a readable directory").path();
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        count += 1;
+        let text = std::fs::read_to_string(&path).expect("a readable fixture");
+        let actual = run(&text);
+        if std::env::var_os("WHARF_BLESS").is_some() {
+            std::fs::write(&path, actual).expect("a writable fixture");
+        } else if actual != text {
+            let _ = writeln!(
+                failed,
+                "{}:\n{}\n",
+                path.display(),
+                difference(&text, &actual)
+            );
+        }
+    }
+    assert!(count > 0);
+    assert!(failed.is_empty(), "{failed}(WHARF_BLESS=1 accepts)");
+}
+
+/// The fixture as it should be.
+fn run(text: &str) -> String {
+    let mut out = String::new();
+    let mut previous = Plan::default();
+    for (step, look) in text.split("====\n").enumerate() {
+        if step > 0 {
+            out.push_str("====\n");
+        }
+        let (given, _) = look.split_once("----\n").unwrap_or((look, ""));
+        let (snapshot, options) = parse(given);
+        let (plan, problems) = plan(&snapshot, &options, &previous);
+        let _ = write!(out, "{given}----\n{}", render(&plan, &problems));
+        previous = plan;
+    }
+    out
+}
+
+fn parse(text: &str) -> (Snapshot, PlanOptions) {
+    let mut snapshot = Snapshot {
+        containers: Vec::new(),
+        networks: Vec::new(),
+        position: Position::Host,
+    };
+    let mut options = PlanOptions::default();
+    for line in text.lines().map(str::trim) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "" | "#" => {}
+            "position" if rest != "host" => {
+                let id = super::container(rest, 0).id;
+                snapshot.position = Position::Container { id };
+            }
+            "position" => {}
+            "option" => {
+                options.network = rest.strip_prefix("network=").map(str::to_owned);
+            }
+            "network" => {
+                let mut words = rest.split(' ');
+                let name = words.next().expect("a network has a name");
+                let network = network(&mut snapshot.networks, name);
+                for flag in words {
+                    network.internal |= flag == "internal";
+                    network.ingress |= flag == "ingress";
+                }
+            }
+            "container" => {
+                let container = container(rest, &mut snapshot.networks);
+                snapshot.containers.push(container);
+            }
+            _ => {
+                let (label, value) = line
+                    .split_once(": ")
+                    .unwrap_or_else(|| (line.trim_end_matches(':'), ""));
+                let container = snapshot.containers.last_mut().expect("a container above");
+                let value = value.replace("\\n", "\n");
+                container.labels.insert(label.to_owned(), value);
+            }
+        }
+    }
+    snapshot.containers.sort_by(|a, b| a.id.cmp(&b.id));
+    snapshot.networks.sort_by(|a, b| a.id.cmp(&b.id));
+    (snapshot, options)
+}
+
+fn container(text: &str, networks: &mut Vec<Network>) -> Container {
+    let mut words = text.split_whitespace();
+    let mut container = super::container(words.next().expect("a container has a name"), 1);
+    let mut label = |key: &str, value: &str| {
+        container.labels.insert(key.to_owned(), value.to_owned());
+    };
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        match key {
+            "created" => container.created = value.parse().expect("seconds"),
+            "of" => {
+                let (project, service) = value.split_once('/').expect("project/service");
+                label("com.docker.compose.project", project);
+                label("com.docker.compose.service", service);
+            }
+            "swarm" => label("com.docker.swarm.service.name", value),
+            "oneoff" => label("com.docker.compose.oneoff", "True"),
+            "state" => container.state = State::Exited,
+            "exposed" => {
+                let ports = value.split(',').filter(|port| !port.is_empty());
+                container.exposed = ports.map(|port| port.parse().expect("a port")).collect();
+            }
+            "mode" => container.network_mode = mode(value),
+            "net" => container.networks.push(attachment(value, networks)),
+            _ => panic!("unknown word {key}"),
+        }
+    }
+    container
+}
+
+/// `container:<name>` with the id in place of the name.
+fn mode(value: &str) -> String {
+    match value.strip_prefix("container:") {
+        Some(name) => format!("container:{}", super::container(name, 0).id),
+        None => value.to_owned(),
+    }
+}
+
+fn attachment(text: &str, networks: &mut Vec<Network>) -> Attachment {
+    let (name, addresses) = text.split_once(':').expect("name:address");
+    let mut attachment = Attachment {
+        name: name.to_owned(),
+        network_id: network(networks, name).id.clone(),
+        ipv4: None,
+        ipv6: None,
+        gateway: None,
+    };
+    for address in addresses.split('/').filter(|address| !address.is_empty()) {
+        if let Ok(v4) = address.parse::<std::net::Ipv4Addr>() {
+            let [a, b, c, _] = v4.octets();
+            attachment.ipv4 = Some(v4);
+            attachment.gateway = Some([a, b, c, 1].into());
+        } else {
+            attachment.ipv6 = Some(address.parse().expect("an address"));
+        }
+    }
+    attachment
+}
+
+fn network<'a>(networks: &'a mut Vec<Network>, name: &str) -> &'a mut Network {
+    let at = networks.iter().position(|network| network.name == name);
+    let at = at.unwrap_or_else(|| {
+        networks.push(Network {
+            id: format!("id-of-{name}"),
+            name: name.to_owned(),
+            internal: false,
+            ingress: false,
+        });
+        networks.len() - 1
+    });
+    &mut networks[at]
+}
+
+fn render(plan: &Plan, problems: &[Problem]) -> String {
+    let mut out = String::new();
+    for route in &plan.routes {
+        render_route(route, &mut out);
+    }
+    for upstream in &plan.upstreams {
+        render_upstream(upstream, &mut out);
+    }
+    for problem in problems {
+        let severity = match problem.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let _ = writeln!(out, "{severity}: {problem}");
+    }
+    out
+}
+
+fn render_route(route: &RouteSpec, out: &mut String) {
+    let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
+    let (hosts, path) = (hosts.join(", "), &route.path);
+    let _ = write!(
+        out,
+        "route {}: {hosts} {path} -> {}",
+        route.key, route.upstream
+    );
+    let (now, default) = (&route.settings, Settings::default());
+    if now.strip {
+        out.push_str(" strip");
+    }
+    if !now.websocket {
+        out.push_str(" websocket=off");
+    }
+    if now.https != default.https {
+        let _ = write!(out, " https={:?}", now.https);
+    }
+    if now.tls != default.tls {
+        let _ = write!(out, " tls={:?}", now.tls);
+    }
+    let (t, d) = (now.timeouts, default.timeouts);
+    for (name, now, default) in [
+        ("connect", t.connect, d.connect),
+        ("read", t.read, d.read),
+        ("send", t.send, d.send),
+    ] {
+        if now != default {
+            let _ = write!(out, " {name}={now:?}");
+        }
+    }
+    let _ = writeln!(out, " (by {})", route.container);
+    if let Some(fault) = &route.fault {
+        let _ = writeln!(out, "  fault: {fault}");
+    }
+}
+
+fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
+    let _ = write!(out, "upstream {}:", upstream.key);
+    for endpoint in &upstream.endpoints {
+        let _ = write!(out, " {}={}", endpoint.container, endpoint.addr);
+        if endpoint.weight != 1 {
+            let _ = write!(out, "*{}", endpoint.weight);
+        }
+    }
+    out.push('\n');
+    for sentence in &upstream.unreachable {
+        let _ = writeln!(out, "  unreachable: {sentence}");
+    }
+}
+
+/// The lines that differ.
+fn difference(expected: &str, actual: &str) -> String {
+    let gone = expected.lines().filter(|line| !actual.contains(line));
+    let new = actual.lines().filter(|line| !expected.contains(line));
+    let gone = gone.map(|line| format!("- {line}\n"));
+    gone.chain(new.map(|line| format!("+ {line}\n"))).collect()
+}

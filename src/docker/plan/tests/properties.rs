@@ -1,0 +1,61 @@
+//! What holds for any labels on any containers.
+
+use proptest::prelude::*;
+
+use super::super::{PlanOptions, plan};
+use super::arbitrary;
+use crate::model::{Plan, Severity};
+
+proptest! {
+    #[test]
+    fn the_order_of_containers_does_not_matter(
+        snapshot in arbitrary::snapshot(),
+        swaps in prop::collection::vec((0..8_usize, 0..8_usize), 0..8),
+    ) {
+        let mut shuffled = snapshot.clone();
+        let count = shuffled.containers.len();
+        for (a, b) in swaps {
+            shuffled.containers.swap(a % count, b % count);
+        }
+        shuffled.networks.reverse();
+        let options = PlanOptions::default();
+        let first = plan(&snapshot, &options, &Plan::default());
+        prop_assert_eq!(&first, &plan(&shuffled, &options, &Plan::default()));
+        prop_assert_eq!(plan(&snapshot, &options, &first.0), plan(&shuffled, &options, &first.0));
+    }
+
+    #[test]
+    fn a_plan_is_well_formed(before in arbitrary::snapshot(), after in arbitrary::snapshot()) {
+        let options = PlanOptions { network: Some("front".to_owned()) };
+        let (previous, _) = plan(&before, &options, &Plan::default());
+        let (plan, problems) = plan(&after, &options, &previous);
+        prop_assert!(plan.routes.windows(2).all(|pair| pair[0].key < pair[1].key));
+        prop_assert!(plan.upstreams.windows(2).all(|pair| pair[0].key < pair[1].key));
+        prop_assert!(problems.windows(2).all(|pair| pair[0] < pair[1]));
+        let mut places = std::collections::BTreeSet::new();
+        for route in &plan.routes {
+            prop_assert!(!route.hosts.is_empty());
+            prop_assert!(plan.upstreams.iter().any(|up| up.key == route.upstream));
+            for host in &route.hosts {
+                prop_assert!(places.insert((host, &route.path)), "{} twice", host);
+            }
+            if route.fault.is_some() {
+                let blamed = |p: &crate::model::Problem| {
+                    p.severity == Severity::Error && p.container == route.container
+                };
+                prop_assert!(problems.iter().any(blamed));
+            }
+        }
+        for upstream in &plan.upstreams {
+            let ids: Vec<&str> = upstream.endpoints.iter().map(|e| &*e.container_id).collect();
+            prop_assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+    }
+
+    #[test]
+    fn planning_again_changes_nothing(snapshot in arbitrary::snapshot()) {
+        let options = PlanOptions::default();
+        let (first, problems) = plan(&snapshot, &options, &Plan::default());
+        prop_assert_eq!((first.clone(), problems), plan(&snapshot, &options, &first));
+    }
+}

@@ -1,0 +1,147 @@
+//! Claims -> upstreams: the endpoints behind each route.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::docker::Container;
+use crate::docker::labels::{Dial, excerpt};
+use crate::model::{EndpointSpec, Plan, Problem, Severity, UpstreamKey, UpstreamSpec};
+
+use super::Claim;
+use super::member::Member;
+use super::reach::Reach;
+
+/// The upstream of every claim, once each, sorted by key.
+pub(super) fn upstreams(
+    claims: &[Claim<'_>],
+    reach: &Reach<'_>,
+    previous: &Plan,
+    problems: &mut Vec<Problem>,
+) -> Vec<UpstreamSpec> {
+    let mut wanted: BTreeMap<&UpstreamKey, Vec<&Claim<'_>>> = BTreeMap::new();
+    for claim in claims {
+        wanted.entry(&claim.route.upstream).or_default().push(claim);
+    }
+    let mut upstreams = Vec::new();
+    for (key, claims) in wanted {
+        let at = previous.upstreams.binary_search_by(|up| up.key.cmp(key));
+        let kept = claims.iter().any(|claim| claim.kept);
+        let before = at.ok().filter(|_| kept);
+        let before = before.and_then(|index| previous.upstreams.get(index));
+        upstreams.extend(claims.first().map(|c| upstream(c, reach, before, problems)));
+    }
+    upstreams
+}
+
+fn upstream(
+    claim: &Claim<'_>,
+    reach: &Reach<'_>,
+    before: Option<&UpstreamSpec>,
+    problems: &mut Vec<Problem>,
+) -> UpstreamSpec {
+    let key = claim.route.upstream.clone();
+    // The owner's upstream is dialled as the default route says, a named one as its route does.
+    let route = key.0.split_once('#').map(|(_, route)| route);
+    let mut spec = UpstreamSpec {
+        key: key.clone(),
+        endpoints: Vec::new(),
+        balance: claim.labels.balance,
+        unreachable: Vec::new(),
+    };
+    for member in claim.owner.replicas() {
+        let dial = match route.map(|route| member.route(Some(route))) {
+            None => &member.labels.dial,
+            Some(Some(named)) => &named.dial,
+            Some(None) => continue, // its port for this route is not known
+        };
+        match endpoint(member, dial, reach, before, problems) {
+            Ok(endpoint) => spec.endpoints.push(endpoint),
+            Err(sentence) => spec.unreachable.push(sentence),
+        }
+    }
+    spec.endpoints
+        .sort_by(|a, b| a.container_id.cmp(&b.container_id));
+    spec.unreachable.sort();
+    spec
+}
+
+/// A container's endpoint, or the sentence that says why it has none.
+fn endpoint(
+    member: &Member<'_>,
+    dial: &Dial,
+    reach: &Reach<'_>,
+    before: Option<&UpstreamSpec>,
+    problems: &mut Vec<Problem>,
+) -> Result<EndpointSpec, String> {
+    let container = member.container;
+    let port = port(container, dial, before, problems)?;
+    let ip = reach.address(container, dial.network.as_ref(), problems)?;
+    Ok(EndpointSpec {
+        container_id: container.id.clone(),
+        container: container.name.clone(),
+        addr: SocketAddr::new(ip, port),
+        weight: member.labels.weight.unwrap_or(1),
+    })
+}
+
+/// The port label; without one the lowest exposed port (product.md S1). With a label that could not
+/// be used, the port of `before`, the upstream of a route that is kept; no other may be guessed.
+fn port(
+    container: &Container,
+    dial: &Dial,
+    before: Option<&UpstreamSpec>,
+    problems: &mut Vec<Problem>,
+) -> Result<u16, String> {
+    let name = excerpt(&container.name);
+    if dial.port_broken {
+        let endpoints = || before.into_iter().flat_map(|up| &up.endpoints);
+        let same = endpoints().find(|endpoint| endpoint.container_id == container.id);
+        let known = same.or_else(|| endpoints().next());
+        return known
+            .map(|endpoint| endpoint.addr.port())
+            .ok_or_else(|| format!("{name}: its wharf.port cannot be used"));
+    }
+    if let Some(port) = dial.port {
+        return Ok(port);
+    }
+    let mut exposed: Vec<u16> = container
+        .exposed
+        .iter()
+        .copied()
+        .filter(|p| *p > 0)
+        .collect();
+    exposed.sort_unstable();
+    exposed.dedup();
+    let (severity, reason, port) = match exposed.as_slice() {
+        [port] => return Ok(*port),
+        [] => (
+            Severity::Error,
+            "exposes no TCP port: set wharf.port to the one the app listens on".to_owned(),
+            None,
+        ),
+        [lowest, others @ ..] => {
+            let shown: Vec<String> = others.iter().take(MAX_PORTS).map(u16::to_string).collect();
+            let more = if others.len() > MAX_PORTS {
+                ", ..."
+            } else {
+                ""
+            };
+            let reason = format!(
+                "exposes several ports: using {lowest}, not {}{more}; set wharf.port to choose",
+                shown.join(", ")
+            );
+            (Severity::Warning, reason, Some(*lowest))
+        }
+    };
+    problems.push(Problem {
+        severity,
+        container: container.name.clone(),
+        label: String::new(),
+        value: String::new(),
+        reason: reason.clone(),
+    });
+    port.ok_or_else(|| format!("{name}: {reason}"))
+}
+
+/// Ports named in a message; an image may expose thousands.
+const MAX_PORTS: usize = 8;

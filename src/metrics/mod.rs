@@ -1,0 +1,245 @@
+//! Per-worker counters, summed on read.
+//!
+//! A worker owns its [`WorkerMetrics`] and is the only one to write it, with a plain load and store
+//! instead of a locked add. Readers sum over workers, and may see one worker a request ahead of
+//! another.
+
+mod render;
+mod totals;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use render::{CONTENT_TYPE, CertificateGauge, EngineGauges, Gauges};
+pub use totals::{ConnectionTotals, HistogramTotals, Totals};
+
+/// All workers' counters.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    workers: Arc<[Arc<WorkerMetrics>]>,
+}
+
+/// A number that one thread writes and any thread reads.
+///
+/// Invariant: written by the owning worker only. A second writer loses counts, nothing worse.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// A number that rises and falls; same invariant as [`Counter`].
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+/// A distribution over [`BUCKETS`]; same invariant as [`Counter`].
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// The last one counts what is beyond every bound.
+    buckets: [Counter; BUCKETS.len() + 1],
+    micros: Counter,
+}
+
+/// One worker's counters.
+#[derive(Debug, Default)]
+pub struct WorkerMetrics {
+    /// Plain HTTP listener.
+    pub http: ConnectionMetrics,
+    /// TLS listener.
+    pub https: ConnectionMetrics,
+    pub handshakes_ok: Counter,
+    pub handshakes_failed: Counter,
+    /// By status class; see [`WorkerMetrics::count_status`].
+    pub responses: [Counter; 5],
+    pub requests_h1: Counter,
+    pub requests_h2: Counter,
+    /// Requests whose response has not ended.
+    pub requests_open: Gauge,
+    /// From the request head to the response head sent.
+    pub request_seconds: Histogram,
+    /// Body bytes from clients.
+    pub bytes_in: Counter,
+    /// Body bytes to clients.
+    pub bytes_out: Counter,
+    /// New connections to endpoints that succeeded.
+    pub upstream_connects: Counter,
+    pub upstream_connect_failures: Counter,
+    /// Requests sent on a pooled connection.
+    pub upstream_reuses: Counter,
+    /// Attempts after the first of a request.
+    pub retries: Counter,
+    pub upgrades: Counter,
+    pub upgrades_open: Gauge,
+    /// By kind; see [`WorkerMetrics::count_error`].
+    pub errors: [Counter; ErrorKind::ALL.len()],
+    /// Set from [`crate::access::AccessWriter::dropped`] at the worker's tick.
+    pub access_lines_dropped: Counter,
+}
+
+/// Connections of one listener.
+#[derive(Debug, Default)]
+pub struct ConnectionMetrics {
+    pub accepted: Counter,
+    pub open: Gauge,
+}
+
+/// Why a request was not answered by its upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request breaks HTTP or a limit.
+    BadRequest,
+    /// The client was too slow.
+    ClientTimeout,
+    /// The client went away.
+    ClientClosed,
+    /// No route for host and path.
+    NoRoute,
+    /// The route has a label fault.
+    RouteFault,
+    /// A name the connection's certificate does not speak for.
+    Misdirected,
+    /// No certificate in time.
+    NoCertificate,
+    /// No endpoint to choose.
+    NoEndpoint,
+    /// No endpoint could be connected.
+    Connect,
+    /// An endpoint did not answer in time.
+    UpstreamTimeout,
+    /// An endpoint closed before the end of its response.
+    UpstreamClosed,
+    /// An endpoint broke HTTP.
+    UpstreamProtocol,
+    /// Wharf's own fault.
+    Internal,
+}
+
+impl Metrics {
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+        }
+    }
+
+    /// The counters of worker `index`, below the count given to [`Metrics::new`].
+    pub fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
+        Arc::clone(&self.workers[index])
+    }
+
+    pub fn workers(&self) -> &[Arc<WorkerMetrics>] {
+        &self.workers
+    }
+}
+
+impl Counter {
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    pub fn add(&self, count: u64) {
+        self.set(self.get().wrapping_add(count));
+    }
+
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Gauge {
+    pub fn inc(&self) {
+        self.0.store(self.get().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Stays at zero when it is there.
+    pub fn dec(&self) {
+        self.0
+            .store(self.get().saturating_sub(1), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Histogram {
+    pub fn observe(&self, value: Duration) {
+        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS.partition_point(|(bound, _)| *bound < micros);
+        self.buckets[bucket].inc();
+        self.micros.add(micros);
+    }
+}
+
+impl WorkerMetrics {
+    /// Counts a response by its class; codes outside 100..=599 count as 5xx.
+    pub fn count_status(&self, status: u16) {
+        let class = match status {
+            100..=599 => usize::from(status / 100) - 1,
+            _ => 4,
+        };
+        self.responses[class].inc();
+    }
+
+    pub fn count_error(&self, kind: ErrorKind) {
+        self.errors[kind as usize].inc();
+    }
+}
+
+impl ErrorKind {
+    /// Every kind, in the order of declaration.
+    pub const ALL: [Self; 13] = [
+        Self::BadRequest,
+        Self::ClientTimeout,
+        Self::ClientClosed,
+        Self::NoRoute,
+        Self::RouteFault,
+        Self::Misdirected,
+        Self::NoCertificate,
+        Self::NoEndpoint,
+        Self::Connect,
+        Self::UpstreamTimeout,
+        Self::UpstreamClosed,
+        Self::UpstreamProtocol,
+        Self::Internal,
+    ];
+
+    /// The `kind` label of `wharf_errors_total`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::ClientTimeout => "client_timeout",
+            Self::ClientClosed => "client_closed",
+            Self::NoRoute => "no_route",
+            Self::RouteFault => "route_fault",
+            Self::Misdirected => "misdirected",
+            Self::NoCertificate => "no_certificate",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Connect => "connect",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::UpstreamProtocol => "upstream_protocol",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Upper bounds of [`Histogram`] buckets in microseconds, inclusive, and as Prometheus writes them
+/// in seconds.
+const BUCKETS: [(u64, &str); 11] = [
+    (1_000, "0.001"),
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (25_000, "0.025"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (250_000, "0.25"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (2_500_000, "2.5"),
+    (10_000_000, "10"),
+];
+
+#[cfg(test)]
+mod tests;

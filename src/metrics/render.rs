@@ -1,0 +1,292 @@
+//! Prometheus text exposition, version 0.0.4.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+
+use super::{BUCKETS, ErrorKind, HistogramTotals, Metrics, Totals};
+
+/// What `/metrics` tells besides the workers' counters; read at render time.
+#[derive(Debug, Clone, Default)]
+pub struct Gauges {
+    pub uptime_seconds: u64,
+    pub routes: u64,
+    pub endpoints: u64,
+    /// Labels that could not be used.
+    pub problems: u64,
+    /// Of two with one host the one that lasts longer is told.
+    pub certificates: Vec<CertificateGauge>,
+    pub engine: EngineGauges,
+}
+
+/// One certificate.
+#[derive(Debug, Clone)]
+pub struct CertificateGauge {
+    pub host: String,
+    /// Unix time of its end.
+    pub not_after: i64,
+}
+
+/// The Docker side.
+#[derive(Debug, Clone, Default)]
+pub struct EngineGauges {
+    pub connected: bool,
+    /// Container lists read since the start.
+    pub lists: u64,
+    pub reconnects: u64,
+    /// Seconds since the last event; `None` before the first.
+    pub last_event_seconds_ago: Option<u64>,
+    /// Seconds since the last list; `None` before the first.
+    pub last_list_seconds_ago: Option<u64>,
+}
+
+/// The media type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+impl Metrics {
+    /// The text of `/metrics`.
+    pub fn render(&self, gauges: &Gauges) -> String {
+        let mut page = Page {
+            text: String::with_capacity(8 * 1024),
+            name: "",
+        };
+        workers(&mut page, &self.totals());
+        around(&mut page, gauges);
+        page.text
+    }
+}
+
+fn workers(page: &mut Page, t: &Totals) {
+    page.family(
+        "wharf_connections_accepted_total",
+        "counter",
+        "Client connections accepted.",
+    );
+    page.sample(&[("listener", "http")], t.http.accepted);
+    page.sample(&[("listener", "https")], t.https.accepted);
+    page.family(
+        "wharf_connections_open",
+        "gauge",
+        "Client connections open.",
+    );
+    page.sample(&[("listener", "http")], t.http.open);
+    page.sample(&[("listener", "https")], t.https.open);
+    page.family(
+        "wharf_tls_handshakes_total",
+        "counter",
+        "TLS handshakes with clients.",
+    );
+    page.sample(&[("result", "ok")], t.handshakes_ok);
+    page.sample(&[("result", "failed")], t.handshakes_failed);
+
+    page.family("wharf_requests_total", "counter", "Requests by protocol.");
+    page.sample(&[("protocol", "h1")], t.requests_h1);
+    page.sample(&[("protocol", "h2")], t.requests_h2);
+    page.one(
+        "wharf_requests_open",
+        "gauge",
+        "Requests whose response has not ended.",
+        t.requests_open,
+    );
+    page.family("wharf_responses_total", "counter", "Responses by class.");
+    for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(t.responses) {
+        page.sample(&[("class", class)], count);
+    }
+    page.histogram(
+        "wharf_request_duration_seconds",
+        "From the request head to the response head sent.",
+        &t.request_seconds,
+    );
+    page.one(
+        "wharf_request_body_bytes_total",
+        "counter",
+        "Body bytes from clients.",
+        t.bytes_in,
+    );
+    page.one(
+        "wharf_response_body_bytes_total",
+        "counter",
+        "Body bytes to clients.",
+        t.bytes_out,
+    );
+
+    page.family(
+        "wharf_upstream_connects_total",
+        "counter",
+        "New connections to endpoints.",
+    );
+    page.sample(&[("result", "ok")], t.upstream_connects);
+    page.sample(&[("result", "failed")], t.upstream_connect_failures);
+    page.one(
+        "wharf_upstream_reuses_total",
+        "counter",
+        "Requests sent on a pooled connection.",
+        t.upstream_reuses,
+    );
+    page.one(
+        "wharf_upstream_retries_total",
+        "counter",
+        "Attempts after the first of a request.",
+        t.retries,
+    );
+    page.one(
+        "wharf_upgrades_total",
+        "counter",
+        "Connections upgraded, WebSocket for one.",
+        t.upgrades,
+    );
+    page.one(
+        "wharf_upgrades_open",
+        "gauge",
+        "Upgraded connections open.",
+        t.upgrades_open,
+    );
+    page.family(
+        "wharf_errors_total",
+        "counter",
+        "Requests not answered by their upstream, by reason.",
+    );
+    for kind in ErrorKind::ALL {
+        page.sample(&[("kind", kind.as_str())], t.errors_of(kind));
+    }
+    page.one(
+        "wharf_access_lines_dropped_total",
+        "counter",
+        "Access log lines lost because its output was too slow.",
+        t.access_lines_dropped,
+    );
+}
+
+fn around(page: &mut Page, g: &Gauges) {
+    page.family("wharf_build_info", "gauge", "Always 1.");
+    page.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.one(
+        "wharf_uptime_seconds",
+        "gauge",
+        "Seconds since the start.",
+        g.uptime_seconds,
+    );
+    page.one("wharf_routes", "gauge", "Routes served.", g.routes);
+    page.one("wharf_endpoints", "gauge", "Endpoints known.", g.endpoints);
+    page.one(
+        "wharf_problems",
+        "gauge",
+        "Labels that could not be used as written.",
+        g.problems,
+    );
+    // One series twice would make the whole scrape fail.
+    let mut ends: BTreeMap<&str, i64> = BTreeMap::new();
+    for certificate in &g.certificates {
+        let end = ends.entry(&certificate.host).or_insert(i64::MIN);
+        *end = certificate.not_after.max(*end);
+    }
+    page.family(
+        "wharf_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "Unix time at which the certificate of a host ends.",
+    );
+    for (host, end) in ends {
+        page.sample(&[("host", host)], end);
+    }
+
+    page.one(
+        "wharf_docker_connected",
+        "gauge",
+        "1 while the engine answers.",
+        u64::from(g.engine.connected),
+    );
+    page.one(
+        "wharf_docker_lists_total",
+        "counter",
+        "Container lists read.",
+        g.engine.lists,
+    );
+    page.one(
+        "wharf_docker_reconnects_total",
+        "counter",
+        "Connections to the engine's events after the first.",
+        g.engine.reconnects,
+    );
+    for (name, help, age) in [
+        (
+            "wharf_docker_last_event_age_seconds",
+            "Seconds since the engine's last event.",
+            g.engine.last_event_seconds_ago,
+        ),
+        (
+            "wharf_docker_last_list_age_seconds",
+            "Seconds since the last container list.",
+            g.engine.last_list_seconds_ago,
+        ),
+    ] {
+        if let Some(age) = age {
+            page.one(name, "gauge", help, age);
+        }
+    }
+}
+
+/// The text so far. Samples belong to the family begun last.
+struct Page {
+    text: String,
+    name: &'static str,
+}
+
+impl Page {
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.name = name;
+        self.put(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn one(&mut self, name: &'static str, kind: &str, help: &str, value: u64) {
+        self.family(name, kind, help);
+        self.sample(&[], value);
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.suffixed("", labels, value);
+    }
+
+    fn histogram(&mut self, name: &'static str, help: &str, totals: &HistogramTotals) {
+        self.family(name, "histogram", help);
+        let mut below = 0;
+        let bounds = BUCKETS.iter().map(|(_, text)| *text).chain(["+Inf"]);
+        for (bound, count) in bounds.zip(totals.buckets) {
+            below += count;
+            self.suffixed("_bucket", &[("le", bound)], below);
+        }
+        let (seconds, micros) = (totals.micros / 1_000_000, totals.micros % 1_000_000);
+        self.suffixed("_sum", &[], format_args!("{seconds}.{micros:06}"));
+        self.suffixed("_count", &[], below);
+    }
+
+    fn suffixed(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+        let family = self.name;
+        self.put(format_args!("{family}{suffix}"));
+        for (index, (name, value)) in labels.iter().enumerate() {
+            self.text.push(if index == 0 { '{' } else { ',' });
+            self.put(format_args!("{name}=\""));
+            self.escaped(value);
+            self.text.push('"');
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        self.put(format_args!(" {value}\n"));
+    }
+
+    /// A label's value: the format knows these three escapes and no other.
+    fn escaped(&mut self, value: &str) {
+        for c in value.chars() {
+            match c {
+                '\\' => self.text.push_str("\\\\"),
+                '"' => self.text.push_str("\\\""),
+                '\n' => self.text.push_str("\\n"),
+                _ => self.text.push(c),
+            }
+        }
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to a String does not fail.
+        let _ = self.text.write_fmt(text);
+    }
+}

@@ -1,0 +1,186 @@
+//! A coarse clock and its timers, one per worker.
+//!
+//! Every connection has one timer for its life and moves its deadline with a store to a cell, so
+//! that a request costs no entry in the runtime's timer wheel. One sweep per [`TICK`] finds the
+//! timers that are due; a timer fires up to two ticks late, never early.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// A worker's clock.
+pub(crate) struct Clock {
+    start: Instant,
+    now: Cell<u32>,
+    timers: RefCell<Slots>,
+}
+
+/// A deadline that can be moved for free. Dropping it forgets it.
+pub(crate) struct Timer {
+    clock: Rc<Clock>,
+    slot: usize,
+    state: Rc<State>,
+}
+
+struct State {
+    /// In ticks; `NEVER` while disarmed.
+    at: Cell<u32>,
+    fired: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+#[derive(Default)]
+struct Slots {
+    states: Vec<Option<Rc<State>>>,
+    free: Vec<usize>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            start: Instant::now(),
+            now: Cell::new(0),
+            timers: RefCell::default(),
+        })
+    }
+
+    /// Ticks since the worker started, as of the last sweep.
+    pub(crate) fn now(&self) -> u32 {
+        self.now.get()
+    }
+
+    /// A disarmed timer.
+    pub(crate) fn timer(self: &Rc<Self>) -> Timer {
+        let state = Rc::new(State {
+            at: Cell::new(NEVER),
+            fired: Cell::new(false),
+            waker: Cell::new(None),
+        });
+        let mut slots = self.timers.borrow_mut();
+        let slot = slots.free.pop().unwrap_or(slots.states.len());
+        if slot == slots.states.len() {
+            slots.states.push(None);
+        }
+        slots.states[slot] = Some(Rc::clone(&state));
+        Timer {
+            clock: Rc::clone(self),
+            slot,
+            state,
+        }
+    }
+
+    /// Moves the clock and wakes what is due.
+    pub(crate) fn sweep(&self) {
+        self.sweep_at(self.start.elapsed());
+    }
+
+    fn sweep_at(&self, elapsed: Duration) {
+        let ticks = elapsed.as_millis() / TICK.as_millis();
+        let now = u32::try_from(ticks).unwrap_or(NEVER - 1);
+        self.now.set(now);
+        for state in self.timers.borrow().states.iter().flatten() {
+            if state.at.get() <= now {
+                state.at.set(NEVER);
+                state.fired.set(true);
+                state.wake();
+            }
+        }
+    }
+
+    /// Wakes the owner of every timer, due or not: something all of them should look at happened.
+    pub(crate) fn wake_all(&self) {
+        for state in self.timers.borrow().states.iter().flatten() {
+            state.wake();
+        }
+    }
+}
+
+impl Timer {
+    /// Fires after `delay`; zero is never. Takes back an earlier firing.
+    pub(crate) fn arm(&self, delay: Duration) {
+        self.state.fired.set(false);
+        if delay.is_zero() {
+            self.state.at.set(NEVER);
+            return;
+        }
+        let ticks = delay.as_millis().div_ceil(TICK.as_millis()) + 1;
+        let ticks = u32::try_from(ticks).unwrap_or(NEVER);
+        self.state
+            .at
+            .set(self.clock.now.get().saturating_add(ticks).min(NEVER - 1));
+    }
+
+    pub(crate) fn disarm(&self) {
+        self.state.at.set(NEVER);
+        self.state.fired.set(false);
+    }
+
+    pub(crate) fn has_fired(&self) -> bool {
+        self.state.fired.get()
+    }
+
+    /// Who to wake when it fires.
+    pub(crate) fn wake_with(&self, waker: &Waker) {
+        let same = match self.state.waker.take() {
+            Some(old) if old.will_wake(waker) => old,
+            _ => waker.clone(),
+        };
+        self.state.waker.set(Some(same));
+    }
+}
+
+impl State {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake_by_ref();
+            self.waker.set(Some(waker));
+        }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let mut slots = self.clock.timers.borrow_mut();
+        slots.states[self.slot] = None;
+        slots.free.push(self.slot);
+    }
+}
+
+/// How often the worker sweeps.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+const NEVER: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_fire_late_never_early() {
+        let clock = Clock::new();
+        let timer = clock.timer();
+        timer.arm(Duration::from_secs(1));
+        clock.sweep_at(Duration::from_millis(1050));
+        assert!(
+            !timer.has_fired(),
+            "armed somewhere in tick 0, due in tick 11"
+        );
+        clock.sweep_at(Duration::from_millis(1150));
+        assert!(timer.has_fired());
+        timer.arm(Duration::from_secs(1));
+        assert!(!timer.has_fired(), "armed again");
+    }
+
+    #[test]
+    fn slots_are_reused_and_zero_never_fires() {
+        let clock = Clock::new();
+        let timer = clock.timer();
+        timer.arm(Duration::ZERO);
+        clock.sweep_at(Duration::from_secs(1_000_000));
+        assert!(!timer.has_fired());
+        drop(timer);
+        let again = clock.timer();
+        assert_eq!(again.slot, 0);
+        assert_eq!(clock.timers.borrow().states.len(), 1);
+    }
+}

@@ -1,0 +1,194 @@
+//! Why a request gets an answer of Wharf's own, and which: the one table.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::exchange::ExchangeError;
+use crate::metrics::ErrorKind;
+use crate::model::UpstreamKey;
+use crate::tls::ObtainError;
+
+/// Why a request was not answered by its upstream. See [`ProxyError::status`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProxyError {
+    #[error("{0}")]
+    BadRequest(&'static str),
+    #[error("the method {0} is not proxied")]
+    Method(&'static str),
+    #[error("the request target is longer than 16 KiB")]
+    TargetTooLong,
+    #[error("the path means one route as written and another once decoded")]
+    AmbiguousPath,
+    #[error("Wharf is starting and has not seen the containers yet")]
+    Starting,
+    #[error("no route for this host")]
+    NoHost,
+    #[error("no route for this path")]
+    NoPath,
+    #[error("this connection's certificate is not for this host")]
+    Misdirected,
+    #[error("this site is served over HTTPS only")]
+    HttpsOnly,
+    #[error("WebSocket is switched off for this route")]
+    WebSocketOff,
+    #[error("a label of this route has an error: {0}")]
+    RouteFault(Box<str>),
+    #[error("no certificate for this host yet: {0}")]
+    NoCertificate(#[source] ObtainError),
+    #[error("no container of upstream {upstream} can be reached: {}", or_none(.reasons))]
+    Unreachable {
+        upstream: UpstreamKey,
+        reasons: Vec<String>,
+    },
+    #[error("no container of upstream {0} takes requests")]
+    NoEndpoint(UpstreamKey),
+    #[error("connecting to {container} at {endpoint} failed: {cause}")]
+    Connect {
+        container: Box<str>,
+        endpoint: SocketAddr,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("connecting to {container} at {endpoint} took longer than {limit:?}")]
+    ConnectTimeout {
+        container: Box<str>,
+        endpoint: SocketAddr,
+        limit: Duration,
+    },
+    #[error("{container} at {endpoint}: {cause}")]
+    Exchange {
+        container: Box<str>,
+        endpoint: SocketAddr,
+        #[source]
+        cause: ExchangeError,
+    },
+    #[error("{container} at {endpoint} switched protocols without being asked")]
+    UnsolicitedUpgrade {
+        container: Box<str>,
+        endpoint: SocketAddr,
+    },
+}
+
+impl ProxyError {
+    /// What the client is told.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::AmbiguousPath => StatusCode::BAD_REQUEST,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::NoHost | Self::NoPath => StatusCode::NOT_FOUND,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::HttpsOnly | Self::WebSocketOff => StatusCode::FORBIDDEN,
+            Self::Starting | Self::RouteFault(_) | Self::NoCertificate(_) | Self::NoEndpoint(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Unreachable { .. } | Self::Connect { .. } | Self::UnsolicitedUpgrade { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::ConnectTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Exchange { cause, .. } => match cause {
+                ExchangeError::Closed(_) | ExchangeError::Response(_) | ExchangeError::Interim => {
+                    StatusCode::BAD_GATEWAY
+                }
+                ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
+                    StatusCode::GATEWAY_TIMEOUT
+                }
+                ExchangeError::ClientTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+                ExchangeError::ClientBody(_) => StatusCode::BAD_REQUEST,
+            },
+        }
+    }
+
+    /// How it is counted.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadRequest(_)
+            | Self::Method(_)
+            | Self::TargetTooLong
+            | Self::AmbiguousPath
+            | Self::HttpsOnly
+            | Self::WebSocketOff => ErrorKind::BadRequest,
+            Self::Starting | Self::NoHost | Self::NoPath => ErrorKind::NoRoute,
+            Self::Misdirected => ErrorKind::Misdirected,
+            Self::RouteFault(_) => ErrorKind::RouteFault,
+            Self::NoCertificate(_) => ErrorKind::NoCertificate,
+            Self::Unreachable { .. } | Self::NoEndpoint(_) => ErrorKind::NoEndpoint,
+            Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
+            Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
+            Self::Exchange { cause, .. } => match cause {
+                ExchangeError::Closed(_) => ErrorKind::UpstreamClosed,
+                ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
+                    ErrorKind::UpstreamTimeout
+                }
+                ExchangeError::ClientTimeout(_) => ErrorKind::ClientTimeout,
+                ExchangeError::ClientBody(_) => ErrorKind::ClientClosed,
+                ExchangeError::Response(_) | ExchangeError::Interim => ErrorKind::UpstreamProtocol,
+            },
+        }
+    }
+
+    /// The cause in words any visitor may read: it names no container, address or label.
+    pub(crate) fn public_cause(&self) -> String {
+        match self {
+            Self::BadRequest(_)
+            | Self::Method(_)
+            | Self::TargetTooLong
+            | Self::AmbiguousPath
+            | Self::Starting
+            | Self::NoHost
+            | Self::NoPath
+            | Self::Misdirected
+            | Self::HttpsOnly
+            | Self::WebSocketOff
+            | Self::NoCertificate(_) => self.to_string(),
+            Self::RouteFault(_) => {
+                "this site's configuration has an error; its operator finds it with `wharf status`"
+                    .into()
+            }
+            Self::Unreachable { .. } | Self::NoEndpoint(_) => {
+                "the application has no running instance that can be reached".into()
+            }
+            Self::Connect { .. } => "the application refused the connection".into(),
+            Self::ConnectTimeout { .. } => "the application could not be reached in time".into(),
+            Self::UnsolicitedUpgrade { .. } => "the application's answer is unusable".into(),
+            Self::Exchange { cause, .. } => match cause {
+                ExchangeError::Closed(_) => {
+                    "the application closed the connection without an answer".into()
+                }
+                ExchangeError::ReadTimeout(_) => "the application did not answer in time".into(),
+                ExchangeError::WriteTimeout(_) => {
+                    "the application did not take the request in time".into()
+                }
+                ExchangeError::ClientTimeout(_) | ExchangeError::ClientBody(_) => cause.to_string(),
+                ExchangeError::Response(_) | ExchangeError::Interim => {
+                    "the application's answer is unusable".into()
+                }
+            },
+        }
+    }
+
+    /// Seconds after which trying again makes sense.
+    pub(crate) fn retry_after(&self) -> Option<u32> {
+        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE).then_some(5)
+    }
+}
+
+/// Whether details about containers may be shown to `client`: only to addresses that are not
+/// public.
+pub(crate) fn is_private(client: IpAddr) -> bool {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+fn or_none(reasons: &[String]) -> String {
+    if reasons.is_empty() {
+        "none is running".into()
+    } else {
+        reasons.join("; ")
+    }
+}

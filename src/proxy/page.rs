@@ -1,0 +1,205 @@
+//! Wharf's own answers: error pages and redirects.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::error::ProxyError;
+
+/// The forms an error page comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Html,
+    Json,
+    Text,
+}
+
+/// The page for `error`. `detail` adds the cause with its containers and addresses.
+pub(crate) fn error(
+    error: &ProxyError,
+    request: &HeaderMap,
+    request_id: u64,
+    detail: bool,
+) -> Response<Bytes> {
+    let status = error.status();
+    let cause = if detail {
+        error.to_string()
+    } else {
+        error.public_cause()
+    };
+    let id = format!("{request_id:016x}");
+    let form = form(request);
+    let body = match form {
+        Form::Html => html(status, &cause, &id),
+        Form::Json => serde_json::json!({
+            "status": status.as_u16(),
+            "error": reason(status),
+            "cause": cause,
+            "request_id": id,
+        })
+        .to_string(),
+        Form::Text => {
+            format!(
+                "{} {}: {cause} (request {id})\n",
+                status.as_u16(),
+                reason(status)
+            )
+        }
+    };
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(form.content_type()),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if let Some(seconds) = error.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if matches!(error, ProxyError::Method(_)) {
+        let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+    }
+    response
+}
+
+/// A redirect without a page. `None` where `location` is no header value.
+pub(crate) fn redirect(status: StatusCode, location: &str) -> Option<Response<Bytes>> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::LOCATION, HeaderValue::from_str(location).ok()?);
+    Some(response)
+}
+
+/// A text without ado, as for ACME challenges.
+pub(crate) fn text(body: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// HTML for browsers, JSON for those who ask for it, one line of text for the rest (curl).
+fn form(request: &HeaderMap) -> Form {
+    let accept = request
+        .get(header::ACCEPT)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    let position = |kind: &str| memchr::memmem::find(accept, kind.as_bytes());
+    match (position("text/html"), position("json")) {
+        (Some(html), Some(json)) if json < html => Form::Json,
+        (Some(_), _) => Form::Html,
+        (None, Some(_)) => Form::Json,
+        (None, None) => Form::Text,
+    }
+}
+
+impl Form {
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Html => "text/html; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Text => "text/plain; charset=utf-8",
+        }
+    }
+}
+
+fn html(status: StatusCode, cause: &str, id: &str) -> String {
+    let code = status.as_u16();
+    let reason = reason(status);
+    let cause = escaped(cause);
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>{code} {reason}</title><style>{STYLE}</style></head>\n\
+         <body><main><p class=\"code\">{code}</p><h1>{reason}</h1><p>{cause}.</p>\
+         <p class=\"id\">request {id}</p></main></body></html>\n"
+    )
+}
+
+fn reason(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Error")
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c if c.is_control() => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "&#xfffd;");
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+const STYLE: &str = "html{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
+body{margin:0;min-height:100vh;display:grid;place-items:center}\
+main{max-width:34rem;padding:2rem}\
+.code{font-size:4rem;line-height:1;margin:0;font-weight:700;color:#2a7fb8}\
+h1{margin:.25rem 0 1rem;font-size:1.5rem}\
+.id{color:#888;font:.8rem ui-monospace,monospace}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(accept: &str) -> Response<Bytes> {
+        let mut request = HeaderMap::new();
+        request.insert(header::ACCEPT, accept.parse().unwrap());
+        let fault = ProxyError::RouteFault("wharf.cahce: <b> unknown".into());
+        error(&fault, &request, 0xabc, true)
+    }
+
+    #[test]
+    fn the_form_follows_accept() {
+        for (accept, kind) in [
+            (
+                "text/html,application/xhtml+xml,*/*;q=0.8",
+                "text/html; charset=utf-8",
+            ),
+            ("application/json", "application/json"),
+            ("application/json, text/html;q=0.1", "application/json"),
+            ("application/problem+json", "application/json"),
+            ("*/*", "text/plain; charset=utf-8"),
+        ] {
+            assert_eq!(page(accept).headers()["content-type"], kind, "{accept}");
+        }
+    }
+
+    #[test]
+    fn pages_name_cause_and_request_and_escape() {
+        let html = page("text/html");
+        let body = std::str::from_utf8(html.body()).unwrap();
+        assert!(
+            body.contains("0000000000000abc") && body.contains("&lt;b&gt;"),
+            "{body}"
+        );
+        assert_eq!(html.headers()["retry-after"], "5");
+        let json: serde_json::Value =
+            serde_json::from_slice(page("application/json").body()).unwrap();
+        assert_eq!(json["status"], 503);
+        assert_eq!(json["request_id"], "0000000000000abc");
+    }
+
+    #[test]
+    fn visitors_learn_no_internals() {
+        let fault = ProxyError::RouteFault("wharf.cahce: secret".into());
+        let page = error(&fault, &HeaderMap::new(), 1, false);
+        assert!(!std::str::from_utf8(page.body()).unwrap().contains("secret"));
+    }
+}

@@ -1,0 +1,161 @@
+//! Idle upstream connections of one worker, by endpoint, last in first out. No locks: a connection
+//! never leaves the worker that opened it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use foldhash::fast::RandomState;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use super::clock::{Clock, TICK, Timer};
+use crate::route::RouteTable;
+
+/// One connection to an endpoint with its buffers.
+pub(crate) struct Link {
+    pub(crate) stream: TcpStream,
+    /// Bytes read and not yet understood.
+    pub(crate) read: BytesMut,
+    /// Bytes to be written.
+    pub(crate) out: Vec<u8>,
+    pub(crate) timer: Timer,
+    /// Whether it has carried a request before: then the endpoint may have closed it meanwhile.
+    pub(crate) reused: bool,
+    requests: u32,
+    born: u32,
+    idle_since: u32,
+}
+
+/// A worker's idle connections.
+pub(crate) struct Pool {
+    clock: Rc<Clock>,
+    /// One entry for each endpoint of the current table; a connection to any other is closed.
+    idle: RefCell<HashMap<u64, Vec<Link>, RandomState>>,
+}
+
+impl Link {
+    /// Connects to `address`.
+    pub(crate) async fn open(address: SocketAddr, clock: &Rc<Clock>) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(Self {
+            stream,
+            read: BytesMut::new(),
+            out: Vec::new(),
+            timer: clock.timer(),
+            reused: false,
+            requests: 0,
+            born: clock.now(),
+            idle_since: clock.now(),
+        })
+    }
+
+    /// Whether nothing came on it while it was idle: neither an end nor bytes nobody asked for.
+    /// Costs a system call only when the kernel has told of something.
+    fn is_quiet(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(clock: Rc<Clock>) -> Self {
+        Self {
+            clock,
+            idle: RefCell::default(),
+        }
+    }
+
+    /// Follows a new table: connections to endpoints that left it are closed.
+    pub(crate) fn follow(&self, table: &RouteTable) {
+        let mut old = std::mem::take(&mut *self.idle.borrow_mut());
+        let endpoints = table
+            .upstreams
+            .iter()
+            .flat_map(|upstream| &upstream.endpoints);
+        *self.idle.borrow_mut() = endpoints
+            .map(|endpoint| {
+                (
+                    endpoint.live.id,
+                    old.remove(&endpoint.live.id).unwrap_or_default(),
+                )
+            })
+            .collect();
+    }
+
+    /// The connection used last, if it still looks alive. A request that cannot be sent twice
+    /// (`once`) takes none that has rested for more than [`ONCE_IDLE`]: the endpoint may be closing
+    /// it at this very moment, and such a request could not be retried.
+    pub(crate) fn take(&self, endpoint: u64, once: bool) -> Option<Link> {
+        let mut idle = self.idle.borrow_mut();
+        let links = idle.get_mut(&endpoint)?;
+        let oldest = self.clock.now().saturating_sub(ticks(ONCE_IDLE));
+        if once && links.last().is_some_and(|link| link.idle_since < oldest) {
+            return None;
+        }
+        while let Some(mut link) = links.pop() {
+            if link.is_quiet() {
+                link.reused = true;
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose exchange ended cleanly.
+    pub(crate) fn put(&self, endpoint: u64, mut link: Link) {
+        let now = self.clock.now();
+        link.requests += 1;
+        if link.requests >= MAX_REQUESTS || now.saturating_sub(link.born) > ticks(MAX_AGE) {
+            return;
+        }
+        link.timer.disarm();
+        link.idle_since = now;
+        if link.out.capacity() > KEPT_BUFFER {
+            link.out = Vec::new();
+        }
+        if let Some(links) = self.idle.borrow_mut().get_mut(&endpoint)
+            && links.len() < MAX_IDLE
+        {
+            links.push(link);
+        }
+    }
+
+    /// Closes what has been idle for too long. Called every second.
+    pub(crate) fn expire(&self) {
+        let now = self.clock.now();
+        for links in self.idle.borrow_mut().values_mut() {
+            links.retain(|link| now.saturating_sub(link.idle_since) < ticks(IDLE));
+        }
+    }
+
+    /// Closes everything.
+    pub(crate) fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+}
+
+fn ticks(duration: Duration) -> u32 {
+    (duration.as_millis() / TICK.as_millis()) as u32
+}
+
+/// Idle connections kept for each endpoint and worker (nginx `keepalive`).
+const MAX_IDLE: usize = 64;
+/// nginx `keepalive_timeout` of upstreams.
+const IDLE: Duration = Duration::from_secs(60);
+const ONCE_IDLE: Duration = Duration::from_secs(1);
+/// nginx `keepalive_requests`.
+const MAX_REQUESTS: u32 = 1000;
+/// nginx `keepalive_time`.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+/// Before the kernel probes a silent peer.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
+/// Write buffers larger than this are not kept with an idle connection.
+const KEPT_BUFFER: usize = 16 * 1024;

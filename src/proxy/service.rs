@@ -1,0 +1,354 @@
+//! One request, step by step. The first refusal decides the answer.
+
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use super::body::{Body, Content, Never, Record, Tail};
+use super::error::{self, ProxyError};
+use super::forward::{self, Answer, Forward};
+use super::headers::{self, HostName, Origin};
+use super::page;
+use super::wire::ConnState;
+use super::worker::Worker;
+use crate::model::HttpsMode;
+use crate::route::{HostEntry, NoMatch, Route, RouteTable};
+
+/// What a step sees of a request.
+struct Head<'a> {
+    parts: &'a Parts,
+    authority: &'a str,
+    host: HostName,
+    path: &'a str,
+    client: std::net::IpAddr,
+    trusted: bool,
+    /// As the client used it, a trusted proxy's word included.
+    https: bool,
+}
+
+/// Answers one request.
+pub(crate) async fn answer(
+    worker: Rc<Worker>,
+    conn: Rc<ConnState>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Never> {
+    let mut tail = Tail::begin(&worker, &conn);
+    let (parts, body) = request.into_parts();
+    match parts.version {
+        Version::HTTP_2 => worker.metrics.requests_h2.inc(),
+        _ => worker.metrics.requests_h1.inc(),
+    }
+    let client = client(&worker, &conn, &parts);
+    if worker.access.is_some() {
+        tail.record = Some(record(&parts, client));
+    }
+    let answer = match steps(&worker, &conn, &parts, client, body, &mut tail).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            worker.metrics.count_error(error.kind());
+            tracing::debug!(%error, request_id = format_args!("{:016x}", tail.request_id));
+            let detail = error::is_private(client);
+            let page = page::error(&error, &parts.headers, tail.request_id, detail);
+            Answer::Response(page.map(Content::Whole))
+        }
+    };
+    Ok(finish(&worker, &conn, &parts.method, answer, tail))
+}
+
+async fn steps(
+    worker: &Rc<Worker>,
+    conn: &Rc<ConnState>,
+    parts: &Parts,
+    client: std::net::IpAddr,
+    body: Incoming,
+    tail: &mut Tail,
+) -> Result<Answer, ProxyError> {
+    let table = worker.table(); // pinned for the whole request
+    let head = Head::read(worker, conn, parts, client)?;
+    if let Some(answer) = challenge(worker, &head) {
+        return Ok(answer);
+    }
+    if table.generation == 0 {
+        return Err(ProxyError::Starting);
+    }
+    let entry = table
+        .find_host(head.host.as_str())
+        .ok_or(ProxyError::NoHost)?;
+    let route = entry.find(head.path).map_err(|error| match error {
+        NoMatch::Path => ProxyError::NoPath,
+        NoMatch::Ambiguous => ProxyError::AmbiguousPath,
+    })?;
+    if let Some(record) = &mut tail.record {
+        record.route = Some(route.key.clone());
+    }
+    check_sni(conn, &table, &head, entry, route)?;
+    if !head.https
+        && let Some(answer) = secure(worker, &table, &head, entry, route).await?
+    {
+        return Ok(answer);
+    }
+    if let Some(fault) = &route.fault {
+        return Err(ProxyError::RouteFault(fault.clone()));
+    }
+    let websocket = headers::wants_websocket(&parts.method, parts.version, &parts.headers);
+    if websocket && !route.websocket {
+        return Err(ProxyError::WebSocketOff);
+    }
+    let (target, prefix) = target(&head, route);
+    let forward = Forward {
+        worker,
+        conn,
+        route,
+        parts,
+        target,
+        origin: Origin {
+            peer: conn.peer.ip(),
+            client: head.client,
+            trusted: head.trusted,
+            scheme: if head.https { "https" } else { "http" },
+            authority: head.authority,
+            port: conn.local.port(),
+            prefix,
+        },
+        websocket,
+    };
+    forward.send(body, tail).await
+}
+
+impl<'a> Head<'a> {
+    /// Checks what hyper does not (hardening must-haves 1, 2 and 3).
+    fn read(
+        worker: &Worker,
+        conn: &ConnState,
+        parts: &'a Parts,
+        client: std::net::IpAddr,
+    ) -> Result<Self, ProxyError> {
+        let uri = &parts.uri;
+        match parts.method {
+            Method::CONNECT => return Err(ProxyError::Method("CONNECT")),
+            Method::TRACE => return Err(ProxyError::Method("TRACE")),
+            _ if parts.method.as_str().len() > MAX_METHOD => {
+                return Err(ProxyError::BadRequest("the method is longer than 32 bytes"));
+            }
+            _ => {}
+        }
+        check_coding(parts)?;
+        let authority = headers::authority(uri, &parts.headers).ok_or(ProxyError::BadRequest(
+            "a request needs exactly one valid Host",
+        ))?;
+        let host = HostName::parse(authority).ok_or(ProxyError::BadRequest(
+            "a request needs exactly one valid Host",
+        ))?;
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        if target.len() > MAX_TARGET {
+            return Err(ProxyError::TargetTooLong);
+        }
+        let path = match uri.path() {
+            "" => "/",
+            "*" if parts.method == Method::OPTIONS => "/",
+            path if path.starts_with('/') => path,
+            _ => return Err(ProxyError::BadRequest("a request target starts with `/`")),
+        };
+        let trusted = worker.engine.trusted.contains(conn.peer.ip());
+        let told = || {
+            parts
+                .headers
+                .get(headers::X_FORWARDED_PROTO)
+                .map(|v| v.as_bytes())
+        };
+        let https = conn.tls || (trusted && told().is_some_and(|proto| proto == b"https"));
+        Ok(Self {
+            parts,
+            authority,
+            host,
+            path,
+            client,
+            trusted,
+            https,
+        })
+    }
+
+    fn uri(&self) -> &'a Uri {
+        &self.parts.uri
+    }
+}
+
+/// `Transfer-Encoding` may be one thing only: `chunked`, once, on HTTP/1.1.
+fn check_coding(parts: &Parts) -> Result<(), ProxyError> {
+    let mut codings = parts
+        .headers
+        .get_all(http::header::TRANSFER_ENCODING)
+        .iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if !chunked || codings.next().is_some() || parts.version != Version::HTTP_11 {
+        return Err(ProxyError::BadRequest(
+            "Transfer-Encoding may only be `chunked`",
+        ));
+    }
+    if parts.headers.contains_key(http::header::CONTENT_LENGTH) {
+        return Err(ProxyError::BadRequest(
+            "Content-Length and Transfer-Encoding exclude each other",
+        ));
+    }
+    Ok(())
+}
+
+fn client(worker: &Worker, conn: &ConnState, parts: &Parts) -> std::net::IpAddr {
+    let peer = conn.peer.ip();
+    let trusted = &worker.engine.trusted;
+    if trusted.is_empty() || !trusted.contains(peer) {
+        return peer;
+    }
+    headers::client_address(peer, &parts.headers, |address| trusted.contains(address))
+}
+
+/// HTTP-01: only a token that is pending right now for this very host; all others are the app's.
+fn challenge(worker: &Worker, head: &Head<'_>) -> Option<Answer> {
+    let token = head.path.strip_prefix(ACME_PATH)?;
+    let index = worker.engine.certs.current();
+    let answer = index.challenge_answer(head.host.as_str(), token)?;
+    Some(Answer::Response(page::text(answer).map(Content::Whole)))
+}
+
+/// A request may name another host than the handshake did only within one tenant (421 otherwise:
+/// RFC 9110 section 15.5.20).
+fn check_sni(
+    conn: &ConnState,
+    table: &RouteTable,
+    head: &Head<'_>,
+    entry: &HostEntry,
+    route: &Route,
+) -> Result<(), ProxyError> {
+    let Some(sni) = &conn.sni else { return Ok(()) };
+    if **sni == *head.host.as_str() {
+        return Ok(());
+    }
+    match table.find_host(sni) {
+        Some(asked) if std::ptr::eq(&**asked, entry) || asked.belongs_to(&route.owner) => Ok(()),
+        _ => Err(ProxyError::Misdirected),
+    }
+}
+
+/// What plain HTTP gets where the route wants TLS: a redirect, once there is a certificate to
+/// redirect to (product.md S20 and decision 3).
+async fn secure(
+    worker: &Worker,
+    table: &RouteTable,
+    head: &Head<'_>,
+    entry: &HostEntry,
+    route: &Route,
+) -> Result<Option<Answer>, ProxyError> {
+    let Some(port) = table.https_port else {
+        return Ok(None);
+    };
+    match route.https {
+        HttpsMode::Both | HttpsMode::Off => return Ok(None),
+        HttpsMode::Only => return Err(ProxyError::HttpsOnly),
+        HttpsMode::Redirect => {}
+    }
+    // Somebody else's challenge is not ours to redirect: the app may run its own ACME client.
+    if head.path.starts_with(ACME_PATH) {
+        return Ok(None);
+    }
+    let certs = &worker.engine.certs;
+    if certs.current().find(&entry.pattern).is_none() {
+        certs
+            .obtain(&entry.pattern)
+            .await
+            .map_err(ProxyError::NoCertificate)?;
+    }
+    let status = match head.parts.method {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    let host = head.host.as_str();
+    let target = head
+        .uri()
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
+    let literal = host.contains(':');
+    let (open, close) = if literal { ("[", "]") } else { ("", "") };
+    let location = match port {
+        443 => format!("https://{open}{host}{close}{target}"),
+        port => format!("https://{open}{host}{close}:{port}{target}"),
+    };
+    let redirect = page::redirect(status, &location).ok_or(ProxyError::BadRequest(
+        "the request target cannot be redirected",
+    ))?;
+    Ok(Some(Answer::Response(redirect.map(Content::Whole))))
+}
+
+/// The target for the upstream, byte for byte but for a stripped prefix, and that prefix.
+fn target<'a>(head: &Head<'a>, route: &'a Route) -> ([&'a str; 2], Option<&'a str>) {
+    let uri = head.uri();
+    if uri.path() == "*" {
+        return (["*", ""], None);
+    }
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    // An absolute target may have a query and no path.
+    let lead = if target.starts_with('/') { "" } else { "/" };
+    if route.strip && !route.path.is_root() {
+        let prefix = route.path.as_str();
+        // The route matched, so the target starts with its prefix unless it was written encoded.
+        if let Some(rest) = target.strip_prefix(prefix) {
+            let lead = if rest.starts_with('/') { "" } else { "/" };
+            return ([lead, rest], Some(prefix));
+        }
+    }
+    ([lead, target], None)
+}
+
+fn record(parts: &Parts, client: std::net::IpAddr) -> Box<Record> {
+    let host = headers::authority(&parts.uri, &parts.headers).unwrap_or("");
+    Box::new(Record {
+        time: SystemTime::now(),
+        client,
+        host: host.to_owned(),
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+        version: parts.version,
+        route: None,
+        endpoint: None,
+    })
+}
+
+fn finish(
+    worker: &Worker,
+    conn: &ConnState,
+    method: &Method,
+    answer: Answer,
+    mut tail: Tail,
+) -> Response<Body> {
+    let metrics = &worker.metrics;
+    match answer {
+        Answer::Response(response) => {
+            tail.status = response.status().as_u16();
+            metrics.count_status(tail.status);
+            metrics.request_seconds.observe(tail.started.elapsed());
+            response.map(|content| {
+                let content = match content {
+                    Content::Whole(_) if method == Method::HEAD => Content::Whole(Bytes::new()),
+                    content => content,
+                };
+                Body::new(content, tail)
+            })
+        }
+        Answer::Switched(response, link) => {
+            tail.status = response.status().as_u16();
+            metrics.count_status(tail.status);
+            forward::tunnel(conn, link, tail);
+            response.map(|()| Body::without_tail())
+        }
+    }
+}
+
+const ACME_PATH: &str = "/.well-known/acme-challenge/";
+const MAX_METHOD: usize = 32;
+const MAX_TARGET: usize = 16 * 1024;

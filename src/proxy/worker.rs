@@ -1,0 +1,272 @@
+//! One thread: its runtime, listeners, pool and connections. Workers share only the routing table,
+//! the certificate index and counters.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyper::server::conn::{http1, http2};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+
+use super::Engine;
+use super::clock::{Clock, TICK};
+use super::conn::{self, LocalExecutor};
+use super::pool::Pool;
+use crate::access::AccessWriter;
+use crate::metrics::{ConnectionMetrics, WorkerMetrics};
+use crate::route::{Cached, RouteTable};
+use crate::shutdown::{Stage, Stop};
+
+/// A worker's own state; everything here stays on its thread.
+pub(crate) struct Worker {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) clock: Rc<Clock>,
+    pub(crate) pool: Pool,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    pub(crate) access: Option<AccessWriter>,
+    pub(crate) http1: http1::Builder,
+    pub(crate) http2: http2::Builder<LocalExecutor>,
+    cached: RefCell<Cached>,
+    pinned: RefCell<Rc<Pinned>>,
+    draining: Cell<bool>,
+    connections: Cell<usize>,
+    last_closed: Notify,
+    next_id: Cell<u64>,
+}
+
+/// A table as requests hold it: cloning is no atomic operation.
+pub(crate) struct Pinned(Arc<RouteTable>);
+
+impl std::ops::Deref for Pinned {
+    type Target = RouteTable;
+
+    fn deref(&self) -> &RouteTable {
+        &self.0
+    }
+}
+
+/// The sockets of one worker.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    pub http: Option<StdListener>,
+    pub https: Option<StdListener>,
+}
+
+/// Runs a worker until it has drained. Blocks the calling thread.
+///
+/// # Errors
+/// Only when the runtime or the listeners cannot be set up.
+pub fn run(
+    engine: Arc<Engine>,
+    listeners: Listeners,
+    metrics: Arc<WorkerMetrics>,
+    access: Option<AccessWriter>,
+    stop: Stop,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(async move {
+        let http = listeners.http.map(TcpListener::from_std).transpose()?;
+        let https = listeners.https.map(TcpListener::from_std).transpose()?;
+        let worker = Rc::new(Worker::new(engine, metrics, access));
+        worker.serve(http, https, stop).await;
+        Ok(())
+    })
+}
+
+impl Worker {
+    fn new(engine: Arc<Engine>, metrics: Arc<WorkerMetrics>, access: Option<AccessWriter>) -> Self {
+        let clock = Clock::new();
+        let cached = engine.table.cached();
+        let pinned = Rc::new(Pinned(engine.table.load()));
+        Self {
+            pool: Pool::new(Rc::clone(&clock)),
+            clock,
+            metrics,
+            access,
+            http1: conn::http1(),
+            http2: conn::http2(),
+            cached: RefCell::new(cached),
+            pinned: RefCell::new(pinned),
+            draining: Cell::new(false),
+            connections: Cell::new(0),
+            last_closed: Notify::new(),
+            next_id: Cell::new(seed()),
+            engine,
+        }
+    }
+
+    async fn serve(
+        self: Rc<Self>,
+        http: Option<TcpListener>,
+        https: Option<TcpListener>,
+        mut stop: Stop,
+    ) {
+        self.pool.follow(&self.pinned.borrow());
+        let tick = spawn_local(Rc::clone(&self).tick());
+        let follow = spawn_local(Rc::clone(&self).follow());
+        let plain = http.map(|listener| {
+            spawn_local(Rc::clone(&self).accept(listener, conn::serve_plain, |m| &m.http))
+        });
+        let tls = https.map(|listener| {
+            spawn_local(Rc::clone(&self).accept(listener, conn::serve_tls, |m| &m.https))
+        });
+        stop.reached(Stage::Drain).await;
+        for accepting in [plain, tls].into_iter().flatten() {
+            // Dropping the task closes the listener.
+            accepting.abort();
+        }
+        self.draining.set(true);
+        self.pool.clear();
+        self.clock.wake_all();
+        tokio::select! {
+            () = self.drained() => {}
+            () = stop.reached(Stage::Now) => {}
+        }
+        follow.abort();
+        tick.abort();
+        if let Some(access) = &self.access {
+            access.flush();
+        }
+    }
+
+    /// The current table. Follows a swap the moment it is seen.
+    pub(crate) fn table(&self) -> Rc<Pinned> {
+        let mut cached = self.cached.borrow_mut();
+        let table = cached.load();
+        let mut pinned = self.pinned.borrow_mut();
+        if !Arc::ptr_eq(table, &pinned.0) {
+            *pinned = Rc::new(Pinned(Arc::clone(table)));
+            self.pool.follow(table);
+        }
+        Rc::clone(&pinned)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Unique in the process with overwhelming likelihood, and cheap.
+    pub(crate) fn request_id(&self) -> u64 {
+        let next = self.next_id.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.next_id.set(next);
+        mix(next)
+    }
+
+    async fn drained(&self) {
+        while self.connections.get() > 0 {
+            self.last_closed.notified().await;
+        }
+    }
+
+    async fn tick(self: Rc<Self>) {
+        let mut interval = tokio::time::interval(TICK);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut count = 0_u32;
+        loop {
+            interval.tick().await;
+            self.clock.sweep();
+            if let Some(access) = &self.access {
+                access.flush();
+                self.metrics.access_lines_dropped.set(access.dropped());
+            }
+            count = count.wrapping_add(1);
+            if count.is_multiple_of(10) {
+                self.pool.expire();
+            }
+        }
+    }
+
+    /// Closes connections to endpoints that are gone even when no request comes.
+    async fn follow(self: Rc<Self>) {
+        let mut changes = self.engine.table.changes();
+        while changes.changed().await.is_ok() {
+            drop(self.table());
+        }
+    }
+
+    /// Accepting never fails for good: errors are logged, waited out, and survived.
+    async fn accept<F>(
+        self: Rc<Self>,
+        listener: TcpListener,
+        serve: fn(Rc<Self>, TcpStream, SocketAddr) -> F,
+        counters: fn(&WorkerMetrics) -> &ConnectionMetrics,
+    ) where
+        F: Future<Output = ()> + 'static,
+    {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let open = Open::new(&self, counters);
+                    let serving = serve(Rc::clone(&self), stream, peer);
+                    spawn_local(async move {
+                        serving.await;
+                        drop(open);
+                    });
+                }
+                // The client was gone before we looked.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Mostly EMFILE: connections that end give descriptors back.
+                    tracing::warn!(%error, "cannot accept connections, trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Counts one connection while it is open.
+struct Open {
+    worker: Rc<Worker>,
+    counters: fn(&WorkerMetrics) -> &ConnectionMetrics,
+}
+
+impl Open {
+    fn new(worker: &Rc<Worker>, counters: fn(&WorkerMetrics) -> &ConnectionMetrics) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        counters(&worker.metrics).accepted.inc();
+        counters(&worker.metrics).open.inc();
+        Self {
+            worker: Rc::clone(worker),
+            counters,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        (self.counters)(&self.worker.metrics).open.dec();
+        let left = self.worker.connections.get() - 1;
+        self.worker.connections.set(left);
+        if left == 0 {
+            self.worker.last_closed.notify_one();
+        }
+    }
+}
+
+/// Where request ids start: different for every worker and every run.
+fn seed() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let marker = 0_u8;
+    mix(now.as_nanos() as u64 ^ (&raw const marker as usize as u64) << 20)
+}
+
+/// splitmix64's finaliser.
+fn mix(value: u64) -> u64 {
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// After an accept error.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,103 @@
+//! Plan + previous table -> table.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{HostEntry, Hosts, Route, RouteTable};
+use crate::model::{HostPattern, HttpsMode, Plan, RouteSpec, TlsMode, UpstreamKey};
+use crate::upstream::Upstream;
+
+/// Compiles `plan`; live halves of upstreams and endpoints are carried over from `previous`.
+///
+/// A plan whose route names an upstream that is not there loses that route: `docker::plan` never
+/// makes one, and a missing route is safer than a panic.
+pub fn compile(plan: &Plan, previous: &RouteTable) -> RouteTable {
+    let old: HashMap<&UpstreamKey, &Arc<Upstream>> = previous
+        .upstreams
+        .iter()
+        .map(|upstream| (&upstream.key, upstream))
+        .collect();
+    let upstreams: BTreeMap<&UpstreamKey, Arc<Upstream>> = plan
+        .upstreams
+        .iter()
+        .map(|spec| {
+            let before = old.get(&spec.key).map(|upstream| &***upstream);
+            (&spec.key, Arc::new(Upstream::compile(spec, before)))
+        })
+        .collect();
+
+    let mut hosts: BTreeMap<&HostPattern, Vec<(&RouteSpec, Arc<Route>)>> = BTreeMap::new();
+    for spec in &plan.routes {
+        let Some(upstream) = upstreams.get(&spec.upstream) else {
+            continue;
+        };
+        let route = Arc::new(route(spec, upstream));
+        for host in &spec.hosts {
+            hosts
+                .entry(host)
+                .or_default()
+                .push((spec, Arc::clone(&route)));
+        }
+    }
+
+    let mut table = RouteTable {
+        generation: previous.generation + 1,
+        ..RouteTable::default()
+    };
+    for (pattern, routes) in hosts {
+        let entry = Arc::new(entry(pattern, routes));
+        match pattern {
+            HostPattern::Exact(host) => insert(&mut table.exact, host.as_str(), entry),
+            HostPattern::Wildcard(suffix) => insert(&mut table.wildcard, suffix.as_str(), entry),
+            HostPattern::Default => table.default = Some(entry),
+        }
+    }
+    table.upstreams = upstreams.into_values().collect();
+    table
+}
+
+fn route(spec: &RouteSpec, upstream: &Arc<Upstream>) -> Route {
+    let settings = &spec.settings;
+    Route {
+        key: spec.key.clone(),
+        path: spec.path.clone(),
+        upstream: Arc::clone(upstream),
+        strip: settings.strip,
+        websocket: settings.websocket,
+        // Without TLS there is nothing to redirect to.
+        https: if settings.tls == TlsMode::Off {
+            HttpsMode::Off
+        } else {
+            settings.https
+        },
+        timeouts: settings.timeouts,
+        owner: spec.owner.as_str().into(),
+        fault: spec.fault.as_deref().map(Into::into),
+    }
+}
+
+/// One host's routes, longest path first, and the certificate source most of all asked for: a host
+/// has one certificate, whatever its paths say.
+fn entry(pattern: &HostPattern, mut routes: Vec<(&RouteSpec, Arc<Route>)>) -> HostEntry {
+    routes.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path).then_with(|| a.key.cmp(&b.key)));
+    let tls = routes
+        .iter()
+        .filter(|(_, route)| route.https != HttpsMode::Off)
+        .map(|(spec, _)| spec.settings.tls)
+        .max_by_key(|mode| match mode {
+            TlsMode::Off => 0,
+            TlsMode::Internal => 1,
+            TlsMode::Auto => 2,
+            TlsMode::Eager => 3,
+        })
+        .unwrap_or(TlsMode::Off);
+    HostEntry {
+        pattern: pattern.clone(),
+        tls,
+        routes: routes.into_iter().map(|(_, route)| route).collect(),
+    }
+}
+
+fn insert(hosts: &mut Hosts, name: &str, entry: Arc<HostEntry>) {
+    hosts.insert(name.into(), entry);
+}

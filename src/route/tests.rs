@@ -1,0 +1,117 @@
+use super::*;
+use crate::model::{Balance, Plan, RouteSpec, Settings, UpstreamKey, UpstreamSpec};
+
+fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
+    RouteSpec {
+        key: RouteKey(key.into()),
+        hosts: hosts
+            .iter()
+            .map(|host| HostPattern::parse(host).unwrap())
+            .collect(),
+        path: PathPrefix::parse(path).unwrap(),
+        upstream: UpstreamKey("u".into()),
+        settings: Settings::default(),
+        container: key.into(),
+        owner: key.into(),
+        fault: None,
+    }
+}
+
+fn table(routes: Vec<RouteSpec>) -> RouteTable {
+    let upstream = UpstreamSpec {
+        key: UpstreamKey("u".into()),
+        endpoints: Vec::new(),
+        balance: Balance::RoundRobin,
+        unreachable: Vec::new(),
+    };
+    compile(
+        &Plan {
+            routes,
+            upstreams: vec![upstream],
+        },
+        &RouteTable::default(),
+    )
+}
+
+fn found(table: &RouteTable, host: &str, path: &str) -> Result<String, Option<NoMatch>> {
+    let entry = table.find_host(host).ok_or(None)?;
+    entry
+        .find(path)
+        .map(|route| route.key.to_string())
+        .map_err(Some)
+}
+
+#[test]
+fn exact_then_wildcard_then_default() {
+    let table = table(vec![
+        route("exact", &["a.example.com"], "/"),
+        route("wild", &["*.example.com"], "/"),
+        route("rest", &["default"], "/"),
+    ]);
+    for (host, key) in [
+        ("a.example.com", "exact"),
+        ("b.example.com", "wild"),
+        ("a.b.example.com", "rest"),
+        ("example.com", "rest"),
+        ("other.test", "rest"),
+    ] {
+        assert_eq!(found(&table, host, "/"), Ok(key.to_owned()), "{host}");
+    }
+}
+
+#[test]
+fn unknown_host_finds_nothing() {
+    let table = table(vec![route("a", &["a.test"], "/")]);
+    assert_eq!(found(&table, "b.test", "/"), Err(None));
+}
+
+#[test]
+fn longest_segment_prefix_wins() {
+    let table = table(vec![
+        route("root", &["a.test"], "/"),
+        route("api", &["a.test"], "/api"),
+        route("v1", &["a.test"], "/api/v1"),
+    ]);
+    for (path, key) in [
+        ("/", "root"),
+        ("/apix", "root"),
+        ("/api", "api"),
+        ("/api/v1/x", "v1"),
+        ("/api/v10", "api"),
+    ] {
+        assert_eq!(found(&table, "a.test", path), Ok(key.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn a_path_that_decoding_moves_to_another_route_is_refused() {
+    let table = table(vec![
+        route("root", &["a.test"], "/"),
+        route("admin", &["a.test"], "/admin"),
+    ]);
+    for path in [
+        "/x/..%2fadmin",
+        "/admin/../x",
+        "/%61dmin",
+        "//admin",
+        "/x/%2e%2e/admin",
+    ] {
+        assert_eq!(
+            found(&table, "a.test", path),
+            Err(Some(NoMatch::Ambiguous)),
+            "{path}"
+        );
+    }
+    assert_eq!(found(&table, "a.test", "/caf%C3%A9"), Ok("root".into()));
+    assert_eq!(found(&table, "a.test", "/admin/a%2fb"), Ok("admin".into()));
+}
+
+#[test]
+fn plain_http_only_routes_ask_for_no_certificate() {
+    let mut plain = route("plain", &["a.test"], "/");
+    plain.settings.tls = TlsMode::Off;
+    let table = table(vec![plain]);
+    let entry = table.find_host("a.test").unwrap();
+    assert_eq!(entry.tls, TlsMode::Off);
+    assert_eq!(entry.routes[0].https, HttpsMode::Off);
+}

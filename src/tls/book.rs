@@ -1,0 +1,356 @@
+//! What is known about each name, and who waits for it. The one writer of the index's certificates.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::model::{Host, HostPattern, TlsMode};
+
+use super::entry::{Entry, Flight, Outcome, Source};
+use super::index::CertIndex;
+use super::internal::LocalCa;
+use super::served::{Served, TlsParts};
+use super::store::{Record, Store};
+use super::{CertSource, CertsConfig, ObtainError, TlsError, Wanted};
+
+/// What [`super::Certs`] and [`super::Issuer`] share.
+pub(super) struct Shared {
+    pub(super) config: CertsConfig,
+    pub(super) parts: TlsParts,
+    pub(super) store: Store,
+    pub(super) local: LocalCa,
+    pub(super) index: ArcSwap<CertIndex>,
+    /// A lock, not a swap: it is taken by handshakes without a certificate, by control and by the
+    /// issuer, for microseconds, and never by a request that finds its certificate.
+    book: Mutex<Book>,
+    /// Something may be due now.
+    pub(super) wake: Notify,
+    waiters: Semaphore,
+}
+
+pub(super) type Book = BTreeMap<HostPattern, Entry>;
+
+impl Shared {
+    pub(super) fn open(config: CertsConfig) -> Result<Self, TlsError> {
+        let secure = config.directory.strip_prefix("https://");
+        if secure.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(TlsError::Directory(config.directory));
+        }
+        let parts = TlsParts::new()?;
+        let store = Store::open(config.data.as_deref(), &config.directory);
+        let now = SystemTime::now();
+        let local = LocalCa::open(&store, now)?;
+        let mut book = Book::new();
+        for record in store.load_all() {
+            let Ok(host) = Host::parse(&record.host) else {
+                store.quarantine(&record.host, &"no host name");
+                continue;
+            };
+            let pattern = HostPattern::Exact(host);
+            let mut entry = Entry::new(Source::Acme, now);
+            match serve(&parts, &pattern, &record) {
+                Ok(served) => entry.put(served, now),
+                Err(why) => {
+                    store.quarantine(&record.host, &why);
+                    continue;
+                }
+            }
+            entry.history = record.history;
+            entry.challenge = record.challenge;
+            book.insert(pattern, entry);
+        }
+        let found = book.iter().filter_map(|(pattern, entry)| {
+            Some((pattern.clone(), Arc::clone(entry.served.as_ref()?)))
+        });
+        Ok(Self {
+            index: ArcSwap::from_pointee(CertIndex::new(found)),
+            book: Mutex::new(book),
+            wake: Notify::new(),
+            waiters: Semaphore::new(WAITERS_IN_ALL),
+            config,
+            parts,
+            store,
+            local,
+        })
+    }
+
+    /// A panic while holding the lock leaves at worst one entry half changed; serving goes on.
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn declare(&self, wanted: Vec<Wanted>, now: SystemTime) {
+        let mut modes: BTreeMap<HostPattern, TlsMode> = BTreeMap::new();
+        for Wanted { pattern, mode } in wanted {
+            if mode == TlsMode::Off {
+                continue;
+            }
+            let known = modes.entry(pattern).or_insert(mode);
+            if rank(mode) > rank(*known) {
+                *known = mode;
+            }
+        }
+        let mut stale = Vec::new();
+        let mut book = self.book();
+        for (pattern, entry) in book.iter_mut() {
+            if entry.mode.is_some() && !modes.contains_key(pattern) {
+                entry.leave(now);
+            }
+        }
+        for (pattern, mode) in modes {
+            let source = self.source(&pattern, mode);
+            let entry = book
+                .entry(pattern.clone())
+                .or_insert_with(|| Entry::new(source, now));
+            if entry.source != source {
+                // The certificate of the other source may not be served any more.
+                let running = entry.running;
+                *entry = Entry::new(source, now);
+                entry.running = running;
+                stale.push(pattern);
+            }
+            entry.declare(mode);
+        }
+        if !stale.is_empty() {
+            self.index.rcu(|index| index.without_certificates(&stale));
+        }
+        drop(book);
+        self.wake.notify_one();
+    }
+
+    pub(super) async fn obtain(&self, pattern: &HostPattern) -> Outcome {
+        // Held to the end of the wait: bounds the waiters of all patterns together.
+        let _place = self.waiters.try_acquire().map_err(|_| ObtainError::Busy)?;
+        let mut flight = match self.ask(pattern, SystemTime::now())? {
+            Asked::Served(served) => return Ok(served),
+            Asked::Wait(flight) => flight,
+        };
+        let hold = self.config.hold;
+        match tokio::time::timeout(hold, flight.wait_for(Option::is_some)).await {
+            Ok(Ok(outcome)) => match &*outcome {
+                Some(outcome) => outcome.clone(),
+                None => Err(ObtainError::Deadline(hold)),
+            },
+            Ok(Err(_gone)) => Err(ObtainError::Undeclared),
+            Err(_elapsed) => Err(ObtainError::Deadline(hold)),
+        }
+    }
+
+    fn ask(&self, pattern: &HostPattern, now: SystemTime) -> Result<Asked, ObtainError> {
+        let mut book = self.book();
+        let entry = book
+            .get_mut(pattern)
+            .filter(|entry| entry.mode.is_some())
+            .ok_or(ObtainError::Undeclared)?;
+        if let Some(served) = &entry.served {
+            return Ok(Asked::Served(Arc::clone(served)));
+        }
+        match entry.source {
+            Source::Nowhere => return Err(ObtainError::Wildcard),
+            Source::Local => return self.make_local(pattern, entry, now).map(Asked::Served),
+            Source::Acme => {}
+        }
+        if let Some(refusal) = entry.refusal(now) {
+            return Err(refusal);
+        }
+        let (flight, is_new) = entry.wait().ok_or(ObtainError::Busy)?;
+        if is_new {
+            self.wake.notify_one();
+        }
+        Ok(Asked::Wait(flight))
+    }
+
+    /// Makes a leaf of the built-in CA; takes well under a millisecond, so the caller does it itself.
+    pub(super) fn make_local(
+        &self,
+        pattern: &HostPattern,
+        entry: &mut Entry,
+        now: SystemTime,
+    ) -> Outcome {
+        let served = self
+            .local
+            .issue(&self.parts, pattern, now)
+            .map_err(|error| ObtainError::Local(error.to_string().into()))?;
+        Ok(self.put(pattern, entry, Arc::new(served), now))
+    }
+
+    /// Puts a certificate into use.
+    pub(super) fn put(
+        &self,
+        pattern: &HostPattern,
+        entry: &mut Entry,
+        served: Arc<Served>,
+        now: SystemTime,
+    ) -> Arc<Served> {
+        entry.put(Some(Arc::clone(&served)), now);
+        self.index
+            .rcu(|index| index.with_certificate(pattern, Arc::clone(&served)));
+        served
+    }
+
+    fn source(&self, pattern: &HostPattern, mode: TlsMode) -> Source {
+        match pattern {
+            _ if mode == TlsMode::Internal => Source::Local,
+            HostPattern::Default => Source::Local,
+            HostPattern::Wildcard(suffix) if covers_local_names(suffix) => Source::Local,
+            HostPattern::Wildcard(_) => Source::Nowhere,
+            HostPattern::Exact(host) if host.is_loopback_name() => Source::Local,
+            HostPattern::Exact(host) if host.is_local() && self.config.directory_is_public => {
+                Source::Local
+            }
+            HostPattern::Exact(_) => Source::Acme,
+        }
+    }
+
+    /// Forgets names nobody has asked for in a day; what the store holds of them stays, unless
+    /// it is only a failure.
+    pub(super) fn forget(&self, now: SystemTime) {
+        let mut book = self.book();
+        let gone: Vec<_> = book
+            .iter()
+            .filter(|(_, entry)| entry.is_forgettable(now))
+            .map(|(pattern, entry)| (pattern.clone(), entry.served.is_some()))
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for (pattern, served) in &gone {
+            book.remove(pattern);
+            if let (HostPattern::Exact(host), false) = (pattern, served) {
+                self.store.remove(host.as_str());
+            }
+        }
+        let patterns: Vec<_> = gone.into_iter().map(|(pattern, _)| pattern).collect();
+        self.index
+            .rcu(|index| index.without_certificates(&patterns));
+    }
+}
+
+enum Asked {
+    Served(Arc<Served>),
+    Wait(Flight),
+}
+
+/// What a record holds as something to serve; `None` if it holds only a history.
+pub(super) fn serve(
+    parts: &TlsParts,
+    pattern: &HostPattern,
+    record: &Record,
+) -> Result<Option<Arc<Served>>, super::served::ServeError> {
+    let (Some(chain), Some(key)) = (&record.chain, &record.key) else {
+        return Ok(None);
+    };
+    let served = parts.serve(pattern, CertSource::Acme, chain, key)?;
+    Ok(Some(Arc::new(served)))
+}
+
+/// Whether the names under `suffix` are local, which the suffix on its own may not tell: `home.arpa`
+/// is no local name, `com` is none either but has no dot.
+fn covers_local_names(suffix: &Host) -> bool {
+    Host::parse(&format!("x.{suffix}")).is_ok_and(|name| name.is_local())
+}
+
+/// Where routes disagree the higher wins: what keeps away from the CA, then what a label asks for.
+fn rank(mode: TlsMode) -> u8 {
+    match mode {
+        TlsMode::Off => 0,
+        TlsMode::Auto => 1,
+        TlsMode::Eager => 2,
+        TlsMode::Internal => 3,
+    }
+}
+
+const WAITERS_IN_ALL: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn shared(directory_is_public: bool) -> Shared {
+        let config = CertsConfig {
+            data: None,
+            directory: "https://ca.example/dir".into(),
+            directory_is_public,
+            roots: Vec::new(),
+            email: None,
+            hold: Duration::from_millis(20),
+        };
+        Shared::open(config).unwrap()
+    }
+
+    fn declare(shared: &Shared, pattern: &str, modes: &[TlsMode]) -> HostPattern {
+        let pattern = HostPattern::parse(pattern).unwrap();
+        let wanted = modes.iter().map(|mode| Wanted {
+            pattern: pattern.clone(),
+            mode: *mode,
+        });
+        shared.declare(wanted.collect(), SystemTime::now());
+        pattern
+    }
+
+    #[test]
+    fn each_name_has_its_source() {
+        use Source::{Acme, Local, Nowhere};
+        for (pattern, mode, public, private) in [
+            ("app.example.com", TlsMode::Auto, Acme, Acme),
+            ("app.example.com", TlsMode::Internal, Local, Local),
+            ("app.test", TlsMode::Eager, Local, Acme),
+            ("nas", TlsMode::Auto, Local, Acme),
+            ("app.localhost", TlsMode::Auto, Local, Local),
+            ("10.0.0.1", TlsMode::Auto, Local, Local),
+            ("*.home.arpa", TlsMode::Auto, Local, Local),
+            ("*.example.com", TlsMode::Auto, Nowhere, Nowhere),
+            ("*.com", TlsMode::Auto, Nowhere, Nowhere),
+            ("*.example.com", TlsMode::Internal, Local, Local),
+            ("default", TlsMode::Auto, Local, Local),
+        ] {
+            let name = HostPattern::parse(pattern).unwrap();
+            let sources = [true, false].map(|is_public| shared(is_public).source(&name, mode));
+            assert_eq!(sources, [public, private], "{pattern} {mode:?}");
+        }
+    }
+
+    #[test]
+    fn where_routes_disagree_the_ca_is_asked_least() {
+        let shared = shared(true);
+        let all = [TlsMode::Auto, TlsMode::Internal, TlsMode::Eager];
+        let pattern = declare(&shared, "a.example.com", &all);
+        assert_eq!(shared.book()[&pattern].mode, Some(TlsMode::Internal));
+        declare(&shared, "a.example.com", &[TlsMode::Eager, TlsMode::Off]);
+        assert_eq!(shared.book()[&pattern].mode, Some(TlsMode::Eager));
+        declare(&shared, "a.example.com", &[TlsMode::Off]);
+        assert_eq!(shared.book()[&pattern].mode, None);
+    }
+
+    #[tokio::test]
+    async fn waiters_are_bounded_and_told_when_the_name_goes() {
+        let shared = shared(true);
+        let pattern = declare(&shared, "a.example.com", &[TlsMode::Auto]);
+        let all = (0..257).map(|_| shared.obtain(&pattern));
+        let outcomes = futures_util::future::join_all(all).await;
+        let busy = outcomes
+            .iter()
+            .filter(|o| matches!(o, Err(ObtainError::Busy)));
+        assert_eq!(busy.count(), 1);
+        let leaves = async { declare(&shared, "b.example.com", &[TlsMode::Auto]) };
+        let (outcome, _) = tokio::join!(shared.obtain(&pattern), leaves);
+        assert_eq!(outcome.unwrap_err(), ObtainError::Undeclared);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_forgotten_after_a_day() {
+        let shared = shared(true);
+        declare(&shared, "a.localhost", &[TlsMode::Auto]);
+        declare(&shared, "b.localhost", &[TlsMode::Auto]);
+        let now = SystemTime::now();
+        shared.forget(now);
+        assert_eq!(shared.book().len(), 2);
+        shared.forget(now + Duration::from_secs(25 * 3600));
+        assert_eq!(shared.book().len(), 1);
+    }
+}

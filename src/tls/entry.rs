@@ -1,0 +1,168 @@
+//! One name in the book: its certificate, its history, those who wait for it.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use crate::model::TlsMode;
+
+use super::ObtainError;
+use super::renew::{self, History};
+use super::served::Served;
+use super::store::ChallengeKind;
+
+/// How one order ended, for those who wait.
+pub(super) type Outcome = Result<Arc<Served>, ObtainError>;
+
+/// Ends with `Some`.
+pub(super) type Flight = watch::Receiver<Option<Outcome>>;
+
+/// One name: asked for now, or until a while ago, or found in the store.
+pub(super) struct Entry {
+    pub(super) source: Source,
+    /// `None`: no running container asks for it; nothing is ordered or renewed.
+    pub(super) mode: Option<TlsMode>,
+    /// When it was last asked for, if it is not now.
+    gone_since: Option<SystemTime>,
+    /// Somebody needed it since it has been declared: it is ordered, and retried until there is one.
+    pub(super) needed: bool,
+    /// An order runs.
+    pub(super) running: bool,
+    flight: Option<watch::Sender<Option<Outcome>>>,
+    pub(super) served: Option<Arc<Served>>,
+    pub(super) renew_at: Option<SystemTime>,
+    pub(super) challenge: Option<ChallengeKind>,
+    pub(super) history: History,
+}
+
+/// Where a name's certificate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Acme,
+    Local,
+    /// A public wildcard: from nowhere yet.
+    Nowhere,
+}
+
+impl Entry {
+    pub(super) fn new(source: Source, now: SystemTime) -> Self {
+        Self {
+            source,
+            mode: None,
+            gone_since: Some(now),
+            needed: false,
+            running: false,
+            flight: None,
+            served: None,
+            renew_at: None,
+            challenge: None,
+            history: History::default(),
+        }
+    }
+
+    /// Takes a certificate over; the index is the caller's.
+    pub(super) fn put(&mut self, served: Option<Arc<Served>>, now: SystemTime) {
+        let spread = served.as_ref().map_or(0.0, |served| spread(served));
+        self.renew_at = served.as_ref().map(|served| {
+            let due = renew::renew_at(served.not_before, served.not_after, spread);
+            // Whatever a CA issues, an order does not follow the last one at once.
+            if served.not_after > now {
+                due.max(now + RENEW_PAUSE)
+            } else {
+                due
+            }
+        });
+        self.served = served;
+    }
+
+    pub(super) fn declare(&mut self, mode: TlsMode) {
+        self.mode = Some(mode);
+        self.gone_since = None;
+    }
+
+    /// No running container asks for it any more. An order that runs goes on, for the store.
+    pub(super) fn leave(&mut self, now: SystemTime) {
+        self.mode = None;
+        self.needed = false;
+        self.gone_since = Some(now);
+        if !self.running {
+            self.land(Err(ObtainError::Undeclared));
+        }
+    }
+
+    pub(super) fn is_forgettable(&self, now: SystemTime) -> bool {
+        let gone = self.gone_since.filter(|_| !self.running);
+        gone.is_some_and(|since| since + FORGET <= now)
+    }
+
+    /// One more waiter, and whether it is the first; `None` where there are too many.
+    pub(super) fn wait(&mut self) -> Option<(Flight, bool)> {
+        self.needed = true;
+        let is_new = self.flight.is_none();
+        let flight = self.flight.get_or_insert_with(|| watch::Sender::new(None));
+        (flight.receiver_count() < WAITERS).then(|| (flight.subscribe(), is_new))
+    }
+
+    /// Ends the flight: put away first, so that no one joins a finished one, then everybody is told.
+    pub(super) fn land(&mut self, outcome: Outcome) {
+        if let Some(flight) = self.flight.take() {
+            flight.send_replace(Some(outcome));
+        }
+    }
+
+    /// The answer while an attempt has failed and the next is not due.
+    pub(super) fn refusal(&self, now: SystemTime) -> Option<ObtainError> {
+        let retry_at = self.history.retry_at(now)?;
+        let cause = self
+            .history
+            .error
+            .as_deref()
+            .unwrap_or("an earlier attempt failed");
+        Some(ObtainError::Failed {
+            cause: cause.into(),
+            retry_at,
+        })
+    }
+
+    /// Connections wait for it now.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.flight
+            .as_ref()
+            .is_some_and(|flight| flight.receiver_count() > 0)
+    }
+
+    /// When the next order is due, if one ever is.
+    pub(super) fn due_at(&self, now: SystemTime) -> Option<SystemTime> {
+        let mode = self.mode?;
+        let wanted = match (self.source, &self.served) {
+            (Source::Nowhere, _) => None,
+            (_, Some(_)) => self.renew_at,
+            (Source::Acme, None) if self.needed || mode == TlsMode::Eager => Some(now),
+            (_, None) => None,
+        }?;
+        Some(
+            self.history
+                .retry_at(now)
+                .map_or(wanted, |free| free.max(wanted)),
+        )
+    }
+}
+
+/// A number in 0..1 that is always the same for one certificate: the jitter of its renewal must not be
+/// drawn again at each start, or restarts would pull renewals forward.
+fn spread(served: &Served) -> f64 {
+    let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
+    if let Ok(leaf) = served.key.end_entity_cert() {
+        hasher.write(leaf);
+    }
+    hasher.finish() as f64 / u64::MAX as f64
+}
+
+/// Whatever a CA issues, orders of one name are this far apart.
+const RENEW_PAUSE: Duration = Duration::from_secs(5);
+/// How long a name nobody asks for is kept in memory.
+const FORGET: Duration = Duration::from_secs(24 * 60 * 60);
+/// Connections that may wait for one name.
+const WAITERS: usize = 256;

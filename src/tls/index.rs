@@ -1,0 +1,125 @@
+//! What the workers read: certificates and pending challenges by name. Replaced whole, never edited.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use crate::model::HostPattern;
+
+use super::served::Served;
+
+/// Certificates and pending challenges of one moment. The three maps are replaced apart from each
+/// other inside one swap, so that a challenge does not copy thousands of certificates.
+#[derive(Clone, Default)]
+pub struct CertIndex {
+    certificates: Arc<HashMap<HostPattern, Arc<Served>, foldhash::fast::RandomState>>,
+    /// By token.
+    http: Arc<HashMap<Box<str>, HttpAnswer>>,
+    /// By SNI.
+    alpn: Arc<HashMap<Box<str>, Arc<ServerConfig>>>,
+}
+
+#[derive(Clone)]
+struct HttpAnswer {
+    host: Box<str>,
+    body: Box<str>,
+}
+
+impl CertIndex {
+    pub(super) fn new(certificates: impl Iterator<Item = (HostPattern, Arc<Served>)>) -> Self {
+        Self {
+            certificates: Arc::new(certificates.collect()),
+            ..Self::default()
+        }
+    }
+
+    /// The certificate of exactly this pattern; expired ones too. Does not allocate.
+    pub fn find(&self, pattern: &HostPattern) -> Option<&Arc<Served>> {
+        self.certificates.get(pattern)
+    }
+
+    /// The body to answer `/.well-known/acme-challenge/<token>` with (RFC 8555 section 8.3), if that
+    /// token is pending right now for that host. `host` is the request's host without port, in any
+    /// case; a host that is not the challenge's gets nothing (DNS rebinding).
+    pub fn challenge_answer(&self, host: &str, token: &str) -> Option<&str> {
+        let answer = self.http.get(token)?;
+        let host = host.strip_suffix('.').unwrap_or(host);
+        host.eq_ignore_ascii_case(&answer.host)
+            .then_some(&*answer.body)
+    }
+
+    /// The config to answer a ClientHello whose only ALPN protocol is `acme-tls/1` (RFC 8737), if a
+    /// challenge is pending right now for that SNI (lower case). Close after the handshake.
+    pub fn alpn_challenge(&self, sni: &str) -> Option<&Arc<ServerConfig>> {
+        self.alpn.get(sni)
+    }
+
+    pub(super) fn with_certificate(&self, pattern: &HostPattern, served: Arc<Served>) -> Self {
+        let mut next = self.clone();
+        Arc::make_mut(&mut next.certificates).insert(pattern.clone(), served);
+        next
+    }
+
+    pub(super) fn without_certificates(&self, patterns: &[HostPattern]) -> Self {
+        let mut next = self.clone();
+        let certificates = Arc::make_mut(&mut next.certificates);
+        for pattern in patterns {
+            certificates.remove(pattern);
+        }
+        next
+    }
+
+    pub(super) fn with_answer(&self, host: &str, token: &str, body: &str) -> Self {
+        let mut next = self.clone();
+        let answer = HttpAnswer {
+            host: host.into(),
+            body: body.into(),
+        };
+        Arc::make_mut(&mut next.http).insert(token.into(), answer);
+        next
+    }
+
+    pub(super) fn with_alpn(&self, sni: &str, config: Arc<ServerConfig>) -> Self {
+        let mut next = self.clone();
+        Arc::make_mut(&mut next.alpn).insert(sni.into(), config);
+        next
+    }
+
+    /// Removes a pending challenge: a token, or an SNI.
+    pub(super) fn without_challenge(&self, name: &str) -> Self {
+        let mut next = self.clone();
+        Arc::make_mut(&mut next.http).remove(name);
+        Arc::make_mut(&mut next.alpn).remove(name);
+        next
+    }
+}
+
+impl fmt::Debug for CertIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertIndex")
+            .field("certificates", &self.certificates.len())
+            .field("http", &self.http.len())
+            .field("alpn", &self.alpn.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_is_answered_for_its_own_host_only() {
+        let index = CertIndex::default().with_answer("a.test", "token", "token.thumb");
+        assert_eq!(
+            index.challenge_answer("A.test.", "token"),
+            Some("token.thumb")
+        );
+        assert_eq!(index.challenge_answer("b.test", "token"), None);
+        assert_eq!(index.challenge_answer("a.test", "other"), None);
+        let index = index.without_challenge("token");
+        assert_eq!(index.challenge_answer("a.test", "token"), None);
+    }
+}

@@ -1,0 +1,198 @@
+//! The background task: takes what is due from the book, orders it, puts it into use, keeps it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::task::{Id, JoinSet};
+
+use crate::model::HostPattern;
+
+use super::TlsError;
+use super::acme::Acme;
+use super::book::Shared;
+use super::entry::Source;
+use super::renew::Setback;
+use super::work::{jitter, work};
+
+/// Orders and renews certificates. Nothing happens before [`Issuer::run`] is polled; dropping it ends
+/// all orders.
+pub struct Issuer {
+    shared: Arc<Shared>,
+    acme: Arc<Acme>,
+    orders: JoinSet<()>,
+    names: HashMap<Id, (HostPattern, Urgency)>,
+    /// When the last background orders started; at most [`PACE`] entries.
+    recent: VecDeque<Instant>,
+}
+
+/// Who an order is for. Handshakes go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    Handshake,
+    Background,
+}
+
+impl Issuer {
+    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, TlsError> {
+        Ok(Self {
+            acme: Arc::new(Acme::new(Arc::clone(&shared))?),
+            shared,
+            orders: JoinSet::new(),
+            names: HashMap::new(),
+            recent: VecDeque::new(),
+        })
+    }
+
+    /// Runs until dropped. Each turn starts what is due and has room, then waits for a change, an
+    /// order's end or the next due time.
+    pub async fn run(mut self) {
+        loop {
+            let pause = self.start_due(SystemTime::now());
+            tokio::select! {
+                () = self.shared.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+                Some(ended) = self.orders.join_next_with_id() => {
+                    let (id, panicked) = match ended {
+                        Ok((id, ())) => (id, false),
+                        Err(error) => (error.id(), error.is_panic()),
+                    };
+                    if let Some((pattern, _)) = self.names.remove(&id) {
+                        self.ended(&pattern, panicked);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts what is due; returns how long nothing else will be.
+    fn start_due(&mut self, now: SystemTime) -> Duration {
+        self.shared.forget(now);
+        let (mut due, next) = self.due(now);
+        due.sort_by_key(|(urgency, at, _)| (*urgency, *at));
+        let mut pause = next
+            .and_then(|at| at.duration_since(now).ok())
+            .map_or(PAUSE_MOST, |pause| pause.clamp(PAUSE_LEAST, PAUSE_MOST));
+        for (urgency, _, pattern) in due {
+            match self.room(urgency) {
+                Ok(()) => self.start(pattern, urgency),
+                Err(wait) => pause = pause.min(wait),
+            }
+        }
+        pause
+    }
+
+    /// The patterns that are due, and when the next one will be. Certificates of the built-in CA are
+    /// renewed on the spot.
+    fn due(
+        &self,
+        now: SystemTime,
+    ) -> (Vec<(Urgency, SystemTime, HostPattern)>, Option<SystemTime>) {
+        let mut due = Vec::new();
+        let mut next: Option<SystemTime> = None;
+        let mut book = self.shared.book();
+        for (pattern, entry) in book.iter_mut().filter(|(_, entry)| !entry.running) {
+            entry.history.settle_clock(now);
+            let Some(at) = entry.due_at(now) else {
+                continue;
+            };
+            if at > now {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            } else if entry.source == Source::Local {
+                if let Err(error) = self.shared.make_local(pattern, entry, now) {
+                    tracing::error!(host = %pattern, %error, "renewing a certificate of the built-in CA failed");
+                    entry.renew_at = Some(now + PAUSE_MOST);
+                }
+            } else {
+                let urgency = if entry.is_awaited() {
+                    Urgency::Handshake
+                } else {
+                    Urgency::Background
+                };
+                due.push((urgency, at, pattern.clone()));
+            }
+        }
+        (due, next)
+    }
+
+    /// Whether one more order may start, or how long to wait (the end of an order wakes us anyway).
+    fn room(&mut self, urgency: Urgency) -> Result<(), Duration> {
+        let running = |of| {
+            self.names
+                .values()
+                .filter(|(_, urgency)| *urgency == of)
+                .count()
+        };
+        match urgency {
+            Urgency::Handshake if running(urgency) < HANDSHAKE_ORDERS => Ok(()),
+            Urgency::Background if running(urgency) < BACKGROUND_ORDERS => self.pace(),
+            Urgency::Handshake | Urgency::Background => Err(PAUSE_MOST),
+        }
+    }
+
+    /// At most [`PACE`] background orders in [`PACE_WINDOW`].
+    fn pace(&mut self) -> Result<(), Duration> {
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| at.elapsed() >= PACE_WINDOW)
+        {
+            self.recent.pop_front();
+        }
+        match self.recent.front() {
+            Some(oldest) if self.recent.len() >= PACE => Err(PACE_WINDOW
+                .saturating_sub(oldest.elapsed())
+                .max(PAUSE_LEAST)),
+            _ => {
+                self.recent.push_back(Instant::now());
+                Ok(())
+            }
+        }
+    }
+
+    fn start(&mut self, pattern: HostPattern, urgency: Urgency) {
+        let HostPattern::Exact(host) = &pattern else {
+            return; // Only exact names have an ACME source.
+        };
+        if let Some(entry) = self.shared.book().get_mut(&pattern) {
+            entry.running = true;
+        }
+        let work = work(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.acme),
+            host.clone(),
+        );
+        let id = self.orders.spawn(work).id();
+        self.names.insert(id, (pattern, urgency));
+    }
+
+    fn ended(&self, pattern: &HostPattern, panicked: bool) {
+        let mut book = self.shared.book();
+        let Some(entry) = book.get_mut(pattern) else {
+            return;
+        };
+        entry.running = false;
+        if panicked {
+            tracing::error!(host = %pattern, "an order ended in a panic");
+            let (setback, now) = (Setback::Refused { validations: 0 }, SystemTime::now());
+            entry.history.note(
+                setback,
+                "a fault in Wharf; see its log".into(),
+                now,
+                jitter(),
+            );
+            if let Some(refusal) = entry.refusal(now) {
+                entry.land(Err(refusal));
+            }
+        }
+    }
+}
+
+/// Orders at a time for waiting handshakes, and for everything else.
+const HANDSHAKE_ORDERS: usize = 16;
+const BACKGROUND_ORDERS: usize = 2;
+const PACE: usize = 10;
+const PACE_WINDOW: Duration = Duration::from_secs(10);
+const PAUSE_LEAST: Duration = Duration::from_millis(5);
+/// The wall clock may jump: look at it this often.
+const PAUSE_MOST: Duration = Duration::from_secs(60);

@@ -1,0 +1,217 @@
+//! A Pebble of our own: an ACME CA for tests, with its DNS, on free ports, stopped on drop.
+//! Needs the Debian package `pebble`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+/// One CA. Made stopped, so that tests can begin with a CA that is down.
+pub(crate) struct Pebble {
+    files: tempfile::TempDir,
+    port: u16,
+    management: u16,
+    dns: u16,
+    children: Vec<Child>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Pebble {
+    /// Writes the files of a CA that validates at these ports of 127.0.0.1; starts nothing.
+    pub(crate) fn prepare(http_port: u16, tls_port: u16) -> Self {
+        Self::prepare_with(http_port, tls_port, 0)
+    }
+
+    /// As [`Pebble::prepare`]; certificates are valid for that many seconds, 0 is five years.
+    pub(crate) fn prepare_with(http_port: u16, tls_port: u16, validity: u64) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let pebble = Self {
+            port: free_port(),
+            management: free_port(),
+            dns: free_port(),
+            files,
+            children: Vec::new(),
+            log: Arc::default(),
+        };
+        write_listener_certificate(pebble.files.path());
+        let config = serde_json::json!({ "pebble": {
+            "listenAddress": format!("127.0.0.1:{}", pebble.port),
+            "managementListenAddress": format!("127.0.0.1:{}", pebble.management),
+            "certificate": pebble.path("leaf.pem"),
+            "privateKey": pebble.path("leaf.key"),
+            "httpPort": http_port,
+            "tlsPort": tls_port,
+            "externalAccountBindingRequired": false,
+            "domainBlocklist": ["blocked.example.com"],
+            "certificateValidityPeriod": validity,
+        }});
+        fs::write(pebble.path("pebble.json"), config.to_string()).unwrap();
+        pebble
+    }
+
+    /// Prepared and started.
+    pub(crate) fn start(http_port: u16, tls_port: u16) -> Self {
+        let mut pebble = Self::prepare(http_port, tls_port);
+        pebble.run(&[]);
+        pebble
+    }
+
+    /// Starts the CA; it has forgotten all earlier runs. `env` overrides or adds variables.
+    pub(crate) fn run(&mut self, env: &[(&str, &str)]) {
+        let dns = format!("127.0.0.1:{}", self.dns);
+        let dns_management = free_port();
+        let mut names = Command::new("pebble-challtestsrv");
+        names.args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""]);
+        names.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
+        names.args(["-dns01", &dns, "-management"]);
+        names.arg(format!("127.0.0.1:{dns_management}"));
+        names.stdout(Stdio::null()).stderr(Stdio::null());
+        self.children.push(
+            names
+                .spawn()
+                .expect("pebble-challtestsrv (Debian package pebble)"),
+        );
+        wait_for_port(dns_management);
+
+        let mut ca = Command::new("pebble");
+        ca.arg("-config").arg(self.path("pebble.json"));
+        ca.args(["-dnsserver", &dns, "-strict"]);
+        ca.env("PEBBLE_VA_NOSLEEP", "1")
+            .env("PEBBLE_WFE_NONCEREJECT", "0");
+        ca.envs(env.iter().copied());
+        ca.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = ca.spawn().expect("pebble (Debian package pebble)");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        self.children.push(child);
+        let log = Arc::clone(&self.log);
+        let (ready, listening) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if line.contains("ACME directory available") {
+                    let _ = ready.send(());
+                }
+                let mut log = log.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        listening
+            .recv_timeout(PATIENCE)
+            .expect("pebble did not start");
+        wait_for_port(self.port);
+        wait_for_port(self.management);
+    }
+
+    pub(crate) fn stop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.children.clear();
+    }
+
+    /// URL of the ACME directory.
+    pub(crate) fn directory(&self) -> String {
+        format!("https://localhost:{}/dir", self.port)
+    }
+
+    /// PEM file of the root the ACME endpoint itself is signed by.
+    pub(crate) fn listener_root(&self) -> PathBuf {
+        self.path("ca.pem")
+    }
+
+    /// PEM of the root of the certificates it issues; a new one at each start.
+    pub(crate) fn issuing_root(&self) -> String {
+        let ca = CertificateDer::from_pem_file(self.listener_root()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(ca).unwrap();
+        let config = super::responder::client_config(roots);
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut tcp = TcpStream::connect(("127.0.0.1", self.management)).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
+        stream
+            .write_all(b"GET /roots/0 HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        let mut answer = Vec::new();
+        // Go ends HTTP/1.0 connections without close_notify.
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer).unwrap();
+        answer[answer.find("-----BEGIN").unwrap()..].to_owned()
+    }
+
+    /// Orders made since the first start.
+    pub(crate) fn orders(&self) -> usize {
+        self.count("Added order ")
+    }
+
+    /// Accounts registered since the first start.
+    pub(crate) fn accounts(&self) -> usize {
+        self.count(" accounts in memory")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    fn count(&self, needle: &str) -> usize {
+        self.log.lock().unwrap().matches(needle).count()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking() {
+            println!("--- pebble ---\n{}", self.log());
+        }
+    }
+}
+
+/// `ca.pem`, and signed by it `leaf.pem` with `leaf.key` for this machine.
+pub(crate) fn write_listener_certificate(dir: &Path) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&key, &Issuer::new(ca, ca_key))
+        .unwrap();
+    fs::write(dir.join("leaf.pem"), leaf.pem()).unwrap();
+    fs::write(dir.join("leaf.key"), key.serialize_pem()).unwrap();
+}
+
+/// A port of 127.0.0.1 that was free, for TCP and UDP, a moment ago.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn wait_for_port(port: u16) {
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "nothing listens on port {port}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
