@@ -116,7 +116,7 @@ fn remove_leftovers() {
     );
     let tags = "{{.Repository}}:{{.Tag}} {{.Tag}}";
     remove(
-        &["image", "ls", IMAGE_NAME, "--format", tags],
+        &["image", "ls", "wharf-test-*", "--format", tags],
         &["image", "rm", "-f"],
     );
 }
