@@ -1,12 +1,12 @@
 //! Tests of the whole, against the real things: one binary, a module per topic. They need a Docker
 //! engine and Pebble; `tests/run` sees to both.
 
-/// Helpers that start and stop what the tests need.
+// Helpers that start and stop what the tests need.
 mod support;
 
-/// Certificates from Pebble: what works.
+// Certificates from Pebble: what works.
 mod tls;
-/// Certificates from Pebble: what fails, and comes back.
+// Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
-/// Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
+// Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
 mod watcher;

@@ -1,19 +1,19 @@
 //! Real things to test against, each cleaned up on drop.
 #![allow(dead_code, reason = "a toolbox: not every topic uses every tool")]
 
-/// Real containers, through the `docker` command.
+// Real containers, through the `docker` command.
 pub(crate) mod docker;
-/// An engine that does what it is told.
+// An engine that does what it is told.
 pub(crate) mod engine;
-/// The smallest HTTP/1.1 client.
+// The smallest HTTP/1.1 client.
 pub(crate) mod http;
-/// A real ACME server.
+// A real ACME server.
 pub(crate) mod pebble;
-/// The server under test where only certificates matter.
+// The server under test where only certificates matter.
 pub(crate) mod responder;
-/// An ACME server that gives bad answers.
+// An ACME server that gives bad answers.
 pub(crate) mod scripted_ca;
-/// A running `wharf`.
+// A running `wharf`.
 pub(crate) mod wharf;
 
 use std::time::{Duration, Instant};
