@@ -7,12 +7,18 @@ pub(crate) mod docker;
 pub(crate) mod engine;
 /// The smallest HTTP/1.1 client.
 pub(crate) mod http;
+/// Upstreams on loopback.
+pub(crate) mod origin;
 /// A real ACME server.
 pub(crate) mod pebble;
+/// One end of a connection, in bytes.
+pub(crate) mod peer;
 /// The server under test where only certificates matter.
 pub(crate) mod responder;
 /// An ACME server that gives bad answers.
 pub(crate) mod scripted_ca;
+/// A `wharf` with routes to a test's own servers.
+pub(crate) mod site;
 /// A running `wharf`.
 pub(crate) mod wharf;
 
