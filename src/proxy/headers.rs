@@ -194,7 +194,7 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Request fields Wharf writes itself.
-fn is_rewritten(name: &HeaderName) -> bool {
+pub(crate) fn is_rewritten(name: &HeaderName) -> bool {
     match name.as_str().len() {
         4 => *name == header::HOST,
         6 => *name == header::EXPECT,

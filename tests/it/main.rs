@@ -4,6 +4,8 @@
 // Helpers that start and stop what the tests need.
 mod support;
 
+// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
+mod http1;
 // Certificates from Pebble: what works.
 mod tls;
 // Certificates from Pebble: what fails, and comes back.

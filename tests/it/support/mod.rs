@@ -9,10 +9,16 @@ pub(crate) mod engine;
 pub(crate) mod http;
 // A real ACME server.
 pub(crate) mod pebble;
+// Upstreams on loopback.
+pub(crate) mod origin;
+// One end of a connection, in bytes.
+pub(crate) mod peer;
 // The server under test where only certificates matter.
 pub(crate) mod responder;
 // An ACME server that gives bad answers.
 pub(crate) mod scripted_ca;
+// A `wharf` with routes to a test's own servers.
+pub(crate) mod site;
 // A running `wharf`.
 pub(crate) mod wharf;
 
