@@ -4,6 +4,10 @@
 /// Helpers that start and stop what the tests need.
 mod support;
 
+/// Wharf in a container.
+mod container;
+/// Labels of real containers -> who answers; Wharf on the host.
+mod discovery;
 /// Certificates from Pebble: what works.
 mod tls;
 /// Certificates from Pebble: what fails, and comes back.
