@@ -6,6 +6,10 @@ mod support;
 
 // HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
 mod http1;
+// Wharf in a container.
+mod container;
+// Labels of real containers -> who answers; Wharf on the host.
+mod discovery;
 // Certificates from Pebble: what works.
 mod tls;
 // Certificates from Pebble: what fails, and comes back.

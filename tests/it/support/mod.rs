@@ -1,6 +1,10 @@
 //! Real things to test against, each cleaned up on drop.
 #![allow(dead_code, reason = "a toolbox: not every topic uses every tool")]
 
+// Services of a compose file.
+pub(crate) mod compose;
+// The real `curl`.
+pub(crate) mod curl;
 // Real containers, through the `docker` command.
 pub(crate) mod docker;
 // An engine that does what it is told.
