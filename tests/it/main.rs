@@ -6,6 +6,8 @@ mod support;
 
 /// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
 mod http1;
+/// Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
+mod responses;
 /// Certificates from Pebble: what works.
 mod tls;
 /// Certificates from Pebble: what fails, and comes back.
