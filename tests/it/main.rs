@@ -12,5 +12,7 @@ mod responses;
 mod tls;
 /// Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
+/// Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
+mod upstream;
 /// Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
 mod watcher;

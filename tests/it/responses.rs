@@ -193,14 +193,9 @@ fn an_unusable_response_is_502_and_none_of_it_is_passed_on() {
         assert!(!answer.contains("secret"), "{answer}");
         assert_eq!(end, End::Fin);
     }
-    let metrics = site.wharf.metrics();
-    let unusable = metrics
-        .lines()
-        .find(|line| line.contains("upstream_protocol"));
-    assert!(
-        unusable.is_some_and(|line| !line.ends_with(" 0")),
-        "{metrics}"
-    );
+    let unusable = site.metric("wharf_errors_total{kind=\"upstream_protocol\"}");
+    let closed = site.metric("wharf_errors_total{kind=\"upstream_closed\"}");
+    assert_eq!((unusable, closed), (24.0, 2.0));
 }
 
 /// Responses whose body goes wrong: a good start of it, and what comes then before the end.
