@@ -10,9 +10,13 @@ mod http1;
 mod container;
 // Labels of real containers -> who answers; Wharf on the host.
 mod discovery;
+// Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
+mod responses;
 // Certificates from Pebble: what works.
 mod tls;
 // Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
+// Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
+mod upstream;
 // Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
 mod watcher;

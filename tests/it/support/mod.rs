@@ -9,6 +9,8 @@ pub(crate) mod curl;
 pub(crate) mod docker;
 // An engine that does what it is told.
 pub(crate) mod engine;
+// An HTTP/2 client below the level of messages.
+pub(crate) mod h2;
 // The smallest HTTP/1.1 client.
 pub(crate) mod http;
 // A real ACME server.

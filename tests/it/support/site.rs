@@ -53,6 +53,15 @@ impl Site {
         Peer::connect_tls(self.wharf.https, name, self.wharf.data())
     }
 
+    /// The value of a metric, by its name and labels as written.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let metrics = self.wharf.metrics();
+        let mut lines = metrics.lines().filter_map(|line| line.rsplit_once(' '));
+        let line = lines.find(|(key, _)| *key == name);
+        let (_, value) = line.unwrap_or_else(|| panic!("no {name} in\n{metrics}"));
+        value.parse().unwrap()
+    }
+
     pub(crate) fn http(&self) -> SocketAddr {
         self.wharf.http
     }
