@@ -267,7 +267,7 @@ where
                 state.timer().wake_with(cx.waker());
                 return Poll::Pending;
             }
-            if !state.is_quiet() || asked.replace(true) {
+            if !state.is_idle() || asked.replace(true) {
                 return Poll::Ready(false);
             }
             // Idle for too long: HTTP/2 clients are told, so that a request on its way is not lost.

@@ -83,7 +83,8 @@ impl ConnState {
         &self.timer
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether nothing is under way and nothing of a next request has come.
+    pub(crate) fn is_idle(&self) -> bool {
         self.open.get() == 0 && !self.reading_head.get()
     }
 
