@@ -8,6 +8,8 @@ mod support;
 mod container;
 /// Labels of real containers -> who answers; Wharf on the host.
 mod discovery;
+/// From a container's start to its first answer over HTTPS, with Pebble.
+mod first_light;
 /// Certificates from Pebble: what works.
 mod tls;
 /// Certificates from Pebble: what fails, and comes back.
