@@ -10,6 +10,8 @@ mod container;
 mod discovery;
 /// From a container's start to its first answer over HTTPS, with Pebble.
 mod first_light;
+/// What goes on while something else happens.
+mod resilience;
 /// Certificates from Pebble: what works.
 mod tls;
 /// Certificates from Pebble: what fails, and comes back.
