@@ -3,11 +3,11 @@
 mod convert;
 pub mod engine;
 mod error;
-/// The label language: one table of options.
+// The label language: one table of options.
 pub mod labels;
 pub mod own;
 mod pace;
-/// Snapshot -> plan; pure.
+// Snapshot -> plan; pure.
 pub mod plan;
 pub mod watcher;
 

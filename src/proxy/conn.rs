@@ -286,6 +286,8 @@ pub(crate) fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(BUFFER)
+        // The buffer alone lets a head through that came in larger reads.
+        .max_header_size(BUFFER)
         .max_headers(MAX_FIELDS)
         // A proxy does not invent a Date.
         .auto_date_header(false);

@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
 use super::h1::{self, Decoder, Framing, Piece, ResponseError, ResponseHead};
+use super::headers;
 use super::pool::Link;
 use super::worker::Worker;
 use crate::model::Timeouts;
@@ -269,6 +270,10 @@ impl Exchange {
             let out = &mut self.link.out;
             out.extend_from_slice(b"0\r\n");
             for (name, value) in &trailers {
+                // An upstream that merges trailers into the head must not be told who it talks to.
+                if headers::is_hop_by_hop(name) || headers::is_rewritten(name) {
+                    continue;
+                }
                 out.extend_from_slice(name.as_str().as_bytes());
                 out.extend_from_slice(b": ");
                 out.extend_from_slice(value.as_bytes());

@@ -21,7 +21,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) scheme: &'static str,
     /// `Host` as the client sent it, port included.
     pub(crate) authority: &'a str,
-    /// Port the client connected to.
+    /// Port the client used.
     pub(crate) port: u16,
     /// Prefix removed from the path.
     pub(crate) prefix: Option<&'a str>,
@@ -158,11 +158,13 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Removes what must not reach the client: hop-by-hop fields, what the upstream's `Connection`
 /// names, and framing that the engine decides itself.
 pub(crate) fn strip_response(fields: &mut HeaderMap, keep_length: bool) {
-    if let Some(connection) = fields.remove(header::CONNECTION) {
-        for name in connection.to_str().unwrap_or("").split(',') {
-            let name = name.trim();
-            if !name.eq_ignore_ascii_case("content-length")
-                && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+    // Further lines are rare, so nothing is collected as a rule.
+    let further = fields.get_all(header::CONNECTION).iter().skip(1).cloned();
+    let further: Vec<HeaderValue> = further.collect();
+    for connection in fields.remove(header::CONNECTION).into_iter().chain(further) {
+        for name in connection.as_bytes().split(|byte| *byte == b',') {
+            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii())
+                && name != header::CONTENT_LENGTH
             {
                 fields.remove(name);
             }
@@ -173,6 +175,13 @@ pub(crate) fn strip_response(fields: &mut HeaderMap, keep_length: bool) {
     }
     if !keep_length {
         fields.remove(header::CONTENT_LENGTH);
+    } else if let Ok(Some(length)) = content_length(fields) {
+        // `3, 3` was one length to us; others may see it otherwise.
+        let mut written = fields.get_all(header::CONTENT_LENGTH).iter();
+        let plain = |value: &HeaderValue| !value.as_bytes().contains(&b',');
+        if !(written.next().is_some_and(plain) && written.next().is_none()) {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
     }
 }
 
@@ -194,7 +203,7 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Request fields Wharf writes itself.
-fn is_rewritten(name: &HeaderName) -> bool {
+pub(crate) fn is_rewritten(name: &HeaderName) -> bool {
     match name.as_str().len() {
         4 => *name == header::HOST,
         6 => *name == header::EXPECT,

@@ -111,7 +111,7 @@ async fn steps(
             trusted: head.trusted,
             scheme: if head.https { "https" } else { "http" },
             authority: head.authority,
-            port: conn.local.port(),
+            port: port(&head),
             prefix,
         },
         websocket,
@@ -151,8 +151,12 @@ impl<'a> Head<'a> {
             "" => "/",
             "*" if parts.method == Method::OPTIONS => "/",
             path if path.starts_with('/') => path,
-            _ => return Err(ProxyError::BadRequest("a request target starts with `/`")),
+            _ => return Err(ProxyError::BadRequest(TARGET_FORM)),
         };
+        // `GET a.test` parses as CONNECT's form, an authority without a scheme.
+        if uri.authority().is_some() && uri.scheme().is_none() {
+            return Err(ProxyError::BadRequest(TARGET_FORM));
+        }
         let trusted = worker.engine.trusted.contains(conn.peer.ip());
         let told = || {
             parts
@@ -177,7 +181,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// `Transfer-Encoding` may be one thing only: `chunked`, once, on HTTP/1.1.
+/// `Transfer-Encoding` may be one thing only: `chunked`, once, on HTTP/1.1. A `Content-Length` beside
+/// it never gets here: hyper drops it and closes the connection afterwards (RFC 9112 section 6.1).
 fn check_coding(parts: &Parts) -> Result<(), ProxyError> {
     let mut codings = parts
         .headers
@@ -190,11 +195,6 @@ fn check_coding(parts: &Parts) -> Result<(), ProxyError> {
     if !chunked || codings.next().is_some() || parts.version != Version::HTTP_11 {
         return Err(ProxyError::BadRequest(
             "Transfer-Encoding may only be `chunked`",
-        ));
-    }
-    if parts.headers.contains_key(http::header::CONTENT_LENGTH) {
-        return Err(ProxyError::BadRequest(
-            "Content-Length and Transfer-Encoding exclude each other",
         ));
     }
     Ok(())
@@ -285,6 +285,14 @@ async fn secure(
     Ok(Some(Answer::Response(redirect.map(Content::Whole))))
 }
 
+/// The port the client used: what `Host` names, else the scheme's own. The listener's would be wrong
+/// behind a published port.
+fn port(head: &Head<'_>) -> u16 {
+    let after_colon = head.authority.rsplit_once(':').map(|(_, port)| port);
+    let named = after_colon.and_then(|port| port.parse().ok());
+    named.unwrap_or(if head.https { 443 } else { 80 })
+}
+
 /// The target for the upstream, byte for byte but for a stripped prefix, and that prefix.
 fn target<'a>(head: &Head<'a>, route: &'a Route) -> ([&'a str; 2], Option<&'a str>) {
     let uri = head.uri();
@@ -350,5 +358,6 @@ fn finish(
 }
 
 const ACME_PATH: &str = "/.well-known/acme-challenge/";
+const TARGET_FORM: &str = "a request target starts with `/`";
 const MAX_METHOD: usize = 32;
 const MAX_TARGET: usize = 16 * 1024;

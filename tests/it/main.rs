@@ -1,20 +1,26 @@
 //! Tests of the whole, against the real things: one binary, a module per topic. They need a Docker
 //! engine and Pebble; `tests/run` sees to both.
 
-/// Helpers that start and stop what the tests need.
+// Helpers that start and stop what the tests need.
 mod support;
 
-/// Wharf in a container.
+// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
+mod http1;
+// Wharf in a container.
 mod container;
-/// Labels of real containers -> who answers; Wharf on the host.
+// Labels of real containers -> who answers; Wharf on the host.
 mod discovery;
-/// From a container's start to its first answer over HTTPS, with Pebble.
+// From a container's start to its first answer over HTTPS, with Pebble.
 mod first_light;
-/// What goes on while something else happens.
+// What goes on while something else happens.
 mod resilience;
-/// Certificates from Pebble: what works.
+// Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
+mod responses;
+// Certificates from Pebble: what works.
 mod tls;
-/// Certificates from Pebble: what fails, and comes back.
+// Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
-/// Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
+// Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
+mod upstream;
+// Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
 mod watcher;

@@ -1,34 +1,42 @@
 //! Real things to test against, each cleaned up on drop.
 #![allow(dead_code, reason = "a toolbox: not every topic uses every tool")]
 
-/// Services of a compose file.
+// Services of a compose file.
 pub(crate) mod compose;
-/// The real `curl`.
+// The real `curl`.
 pub(crate) mod curl;
-/// A second engine, to be stopped.
+// A second engine, to be stopped.
 pub(crate) mod daemon;
-/// Real containers, through the `docker` command.
+// Real containers, through the `docker` command.
 pub(crate) mod docker;
-/// An engine that does what it is told.
+// An engine that does what it is told.
 pub(crate) mod engine;
-/// The smallest HTTP/1.1 client.
+// An HTTP/2 client below the level of messages.
+pub(crate) mod h2;
+// The smallest HTTP/1.1 client.
 pub(crate) mod http;
-/// A real ACME server.
+// A real ACME server.
 pub(crate) mod pebble;
-/// The server under test where only certificates matter.
+// Upstreams on loopback.
+pub(crate) mod origin;
+// One end of a connection, in bytes.
+pub(crate) mod peer;
+// The server under test where only certificates matter.
 pub(crate) mod responder;
-/// An ACME server that gives bad answers.
+// An ACME server that gives bad answers.
 pub(crate) mod scripted_ca;
-/// A running `wharf`.
+// A `wharf` with routes to a test's own servers.
+pub(crate) mod site;
+// A running `wharf`.
 pub(crate) mod wharf;
 
 use std::time::{Duration, Instant};
 
-/// Asks `attempt` every few milliseconds until it gives a value; for states nothing announces.
+// Asks `attempt` every few milliseconds until it gives a value; for states nothing announces.
 ///
-/// # Panics
+// # Panics
 ///
-/// After `limit`, with `what` and the last error.
+// After `limit`, with `what` and the last error.
 pub(crate) fn eventually<T>(
     what: &str,
     limit: Duration,
