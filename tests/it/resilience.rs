@@ -93,7 +93,7 @@ fn a_hundred_megabytes_arrive_whole_both_ways() {
 
     let plain = |path: &str| curl(&format!("http://{name}{path}"), wharf.http);
     let tls = |path: &str| curl(&format!("https://{name}{path}"), wharf.https).root(&root);
-    let ways: [(&str, &dyn Fn(&str) -> Curl, &str); 3] = [
+    let ways: [Way; 3] = [
         ("1.1", &plain, "--http1.1"),
         ("1.1", &tls, "--http1.1"),
         ("2", &tls, "--http2"),
@@ -114,6 +114,9 @@ fn a_hundred_megabytes_arrive_whole_both_ways() {
         assert_eq!(upload.json(), expected);
     }
 }
+
+/// Version to expect, URL of a path, flag of curl.
+type Way<'a> = (&'a str, &'a dyn Fn(&str) -> Curl, &'a str);
 
 fn sha256(bytes: &[u8]) -> String {
     let mut hex = String::new();
