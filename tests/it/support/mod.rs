@@ -32,11 +32,11 @@ pub(crate) mod wharf;
 
 use std::time::{Duration, Instant};
 
-// Asks `attempt` every few milliseconds until it gives a value; for states nothing announces.
+/// Asks `attempt` every few milliseconds until it gives a value; for states nothing announces.
 ///
-// # Panics
+/// # Panics
 ///
-// After `limit`, with `what` and the last error.
+/// After `limit`, with `what` and the last error.
 pub(crate) fn eventually<T>(
     what: &str,
     limit: Duration,
