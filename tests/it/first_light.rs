@@ -147,7 +147,7 @@ fn thirty_first_requests_for_a_host_make_one_order() {
     let hosts @ [busy, ..] = &hosts::<3>("busy");
     let _container = app(hosts);
     wait_declared(&wharf, hosts);
-    let all = std::iter::repeat_n(busy, 28).chain(hosts);
+    let all = std::iter::repeat_n(busy, 29).chain(hosts);
     std::thread::scope(|scope| {
         let asked: Vec<_> = all
             .map(|host| scope.spawn(|| https(&wharf, host, &root)))
