@@ -86,7 +86,10 @@ impl Control {
             compiled.gateways = gateways;
             let table = Arc::new(compiled);
             // Declared first: a request that finds the new route may want its certificate at once.
-            self.certs.declare(wanted(&table));
+            self.certs.declare(match https_port {
+                Some(_) => wanted(&table),
+                None => Vec::new(),
+            });
             self.table.store(Arc::clone(&table));
             table
         };

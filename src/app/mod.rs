@@ -57,6 +57,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         data: Some(data),
         directory: config.acme.directory.clone(),
         directory_is_public: config.acme.public,
+        http_01: config.http.is_some(),
         roots: config.acme.roots.clone(),
         email: config.acme_email.clone(),
         hold: config.tls_hold,

@@ -10,6 +10,10 @@ mod http1;
 mod container;
 // Labels of real containers -> who answers; Wharf on the host.
 mod discovery;
+// From a container's start to its first answer over HTTPS, with Pebble.
+mod first_light;
+// What goes on while something else happens.
+mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
 // Certificates from Pebble: what works.
