@@ -271,7 +271,7 @@ impl Exchange {
             out.extend_from_slice(b"0\r\n");
             for (name, value) in &trailers {
                 // An upstream that merges trailers into the head must not be told who it talks to.
-                if headers::is_hop_by_hop(name) || headers::is_rewritten(name) {
+                if !headers::may_trail(name) {
                     continue;
                 }
                 out.extend_from_slice(name.as_str().as_bytes());

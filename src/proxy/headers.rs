@@ -74,7 +74,7 @@ pub(crate) fn write_request(
 fn copy_fields(out: &mut Vec<u8>, fields: &HeaderMap, trusted: bool) {
     let nominated = Nominated::of(fields);
     for (name, value) in fields {
-        if is_rewritten(name) || is_hop_by_hop(name) || nominated.holds(name) {
+        if is_rewritten(name) || is_hop_by_hop(name) || nominated.holds(name) || shadows(name) {
             continue;
         }
         if *name == header::FORWARDED && !trusted {
@@ -203,7 +203,7 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Request fields Wharf writes itself.
-pub(crate) fn is_rewritten(name: &HeaderName) -> bool {
+fn is_rewritten(name: &HeaderName) -> bool {
     match name.as_str().len() {
         4 => *name == header::HOST,
         6 => *name == header::EXPECT,
@@ -215,6 +215,25 @@ pub(crate) fn is_rewritten(name: &HeaderName) -> bool {
         18 => name.as_str() == "x-forwarded-prefix",
         _ => false,
     }
+}
+
+/// Whether a field may stand in the trailers of a request.
+pub(crate) fn may_trail(name: &HeaderName) -> bool {
+    !(is_rewritten(name) || is_hop_by_hop(name) || shadows(name))
+}
+
+/// Whether CGI and its heirs (WSGI, Rack, PHP) read this as one of the fields above: they turn `-`
+/// and `_` into the same (product.md B42). Other names with `_` are the application's own.
+fn shadows(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    if memchr::memchr(b'_', name).is_none() {
+        return false;
+    }
+    let dashed: Vec<u8> = name
+        .iter()
+        .map(|&byte| if byte == b'_' { b'-' } else { byte })
+        .collect();
+    HeaderName::from_bytes(&dashed).is_ok_and(|name| is_rewritten(&name) || is_hop_by_hop(&name))
 }
 
 /// Names listed in `Connection`; the usual `keep-alive` and `close` cost nothing.

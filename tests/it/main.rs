@@ -4,10 +4,14 @@
 /// Helpers that start and stop what the tests need.
 mod support;
 
+/// What the upstream is told of the client, and which fields stay behind.
+mod forwarding;
 /// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
 mod http1;
 /// Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
+/// Which route takes a request, and what those get that none takes.
+mod routing;
 /// Certificates from Pebble: what works.
 mod tls;
 /// Certificates from Pebble: what fails, and comes back.

@@ -60,22 +60,23 @@ impl Builder {
 pub(crate) struct Wharf {
     child: Child,
     log: Arc<Log>,
-    /// Plain HTTP listener.
+    /// Plain HTTP listener; `0.0.0.0:0` if it is off.
     pub(crate) http: SocketAddr,
-    /// TLS listener.
+    /// TLS listener; `0.0.0.0:0` if it is off.
     pub(crate) https: SocketAddr,
     pub(crate) admin: SocketAddr,
     data: tempfile::TempDir,
 }
 
 impl Wharf {
-    /// Starts it and waits until it has told all three addresses.
+    /// Starts it and waits until it has told the addresses of its listeners.
     ///
     /// # Panics
     ///
     /// When it exits or says nothing for [`START_LIMIT`].
     pub(crate) fn start(builder: Builder) -> Self {
         let data = tempfile::tempdir().unwrap();
+        let off = ["WHARF_HTTP", "WHARF_HTTPS"].map(|name| builder.env[name] == "off");
         let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
         // Nothing from the outside: settings of the shell must not decide a test.
         command.env_clear().env("WHARF_DATA", data.path());
@@ -115,8 +116,9 @@ impl Wharf {
             let address = line.and_then(|line| field(&line, "address")?.parse().ok());
             address.unwrap_or_else(|| panic!("wharf told no address of its {name} listener"))
         };
-        let (http, https, admin) = (address("http"), address("https"), address("admin"));
-        (wharf.http, wharf.https, wharf.admin) = (http, https, admin);
+        let unless = |off, name| if off { any } else { address(name) };
+        let (http, https) = (unless(off[0], "http"), unless(off[1], "https"));
+        (wharf.http, wharf.https, wharf.admin) = (http, https, address("admin"));
         wharf
     }
 
