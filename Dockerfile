@@ -1,7 +1,7 @@
 # Wharf in an image that holds one static binary and nothing else. Works with the classic builder and with BuildKit.
 #
-#   docker build -t wharf .                      compiles inside rust:1-bookworm
-#   docker build -t wharf --target packed DIR    packs DIR/wharf, built outside; needs no registry (see scripts/pack)
+#   docker build -t wharf .    compiles inside rust:1-bookworm
+#   scripts/pack TAG           packs a binary built outside, without a registry: this file without its `build` stage
 #
 # Runs as root by default, because /var/run/docker.sock belongs to root on most hosts. To run it as nobody:
 #   docker run --user 65532:65532 --group-add "$(stat -c %g /var/run/docker.sock)" ...
@@ -14,13 +14,6 @@ EXPOSE 80 443
 HEALTHCHECK --interval=15s --timeout=3s --start-period=10s --retries=3 CMD ["/wharf", "healthcheck"]
 ENTRYPOINT ["/wharf"]
 CMD ["run"]
-
-# Before any stage with a registry image: the classic builder stops at the target, so nothing is pulled.
-FROM base AS packed
-# An empty directory with an owner: a new volume takes it over, so a non-root Wharf can write to it.
-COPY --chown=65532:65532 data /data
-VOLUME /data
-COPY wharf /wharf
 
 FROM rust:1-bookworm AS build
 WORKDIR /src
@@ -40,6 +33,7 @@ RUN touch src/main.rs src/lib.rs \
  && cp target/*/release/wharf /out/wharf
 
 FROM base
+# An empty directory with an owner: a new volume takes it over, so a non-root Wharf can write to it.
 COPY --from=build --chown=65532:65532 /out/data /data
 VOLUME /data
 COPY --from=build /out/wharf /wharf

@@ -1,8 +1,10 @@
 """What bench/run and bench/discovery share: building, ports, processes that are ended by whoever started them."""
 
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -91,6 +93,11 @@ class Server:
                 if line.startswith("Pss:"):
                     total += int(line.split()[1])
         return total / 1024
+
+
+def end_on_sigterm():
+    """So that `finally` runs, and with it every `stop`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 def pin(core):

@@ -1,6 +1,7 @@
 """A Docker engine that runs one container, `origin`, and never changes: Wharf's routes for the benchmark.
 
-engine.py SOCKET PORT: serves on the Unix socket SOCKET; the container is 127.0.0.1 and exposes PORT.
+engine.py SOCKET PORT [HOSTS]: serves on the Unix socket SOCKET; the container is 127.0.0.1 and exposes PORT.
+With HOSTS there are as many more host names, on containers of a hundred each.
 """
 
 import json
@@ -20,7 +21,7 @@ LABELS = {
 }
 
 
-def answers(port):
+def answers(port, hosts=0):
     networks = {
         "bridge": {
             "NetworkID": NETWORK_ID,
@@ -59,10 +60,19 @@ def answers(port):
         "NetworkSettings": {"Networks": networks},
     }
     network = {"Name": "bridge", "Id": NETWORK_ID, "Scope": "local", "Driver": "bridge", "Internal": False}
+    others = [
+        container
+        | {
+            "Id": f"{first:064x}",
+            "Names": [f"/other{first}"],
+            "Labels": LABELS | {"wharf.host": ", ".join(f"h{first + i}.bench.localhost" for i in range(100))},
+        }
+        for first in range(0, hosts, 100)
+    ]
     return {
         "/version": {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"},
         "/info": {"ID": "bench", "Name": "bench", "ServerVersion": "20.10.24", "Swarm": {"LocalNodeState": "inactive"}},
-        "/containers/json": [container],
+        "/containers/json": [container] + others,
         f"/containers/{ID}/json": inspected,
         "/networks": [network],
         "/networks/bridge": network,
@@ -116,5 +126,5 @@ if __name__ == "__main__":
     if os.path.exists(path):
         os.unlink(path)
     with Engine(path, Handler) as engine:
-        engine.answers = answers(port)
+        engine.answers = answers(port, *(int(hosts) for hosts in sys.argv[3:]))
         engine.serve_forever()

@@ -140,9 +140,9 @@ def start_haproxy(peer, origin, certificate, _options):
     peer.start(["haproxy", "-db", "-f", str(config)])
 
 
-def start_wharf(peer, origin, _certificate, options):
+def start_wharf(peer, origin, _certificate, options, hosts=0):
     engine = peer.directory / "docker.sock"
-    peer.start([sys.executable, str(HERE / "engine.py"), str(engine), str(origin)], core=options.load_core)
+    peer.start([sys.executable, str(HERE / "engine.py"), str(engine), str(origin), str(hosts)], core=options.load_core)
     wait_until(engine.exists, "the fake Docker engine")
     environment = {
         "DOCKER_HOST": f"unix://{engine}",
@@ -157,7 +157,12 @@ def start_wharf(peer, origin, _certificate, options):
     peer.start([options.binary, "run"], environment)
 
 
-PEERS = {"wharf": start_wharf, "nginx": start_nginx, "haproxy": start_haproxy}
+def start_wharf_10k(peer, origin, certificate, options):
+    """Wharf with 10,000 more hosts: `--peers wharf,wharf-10k` shows what they cost a request."""
+    start_wharf(peer, origin, certificate, options, hosts=10_000)
+
+
+PEERS = {"wharf": start_wharf, "nginx": start_nginx, "haproxy": start_haproxy, "wharf-10k": start_wharf_10k}
 
 
 def nginx_command(peer, config):

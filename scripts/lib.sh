@@ -30,7 +30,7 @@ need() {
     chmod +x "$policy"
   fi
   local status=0
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } \
     >/dev/null || status=$?
   [ -z "$ours" ] || rm -f "$policy"
   [ "$status" = 0 ] || die "apt-get could not install ${missing[*]}"

@@ -126,25 +126,19 @@ fn public_port(snapshot: &Snapshot, port: u16) -> u16 {
 fn tell_problems(before: &[Problem], now: &[Problem]) {
     let old: BTreeSet<&Problem> = before.iter().collect();
     let new: BTreeSet<&Problem> = now.iter().collect();
+    // A container at fault as a whole has no label to show.
+    let shown = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     for problem in new.difference(&old) {
-        let Problem {
-            container,
-            label,
-            value,
-            reason,
-            ..
-        } = problem;
+        let (container, reason) = (&problem.container, &problem.reason);
+        let (label, value) = (shown(&problem.label), shown(&problem.value));
         match problem.severity {
             Severity::Error => tracing::error!(container, label, value, "{reason}"),
             Severity::Warning => tracing::warn!(container, label, value, "{reason}"),
         }
     }
     for problem in old.difference(&new) {
-        tracing::info!(
-            container = problem.container,
-            label = problem.label,
-            "problem gone"
-        );
+        let (container, reason) = (&problem.container, &problem.reason);
+        tracing::info!(container, label = shown(&problem.label), "gone: {reason}");
     }
 }
 

@@ -4,32 +4,32 @@
 //! flow, one request's way and one Docker event's way; they meet only at the routing table and the
 //! certificate index.
 
-/// Plain values: what labels ask for.
+// Plain values: what labels ask for.
 pub mod model;
 
-/// The access log: lines from workers to one writer thread.
+// The access log: lines from workers to one writer thread.
 pub mod access;
-/// Process settings from flags and environment.
+// Process settings from flags and environment.
 pub mod config;
-/// Per-core counters, summed on read.
+// Per-core counters, summed on read.
 pub mod metrics;
-/// The stop signal and its stages.
+// The stop signal and its stages.
 pub mod shutdown;
 
-/// Docker engine -> [`model::Plan`].
+// Docker engine -> [`model::Plan`].
 pub mod docker;
-/// The engine; knows nothing of Docker.
+// The engine; knows nothing of Docker.
 pub mod proxy;
-/// The routing table.
+// The routing table.
 pub mod route;
-/// Certificates by name: store, built-in CA, ACME.
+// Certificates by name: store, built-in CA, ACME.
 pub mod tls;
-/// Where requests go: upstreams, endpoints, balancing.
+// Where requests go: upstreams, endpoints, balancing.
 pub mod upstream;
 
-/// The admin listener: health, status, metrics.
+// The admin listener: health, status, metrics.
 pub mod admin;
-/// Wiring.
+// Wiring.
 pub mod app;
-/// Plan -> table; the only writer of the table.
+// Plan -> table; the only writer of the table.
 pub mod control;

@@ -158,7 +158,14 @@ fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
         } else {
             Tone::Warn
         };
-        for reason in &upstream.unreachable {
+        // Most of them are a container's problem, told above.
+        let told = |reason: &&String| {
+            !status
+                .problems
+                .iter()
+                .any(|p| **reason == format!("{}: {}", p.container, p.reason))
+        };
+        for reason in upstream.unreachable.iter().filter(told) {
             rows.push((tone, upstream.name.clone(), reason.clone()));
         }
         if upstream.endpoints.is_empty() && upstream.unreachable.is_empty() {
@@ -201,9 +208,12 @@ fn time_left(certificate: &Certificate, now: i64) -> (Tone, String) {
     };
     let left = end.saturating_sub(now);
     let text = span(left.unsigned_abs());
+    // Some live for less than a week: what counts is that nothing is about to be done.
+    let planned = certificate.next.as_deref();
+    let planned = planned.is_some_and(|next| next.contains(" in "));
     match left {
         ..=0 => (Tone::Bad, format!("expired {text} ago")),
-        _ if left < SOON => (Tone::Warn, format!("{text} left")),
+        _ if left < SOON && !planned => (Tone::Warn, format!("{text} left")),
         _ => (Tone::Good, format!("{text} left")),
     }
 }
@@ -219,5 +229,5 @@ fn span(seconds: u64) -> String {
         )
 }
 
-/// A certificate that should have been renewed by now.
+/// A certificate that should have been renewed by now, unless that is planned.
 const SOON: i64 = 7 * 86_400;

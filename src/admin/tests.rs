@@ -118,7 +118,7 @@ fn sample() -> Status {
                 issuer: "Wharf".into(),
                 not_after: Some(60 * 86_400),
                 state: "valid".into(),
-                next: Some("renews in 30d".into()),
+                next: Some("renew in 30 d".into()),
                 last_error: None,
             },
             Certificate {
@@ -291,7 +291,7 @@ Endpoints
 
 Certificates
   HOST                   SOURCE    LEFT      STATE   NEXT           ISSUER
-  a.test                 internal  60d left  valid   renews in 30d  Wharf
+  a.test                 internal  60d left  valid   renew in 30 d  Wharf
   long-name.example.com  acme      -         failed  -              -
 ";
     assert_eq!(text, expected, "\n{text}");
@@ -328,4 +328,25 @@ fn an_engine_that_is_away_and_old_certificates_are_problems() {
     ] {
         assert!(text.contains(line), "{text}");
     }
+}
+
+#[test]
+fn a_short_life_is_no_problem_while_its_renewal_is_planned() {
+    let mut status = sample();
+    status.certificates[0].not_after = Some(6 * 86_400);
+    status.certificates[0].next = Some("renew in 3 d".into());
+    assert!(!render(&status, 0, false).contains("certificate: 6d left"));
+    status.certificates[0].next = Some("renew now".into());
+    assert!(render(&status, 0, false).contains("certificate: 6d left"));
+}
+
+#[test]
+fn what_keeps_a_container_away_is_told_once() {
+    let mut status = sample();
+    let reason = "shares no network with Wharf";
+    status.problems[0].container = "shop-api-1".into();
+    status.problems[0].label.clear();
+    status.problems[0].reason = reason.into();
+    status.upstreams[1].unreachable = vec![format!("shop-api-1: {reason}")];
+    assert_eq!(render(&status, 0, false).matches(reason).count(), 1);
 }

@@ -8,7 +8,12 @@ use wharf::config::{Config, LogFormat};
 
 /// Starts logging as configured; once per process.
 pub(crate) fn start(config: &Config) -> anyhow::Result<()> {
+    // Below info bollard logs whole answers of the engine, which hold the environment of containers.
+    let quiet = "bollard=info"
+        .parse()
+        .context("quieting the engine's client")?;
     let filter = EnvFilter::try_new(&config.log).context("reading the log level")?;
+    let filter = filter.add_directive(quiet);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);

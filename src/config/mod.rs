@@ -80,6 +80,10 @@ pub enum LogFormat {
 /// The settings as written. Empty values count as not given, so that `WHARF_ACME_EMAIL=${EMAIL}`
 /// works without an `EMAIL`. A flag wins over its variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the fields' docs are clap's help, where `[::]` is an address"
+)]
 pub struct Raw {
     /// Plain HTTP listener: ADDRESS:PORT, PORT or off [default: [::]:80]
     #[arg(long, env = "WHARF_HTTP", hide_env_values = true, value_name = "ADDR")]

@@ -1,6 +1,6 @@
 //! The engine API behind one seam: the calls Wharf makes, answered in its own small types.
 //!
-//! bollard stays in this file, [`convert`](super::convert) and [`EngineError`]. Its traps, and what is
+//! bollard stays in this file, `convert` and [`EngineError`]. Its traps, and what is
 //! done about them: it sends paths without an API version (a request modifier adds the negotiated
 //! one); one value unknown to its enums fails a whole list (the list is then read container by
 //! container); its timeout covers only the response head (every call has [`CALL_TIMEOUT`] around it).
@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// A hint per event that may change a [`Snapshot`](super::Snapshot); what happened is left to the
-    /// next list. Subscribes at the first poll; replays the last [`REPLAY`], so that nothing is lost
+    /// next list. Subscribes at the first poll; replays the last seconds, so that nothing is lost
     /// between a list and the subscription. The item after an error is `None`.
     pub fn events(&self) -> impl Stream<Item = Result<(), EngineError>> + Send + Unpin + 'static {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -252,14 +252,15 @@ const REPLAY: Duration = Duration::from_secs(2);
 
 const EVENT_TYPES: [&str; 2] = ["container", "network"];
 
-/// Everything that changes a container's state, name or networks; `stop` only repeats `die`. Not the three `exec_*` of each
+/// Everything that changes a container's state, name or networks. Not the three `exec_*` of each
 /// health probe. Not filtered by label: network events carry none and would be lost.
-const EVENTS: [&str; 16] = [
+const EVENTS: [&str; 17] = [
     "create",
     "start",
     "restart",
     "die",
     "kill",
+    "stop",
     "oom",
     "destroy",
     "pause",

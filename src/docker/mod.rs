@@ -1,17 +1,14 @@
 //! The Docker side: engine -> snapshot -> plan.
 
 mod convert;
-/// The engine API behind one seam.
 pub mod engine;
 mod error;
-/// The label language: one table of options.
+// The label language: one table of options.
 pub mod labels;
-/// Which container Wharf itself runs in.
 pub mod own;
 mod pace;
-/// Snapshot -> plan; pure.
+// Snapshot -> plan; pure.
 pub mod plan;
-/// Looks at the engine whenever something may have changed.
 pub mod watcher;
 
 pub use error::EngineError;

@@ -160,14 +160,15 @@ impl Watcher {
                     Some(Ok(())) => {
                         last_event = Some(SystemTime::now());
                         by_resync = false;
-                        pace.want(Instant::now());
+                        pace.event(Instant::now());
                     }
                     Some(Err(error)) => stream_end = Some(Some(error)),
                     None => stream_end = Some(None),
                 },
                 () = sleep_until(pace.next()), if list.is_terminated() => {
-                    by_resync = !pace.start();
-                    list_begun = Some(Instant::now());
+                    let now = Instant::now();
+                    by_resync = !pace.start(now);
+                    list_begun = Some(now);
                     list.set(look(&engine, std::mem::take(&mut self.ports)).fuse());
                 }
                 answer = &mut list, if !list.is_terminated() => {

@@ -30,23 +30,13 @@ use crate::tls::Served;
 
 /// Serves one connection of the plain listener.
 pub(crate) async fn serve_plain(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Ok(local) = stream.local_addr() else {
-        return;
-    };
     let protocol = match tokio::time::timeout(HEAD_TIMEOUT, speaks_http2(&stream)).await {
         Ok(Ok(true)) => Protocol::Http2,
         Ok(Ok(false)) => Protocol::Http1,
         _ => return,
     };
     let timer = worker.clock.timer();
-    let state = ConnState::new(
-        canonical(peer),
-        canonical(local),
-        false,
-        None,
-        timer,
-        protocol,
-    );
+    let state = ConnState::new(canonical(peer), false, None, timer, protocol);
     serve(worker, stream, state, protocol).await;
 }
 
@@ -79,7 +69,7 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, peer: Socke
         _ => Protocol::Http1,
     };
     let timer = worker.clock.timer();
-    let state = ConnState::new(canonical(peer), local, true, sni, timer, protocol);
+    let state = ConnState::new(canonical(peer), true, sni, timer, protocol);
     serve(worker, stream, state, protocol).await;
 }
 

@@ -36,7 +36,7 @@ pub(crate) enum Framing {
 pub(crate) enum ResponseError {
     #[error("its response head is not HTTP/1")]
     Malformed,
-    #[error("its response head is larger than 64 KiB or has more than 200 fields")]
+    #[error("its response head is larger than 64 KiB or has more than 128 fields")]
     TooLarge,
     #[error("it sent conflicting or bad Content-Length fields")]
     ContentLength,
@@ -82,7 +82,7 @@ pub(crate) fn parse_head(
 
     // Positions first: the fields borrow `buf`, which is about to be split.
     let base = buf.as_ptr() as usize;
-    let mut spans = [(0_u32, 0_u32, 0_u32, 0_u32); MAX_FIELDS];
+    let mut spans = [Span::default(); MAX_FIELDS];
     let count = response.headers.len();
     for (span, field) in spans.iter_mut().zip(response.headers.iter()) {
         let name = field.name.as_ptr() as usize - base;
@@ -92,19 +92,21 @@ pub(crate) fn parse_head(
         } else {
             field.value.as_ptr() as usize - base
         };
-        *span = (
-            name as u32,
-            field.name.len() as u32,
-            value as u32,
-            field.value.len() as u32,
-        );
+        // All below MAX_HEAD, so below 65536.
+        *span = Span {
+            name: name as u16,
+            name_len: field.name.len() as u16,
+            value: value as u16,
+            value_len: field.value.len() as u16,
+        };
     }
     let head = buf.split_to(len).freeze();
     let mut headers = HeaderMap::with_capacity(count);
-    for &(name, name_len, value, value_len) in &spans[..count] {
-        let name = &head[name as usize..(name + name_len) as usize];
+    for span in &spans[..count] {
+        let name = &head[usize::from(span.name)..][..usize::from(span.name_len)];
         let name = HeaderName::from_bytes(name).map_err(|_| ResponseError::Malformed)?;
-        let value = head.slice(value as usize..(value + value_len) as usize);
+        let value = usize::from(span.value);
+        let value = head.slice(value..value + usize::from(span.value_len));
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| ResponseError::Malformed)?;
         headers.append(name, value);
     }
@@ -116,6 +118,15 @@ pub(crate) fn parse_head(
         framing,
         keep_alive,
     }))
+}
+
+/// Where a field stands in the head.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    name: u16,
+    name_len: u16,
+    value: u16,
+    value_len: u16,
 }
 
 fn framing(
@@ -352,9 +363,9 @@ fn take(buf: &mut BytesMut, at_most: u64) -> Bytes {
 }
 
 /// Fields of a response head.
-const MAX_FIELDS: usize = 200;
+const MAX_FIELDS: usize = 128;
 /// Bytes of a response head.
-pub(crate) const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD: usize = 64 * 1024 - 1;
 const MAX_CHUNK_LINE: usize = 256;
 const MAX_TRAILERS: usize = 32;
 const MAX_TRAILER_BYTES: usize = 16 * 1024;

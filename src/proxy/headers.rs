@@ -21,7 +21,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) scheme: &'static str,
     /// `Host` as the client sent it, port included.
     pub(crate) authority: &'a str,
-    /// Port the client connected to.
+    /// Port the client used.
     pub(crate) port: u16,
     /// Prefix removed from the path.
     pub(crate) prefix: Option<&'a str>,

@@ -115,7 +115,7 @@ impl Form {
 fn html(status: StatusCode, cause: &str, id: &str) -> String {
     let code = status.as_u16();
     let reason = reason(status);
-    let cause = escaped(cause);
+    let cause = escaped(&capitalized(cause));
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
@@ -127,6 +127,13 @@ fn html(status: StatusCode, cause: &str, id: &str) -> String {
 
 fn reason(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("Error")
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(chars).collect()
+    })
 }
 
 fn escaped(text: &str) -> String {

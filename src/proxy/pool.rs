@@ -146,8 +146,9 @@ fn ticks(duration: Duration) -> u32 {
     (duration.as_millis() / TICK.as_millis()) as u32
 }
 
-/// Idle connections kept for each endpoint and worker (nginx `keepalive`).
-const MAX_IDLE: usize = 64;
+/// Idle connections kept for each endpoint and worker (nginx `keepalive`). HTTP/2 clients bring
+/// requests in bursts of a hundred; a smaller pool would close and dial in step with them.
+const MAX_IDLE: usize = 256;
 /// nginx `keepalive_timeout` of upstreams.
 const IDLE: Duration = Duration::from_secs(60);
 const ONCE_IDLE: Duration = Duration::from_secs(1);

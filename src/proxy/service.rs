@@ -111,7 +111,7 @@ async fn steps(
             trusted: head.trusted,
             scheme: if head.https { "https" } else { "http" },
             authority: head.authority,
-            port: conn.local.port(),
+            port: port(&head),
             prefix,
         },
         websocket,
@@ -283,6 +283,14 @@ async fn secure(
         "the request target cannot be redirected",
     ))?;
     Ok(Some(Answer::Response(redirect.map(Content::Whole))))
+}
+
+/// The port the client used: what `Host` names, else the scheme's own. The listener's would be wrong
+/// behind a published port.
+fn port(head: &Head<'_>) -> u16 {
+    let after_colon = head.authority.rsplit_once(':').map(|(_, port)| port);
+    let named = after_colon.and_then(|port| port.parse().ok());
+    named.unwrap_or(if head.https { 443 } else { 80 })
 }
 
 /// The target for the upstream, byte for byte but for a stripped prefix, and that prefix.

@@ -22,8 +22,6 @@ use super::tunnel::Tunnel;
 pub(crate) struct ConnState {
     /// Canonical: never an IPv4-mapped IPv6 address.
     pub(crate) peer: SocketAddr,
-    /// The address the client connected to.
-    pub(crate) local: SocketAddr,
     /// `https` behind TLS.
     pub(crate) tls: bool,
     /// The name of the TLS handshake, canonical.
@@ -60,7 +58,6 @@ impl ConnState {
     /// A connection just accepted: its first request head is due within [`HEAD_TIMEOUT`].
     pub(crate) fn new(
         peer: SocketAddr,
-        local: SocketAddr,
         tls: bool,
         sni: Option<Box<str>>,
         timer: Timer,
@@ -69,7 +66,6 @@ impl ConnState {
         timer.arm(HEAD_TIMEOUT);
         Rc::new(Self {
             peer,
-            local,
             tls,
             sni,
             timer,
@@ -217,7 +213,20 @@ impl<S: AsyncWrite + Unpin> Write for Wire<S> {
         if ready!(self.poll_interim(cx)).is_err() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let total: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let written = if bufs.len() > 1 && total <= COALESCE {
+            // One `send` of a small copy is cheaper than a `writev` of head and body.
+            let mut joined = [0; COALESCE];
+            let mut rest = &mut joined[..];
+            for buf in bufs {
+                let (to, after) = rest.split_at_mut(buf.len());
+                to.copy_from_slice(buf);
+                rest = after;
+            }
+            Pin::new(&mut self.io).poll_write(cx, &joined[..total])
+        } else {
+            Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        };
         self.state.wrote(written.is_ready());
         written
     }
@@ -246,5 +255,7 @@ pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that takes no byte for this long is gone (nginx `send_timeout`).
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Head and body up to this go out as one copy.
+const COALESCE: usize = 2048;
 /// Interim responses waiting at once.
 const MAX_INTERIM: usize = 16 * 1024;

@@ -5,37 +5,37 @@
 //! it, and wait in [`Certs::obtain`] for a certificate that does not exist yet. [`Issuer`] is the one
 //! background task: it alone talks to the CA. A name nobody declared never reaches the CA.
 
-/// The account and one order.
+// The account and one order.
 mod acme;
-/// What is known about each name; who waits for it.
+// What is known about each name; who waits for it.
 mod book;
-/// The answer to one pending challenge.
+// The answer to one pending challenge.
 mod challenge;
-/// One name in the book.
+// One name in the book.
 mod entry;
-/// How an attempt failed.
+// How an attempt failed.
 mod fault;
-/// Files that hold secrets.
+// Files that hold secrets.
 mod files;
-/// The HTTP client ACME speaks through.
+// The HTTP client ACME speaks through.
 mod http;
-/// What the workers read.
+// What the workers read.
 mod index;
-/// The built-in CA.
+// The built-in CA.
 mod internal;
-/// The background task.
+// The background task.
 mod issuer;
-/// When to renew and when to try again; pure.
+// When to renew and when to try again; pure.
 mod renew;
-/// What the status page says.
+// What the status page says.
 mod report;
-/// One certificate with its rustls config.
+// One certificate with its rustls config.
 mod served;
-/// What is kept, and where.
+// What is kept, and where.
 mod store;
-/// One order as a task.
+// One order as a task.
 mod work;
-/// Names and times of a certificate.
+// Names and times of a certificate.
 mod x509;
 
 use std::path::PathBuf;

@@ -1,22 +1,26 @@
 //! Tests of the whole, against the real things: one binary, a module per topic. They need a Docker
 //! engine and Pebble; `tests/run` sees to both.
 
-/// Helpers that start and stop what the tests need.
+// Helpers that start and stop what the tests need.
 mod support;
 
-/// What the upstream is told of the client, and which fields stay behind.
+// Wharf in a container.
+mod container;
+// Labels of real containers -> who answers; Wharf on the host.
+mod discovery;
+// What the upstream is told of the client, and which fields stay behind.
 mod forwarding;
-/// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
+// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
 mod http1;
-/// Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
+// Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
-/// Which route takes a request, and what those get that none takes.
+// Which route takes a request, and what those get that none takes.
 mod routing;
-/// Certificates from Pebble: what works.
+// Certificates from Pebble: what works.
 mod tls;
-/// Certificates from Pebble: what fails, and comes back.
+// Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
-/// Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
+// Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
 mod upstream;
-/// Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
+// Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
 mod watcher;

@@ -26,7 +26,8 @@ pub(crate) fn docker<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> String
     try_docker(&args).unwrap_or_else(|error| panic!("docker {}: {error}", args.join(" ")))
 }
 
-fn try_docker(args: &[String]) -> Result<String, String> {
+/// As [`docker`], for what may fail.
+pub(crate) fn try_docker(args: &[String]) -> Result<String, String> {
     let output = Command::new("docker").args(args).output();
     let output = output.map_err(|error| format!("these tests need Docker: {error}"))?;
     match output.status.success() {
@@ -69,6 +70,40 @@ pub(crate) fn build_image(image: &str, files: &[(&str, &Path)], instructions: &s
     docker(["build", "-q", "-t", image, &*directory]);
 }
 
+/// Wharf and the sample app as `scripts/pack` packs them, from this build's binaries; removed on drop.
+pub(crate) struct Packed {
+    tag: String,
+}
+
+impl Packed {
+    pub(crate) fn build() -> Self {
+        let built = example("whoami");
+        let built = built.ancestors().nth(2).unwrap();
+        let tag = format!("{PACKED_TAG}{}", std::process::id());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/pack");
+        let mut pack = Command::new(script);
+        let output = pack.arg(&tag).arg(built).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        Self { tag }
+    }
+
+    pub(crate) fn wharf(&self) -> String {
+        format!("wharf:{}", self.tag)
+    }
+
+    pub(crate) fn app(&self) -> String {
+        format!("wharf-whoami:{}", self.tag)
+    }
+}
+
+impl Drop for Packed {
+    fn drop(&mut self) {
+        let images = [self.wharf(), self.app()];
+        let words = ["image", "rm", "-f"].map(String::from);
+        let _ = try_docker(&[words.as_slice(), &images].concat());
+    }
+}
+
 /// A compiled example; built now if this is `cargo test --test it`, which builds none.
 fn example(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_BIN_EXE_wharf")).parent().unwrap();
@@ -93,6 +128,7 @@ fn remove_leftovers() {
     let remove = |list: &[&str], remove: &[&str]| {
         for line in docker(list.iter().copied()).lines() {
             let (id, run) = line.split_once(' ').unwrap_or((line, ""));
+            let run = run.strip_prefix(PACKED_TAG).unwrap_or(run);
             if run.is_empty() || Path::new("/proc").join(run).exists() {
                 continue;
             }
@@ -114,11 +150,12 @@ fn remove_leftovers() {
         &["network", "ls", "--filter", &label, "--format", &format],
         &["network", "rm"],
     );
-    let tags = "{{.Repository}}:{{.Tag}} {{.Tag}}";
-    remove(
-        &["image", "ls", IMAGE_NAME, "--format", tags],
-        &["image", "rm", "-f"],
-    );
+    let packed = format!("reference=wharf*:{PACKED_TAG}*");
+    for filter in [format!("reference={IMAGE_NAME}:*"), packed] {
+        let tags = "{{.Repository}}:{{.Tag}} {{.Tag}}";
+        let list = ["image", "ls", "--filter", &filter, "--format", tags];
+        remove(&list, &["image", "rm", "-f"]);
+    }
 }
 
 /// A bridge network; removed on drop, so declare it before its containers.
@@ -292,23 +329,27 @@ impl Container {
         (self.ip(network), APP_PORT).into()
     }
 
+    /// Both streams, standard output first.
     pub(crate) fn logs(&self) -> String {
-        docker(["logs", &self.id])
+        let mut logs = Command::new("docker");
+        let output = logs.args(["logs", "--tail=200", &self.id]).output();
+        match output {
+            Ok(output) => {
+                String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+            }
+            Err(error) => error.to_string(),
+        }
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let logs = try_docker(&["logs".into(), "--tail=50".into(), self.id.clone()]);
-            eprintln!(
-                "-- logs of {}:\n{}",
-                self.app.name,
-                logs.unwrap_or_else(|error| error)
-            );
+            eprintln!("-- logs of {}:\n{}", self.app.name, self.logs());
         }
         let _ = try_docker(&["rm".into(), "-f".into(), "-v".into(), self.id.clone()]);
     }
 }
 
 const IMAGE_NAME: &str = "wharf-test-whoami";
+const PACKED_TAG: &str = "test-";

@@ -1,27 +1,31 @@
 //! Real things to test against, each cleaned up on drop.
 #![allow(dead_code, reason = "a toolbox: not every topic uses every tool")]
 
-/// Real containers, through the `docker` command.
+// Services of a compose file.
+pub(crate) mod compose;
+// The real `curl`.
+pub(crate) mod curl;
+// Real containers, through the `docker` command.
 pub(crate) mod docker;
-/// An engine that does what it is told.
+// An engine that does what it is told.
 pub(crate) mod engine;
-/// An HTTP/2 client below the level of messages.
+// An HTTP/2 client below the level of messages.
 pub(crate) mod h2;
-/// The smallest HTTP/1.1 client.
+// The smallest HTTP/1.1 client.
 pub(crate) mod http;
-/// Upstreams on loopback.
-pub(crate) mod origin;
-/// A real ACME server.
+// A real ACME server.
 pub(crate) mod pebble;
-/// One end of a connection, in bytes.
+// Upstreams on loopback.
+pub(crate) mod origin;
+// One end of a connection, in bytes.
 pub(crate) mod peer;
-/// The server under test where only certificates matter.
+// The server under test where only certificates matter.
 pub(crate) mod responder;
-/// An ACME server that gives bad answers.
+// An ACME server that gives bad answers.
 pub(crate) mod scripted_ca;
-/// A `wharf` with routes to a test's own servers.
+// A `wharf` with routes to a test's own servers.
 pub(crate) mod site;
-/// A running `wharf`.
+// A running `wharf`.
 pub(crate) mod wharf;
 
 use std::time::{Duration, Instant};

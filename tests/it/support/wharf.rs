@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use super::http::{self, Response};
 pub(crate) struct Builder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
+    data: Option<PathBuf>,
 }
 
 impl Default for Builder {
@@ -34,7 +35,11 @@ impl Builder {
         let host = host.unwrap_or_else(|_| "unix:///var/run/docker.sock".into());
         env.insert("DOCKER_HOST".into(), host);
         let args = vec!["run".into()];
-        Self { env, args }
+        Self {
+            env,
+            args,
+            data: None,
+        }
     }
 
     pub(crate) fn engine(self, engine: &FakeEngine) -> Self {
@@ -51,6 +56,12 @@ impl Builder {
         self
     }
 
+    /// A data directory that outlives the process; without this it has one of its own.
+    pub(crate) fn data(mut self, directory: &Path) -> Self {
+        self.data = Some(directory.to_owned());
+        self
+    }
+
     pub(crate) fn start(self) -> Wharf {
         Wharf::start(self)
     }
@@ -60,26 +71,33 @@ impl Builder {
 pub(crate) struct Wharf {
     child: Child,
     log: Arc<Log>,
-    /// Plain HTTP listener; `0.0.0.0:0` if it is off.
+    /// Plain HTTP listener.
     pub(crate) http: SocketAddr,
-    /// TLS listener; `0.0.0.0:0` if it is off.
+    /// TLS listener.
     pub(crate) https: SocketAddr,
     pub(crate) admin: SocketAddr,
-    data: tempfile::TempDir,
+    data: PathBuf,
+    _own_data: Option<tempfile::TempDir>,
 }
 
 impl Wharf {
-    /// Starts it and waits until it has told the addresses of its listeners.
+    /// Starts it and waits until it has told the address of every listener that is not off.
     ///
     /// # Panics
     ///
     /// When it exits or says nothing for [`START_LIMIT`].
     pub(crate) fn start(builder: Builder) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let off = ["WHARF_HTTP", "WHARF_HTTPS"].map(|name| builder.env[name] == "off");
+        let own_data = match builder.data {
+            Some(_) => None,
+            None => Some(tempfile::tempdir().unwrap()),
+        };
+        let own_path = || own_data.as_ref().unwrap().path().to_owned();
+        let data = builder.data.unwrap_or_else(own_path);
+        let off = |name| builder.env.get(name).is_some_and(|value| value == "off");
+        let off = ["WHARF_HTTP", "WHARF_HTTPS", "WHARF_ADMIN"].map(off);
         let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
         // Nothing from the outside: settings of the shell must not decide a test.
-        command.env_clear().env("WHARF_DATA", data.path());
+        command.env_clear().env("WHARF_DATA", &data);
         command
             .env("RUST_BACKTRACE", "1")
             .envs(builder.env)
@@ -107,6 +125,7 @@ impl Wharf {
             https: any,
             admin: any,
             data,
+            _own_data: own_data,
         };
         // From here on a panic ends the child and prints its log.
         let address = |name: &str| {
@@ -116,14 +135,20 @@ impl Wharf {
             let address = line.and_then(|line| field(&line, "address")?.parse().ok());
             address.unwrap_or_else(|| panic!("wharf told no address of its {name} listener"))
         };
-        let unless = |off, name| if off { any } else { address(name) };
-        let (http, https) = (unless(off[0], "http"), unless(off[1], "https"));
-        (wharf.http, wharf.https, wharf.admin) = (http, https, address("admin"));
+        let names = ["http", "https", "admin"].iter().zip(off);
+        let told = names.map(|(name, off)| if off { any } else { address(name) });
+        let told: Vec<_> = told.collect();
+        (wharf.http, wharf.https, wharf.admin) = (told[0], told[1], told[2]);
         wharf
     }
 
     pub(crate) fn data(&self) -> &Path {
-        self.data.path()
+        &self.data
+    }
+
+    /// PEM of the root of its built-in CA.
+    pub(crate) fn local_root(&self) -> String {
+        std::fs::read_to_string(self.data.join("ca/ca.crt")).unwrap()
     }
 
     /// `GET path` for `host` over plain HTTP.
@@ -155,6 +180,15 @@ impl Wharf {
         http::get(self.admin, "localhost", "/status")
             .unwrap()
             .json()
+    }
+
+    /// What `wharf status` prints.
+    pub(crate) fn status_text(&self) -> String {
+        let mut status = Command::new(env!("CARGO_BIN_EXE_wharf"));
+        status.arg("status").arg("--admin");
+        let output = status.arg(self.admin.to_string()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub(crate) fn metrics(&self) -> String {

@@ -1,106 +1,15 @@
-//! The watcher alone, through the library: first against an engine that fails on demand, then
-//! against the real one.
+//! What an engine can do to the watcher, and what the watcher makes of it.
 
-use std::sync::Arc;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-use wharf::docker::{Container, EngineState, Position, Snapshot, State, Watcher, WatcherConfig};
+use wharf::docker::{EngineState, Position, State};
 
-use crate::support::docker::{App, Network};
+use super::{LIMIT, Watched, named};
 use crate::support::engine::{FakeContainer, FakeEngine};
 use crate::support::eventually;
-
-/// A watcher on a thread of its own, as in the proxy.
-struct Watched {
-    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-    state: watch::Receiver<EngineState>,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Watched {
-    fn start(host: &str) -> Self {
-        let (snapshot_sender, snapshots) = watch::channel(None);
-        let (state_sender, state) = watch::channel(EngineState::default());
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let host = host.to_owned();
-        let thread = std::thread::spawn(move || {
-            let watcher = Watcher::new(WatcherConfig { host, own_id: None });
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.unwrap().block_on(async {
-                tokio::select! {
-                    never = watcher.run(snapshot_sender, state_sender) => match never {},
-                    _ = stopped => {}
-                }
-            });
-        });
-        let (stop, thread) = (Some(stop), Some(thread));
-        Self {
-            snapshots,
-            state,
-            stop,
-            thread,
-        }
-    }
-
-    fn state(&self) -> EngineState {
-        self.state.borrow().clone()
-    }
-
-    fn snapshot(&self) -> Arc<Snapshot> {
-        self.snapshots.borrow().clone().expect("a first snapshot")
-    }
-
-    /// Waits for a snapshot that `is` likes.
-    fn wait(&mut self, what: &str, is: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
-        let wanted = |snapshot: &Option<Arc<Snapshot>>| snapshot.as_deref().is_some_and(&is);
-        let found = block_on(self.snapshots.wait_for(wanted));
-        let Ok(found) = found else {
-            panic!("no snapshot {what}: {:?}", *self.state.borrow());
-        };
-        found.clone().expect("wanted one that is there")
-    }
-
-    fn wait_state(&mut self, what: &str, is: impl Fn(&EngineState) -> bool) -> EngineState {
-        let found = block_on(self.state.wait_for(|state| is(state)));
-        let Ok(found) = found else {
-            panic!("no state {what}");
-        };
-        found.clone()
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// `Err` after [`LIMIT`], too.
-fn block_on<T, E>(future: impl Future<Output = Result<T, E>>) -> Result<T, ()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build();
-    runtime.unwrap().block_on(async {
-        let ended = tokio::time::timeout(LIMIT, future).await;
-        ended.map_err(drop)?.map_err(drop)
-    })
-}
-
-const LIMIT: Duration = Duration::from_secs(15);
-
-fn named<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Container> {
-    snapshot
-        .containers
-        .iter()
-        .find(|container| container.name == name)
-}
 
 /// A watcher that has subscribed and listed.
 fn settled(engine: &FakeEngine) -> Watched {
@@ -376,108 +285,39 @@ fn an_unsupported_host_is_a_clear_error() {
     );
 }
 
-/// The machine's engine.
-fn real() -> String {
-    std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into())
-}
-
-fn running_on(snapshot: &Snapshot, id: &str, network: &Network) -> bool {
-    let container = snapshot
-        .containers
-        .iter()
-        .find(|container| container.id == id);
-    container.is_some_and(|container| {
-        container.state == State::Running
-            && (container.networks.iter())
-                .any(|attached| attached.name == network.name && attached.ipv4.is_some())
-    })
-}
-
 #[test]
-fn real_containers_start_stop_and_change_networks() {
-    let mut watched = Watched::start(&real());
-    watched.wait_state("connected", |state| state.connected);
-    let (first, second) = (Network::new(), Network::new());
-    let app = App::new("app")
-        .label("wharf.host", "app.test")
-        .network(&first);
-
-    let app = app.run();
-    let start = Instant::now();
-    let snapshot = watched.wait("with app", |snapshot| running_on(snapshot, &app.id, &first));
-    println!("docker run returned -> snapshot: {:?}", start.elapsed());
-    let seen = named(&snapshot, app.name()).unwrap();
-    assert_eq!(seen.exposed, [3000]);
-    assert_eq!(seen.labels["wharf.host"], "app.test");
-    assert_eq!(seen.networks[0].ipv4.map(Into::into), Some(app.ip(&first)));
-
-    second.connect(&app);
-    let start = Instant::now();
-    watched.wait("on the second network", |snapshot| {
-        running_on(snapshot, &app.id, &second)
+fn the_engine_over_tcp() {
+    let engine = FakeEngine::start();
+    engine.set_containers([FakeContainer::new("app")]);
+    let address = relay(engine.path());
+    let mut watched = Watched::start(&format!("tcp://{address}"));
+    watched.wait("with app", |snapshot| named(snapshot, "app").is_some());
+    eventually("a subscription", LIMIT, || match engine.subscribers() {
+        0 => Err("none".into()),
+        _ => Ok(()),
     });
-    println!(
-        "docker network connect returned -> snapshot: {:?}",
-        start.elapsed()
-    );
-    first.disconnect(&app);
-    watched.wait("off the first network", |snapshot| {
-        !running_on(snapshot, &app.id, &first)
-    });
+    engine.run(FakeContainer::new("next"));
+    watched.wait("with next", |snapshot| named(snapshot, "next").is_some());
+}
 
-    app.pause();
-    let id = app.id.clone();
-    let is = move |state: State| {
-        let id = id.clone();
-        move |snapshot: &Snapshot| {
-            snapshot
-                .containers
-                .iter()
-                .any(|c| c.id == id && c.state == state)
+/// A TCP address whose connections go to the socket at `path`.
+fn relay(path: &Path) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let path = path.to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(engine) = UnixStream::connect(&path) else {
+                return;
+            };
+            let (mut up, mut down) = (client.try_clone().unwrap(), engine.try_clone().unwrap());
+            let (mut from, mut to) = (client, engine);
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut down, &mut up);
+                up.shutdown(Shutdown::Both)
+            });
         }
-    };
-    watched.wait("paused", is(State::Paused));
-    app.unpause();
-    watched.wait("running again", is(State::Running));
-
-    app.stop(1);
-    let start = Instant::now();
-    watched.wait("exited", is(State::Exited));
-    println!("docker stop returned -> snapshot: {:?}", start.elapsed());
-    let id = app.id.clone();
-    drop(app);
-    watched.wait("without it", |snapshot| {
-        snapshot.containers.iter().all(|c| c.id != id)
     });
-}
-
-#[test]
-fn a_started_container_is_seen_about_when_docker_run_returns() {
-    let mut watched = Watched::start(&real());
-    watched.wait_state("connected", |state| state.connected);
-    let network = Network::new();
-    let mut lags = Vec::new();
-    for _ in 0..5 {
-        let app = App::new("fast").network(&network);
-        let returned = std::thread::spawn(move || (app.run(), Instant::now()));
-        watched.wait("with an address", |snapshot| {
-            let mut containers = snapshot.containers.iter();
-            containers.any(|container| running_on(snapshot, &container.id, &network))
-        });
-        let seen = Instant::now();
-        let (app, returned) = returned.join().unwrap();
-        // Negative: seen before the command returned.
-        lags.push(
-            seen.duration_since(returned).as_secs_f64()
-                - returned.duration_since(seen).as_secs_f64(),
-        );
-        let id = app.id.clone();
-        drop(app);
-        watched.wait("without it", |snapshot| {
-            snapshot.containers.iter().all(|c| c.id != id)
-        });
-    }
-    println!("docker run returned -> snapshot, seconds: {lags:.4?}");
-    lags.sort_by(f64::total_cmp);
-    assert!(lags[2] < 0.1, "{lags:?}");
+    address
 }

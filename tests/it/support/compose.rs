@@ -1,0 +1,72 @@
+//! A compose project of one service, `web`: the sample app. Removed on drop.
+
+use std::fmt::Write;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use super::docker::{RUN_LABEL, app_image, try_docker, unique};
+
+/// The project; nothing of it runs until [`Compose::up`].
+pub(crate) struct Compose {
+    pub(crate) project: String,
+    directory: tempfile::TempDir,
+}
+
+impl Compose {
+    pub(crate) fn new() -> Self {
+        Self {
+            project: unique("project"),
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// Writes the file with these labels, then `up -d` with `args`.
+    pub(crate) fn up(&self, labels: &[(&str, &str)], args: &[&str]) {
+        let run = format!("{RUN_LABEL}: '{}'", std::process::id());
+        let mut file = format!(
+            "version: '3.8'\nnetworks:\n  default:\n    labels:\n      {run}\n\
+             services:\n  web:\n    image: {}\n    labels:\n      {run}\n",
+            app_image()
+        );
+        for (key, value) in labels {
+            let _ = writeln!(file, "      {key}: '{value}'");
+        }
+        std::fs::write(self.directory.path().join("compose.yml"), file).unwrap();
+        self.run(&[&["up", "-d"], args].concat());
+    }
+
+    /// The upstream its replicas form.
+    pub(crate) fn upstream(&self) -> String {
+        format!("{}/web", self.project)
+    }
+
+    /// Runs the compose command, whichever this machine has.
+    pub(crate) fn run(&self, args: &[&str]) {
+        static PLUGIN: LazyLock<bool> = LazyLock::new(|| {
+            let version = Command::new("docker").args(["compose", "version"]).output();
+            version.unwrap().status.success()
+        });
+        let mut command = Command::new(if *PLUGIN { "docker" } else { "docker-compose" });
+        command.args(PLUGIN.then_some("compose"));
+        command.args(["-p", &self.project, "-f", "compose.yml"]);
+        command.args(args).current_dir(&self.directory);
+        let output = command.output().expect("docker-compose");
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {words}");
+    }
+}
+
+impl Drop for Compose {
+    fn drop(&mut self) {
+        // The project's own command takes seconds for the same.
+        let words =
+            |args: &[&str]| -> Vec<String> { args.iter().map(|arg| arg.to_string()).collect() };
+        let filter = format!("label=com.docker.compose.project={}", self.project);
+        let ids = try_docker(&words(&["ps", "-aq", "--filter", &filter])).unwrap_or_default();
+        let mut remove = words(&["rm", "-f", "-v"]);
+        remove.extend(ids.lines().map(String::from));
+        let _ = try_docker(&remove);
+        let network = format!("{}_default", self.project);
+        let _ = try_docker(&words(&["network", "rm", &network]));
+    }
+}
