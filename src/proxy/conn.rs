@@ -30,7 +30,13 @@ use crate::tls::Served;
 
 /// Serves one connection of the plain listener.
 pub(crate) async fn serve_plain(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let protocol = match tokio::time::timeout(HEAD_TIMEOUT, speaks_http2(&stream)).await {
+    let first = tokio::time::timeout(HEAD_TIMEOUT, speaks_http2(&stream));
+    let first = tokio::select! {
+        biased;
+        first = first => first,
+        () = worker.patience() => return,
+    };
+    let protocol = match first {
         Ok(Ok(true)) => Protocol::Http2,
         Ok(Ok(false)) => Protocol::Http1,
         _ => return,
@@ -49,7 +55,12 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, peer: Socke
     // The whole handshake, a wait for the first certificate included, which has its own limit.
     let limit = HANDSHAKE_TIMEOUT + worker.engine.hold;
     let handshake = tokio::time::timeout(limit, handshake(&worker, stream, local));
-    let (stream, sni) = match handshake.await {
+    let handshake = tokio::select! {
+        biased;
+        handshake = handshake => handshake,
+        () = worker.patience() => return,
+    };
+    let (stream, sni) = match handshake {
         Ok(Ok(Some(accepted))) => accepted,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {

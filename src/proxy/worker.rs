@@ -35,6 +35,7 @@ pub(crate) struct Worker {
     cached: RefCell<Cached>,
     pinned: RefCell<Rc<Pinned>>,
     draining: Cell<bool>,
+    drain_began: Notify,
     connections: Cell<usize>,
     last_closed: Notify,
     next_id: Cell<u64>,
@@ -96,6 +97,7 @@ impl Worker {
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),
+            drain_began: Notify::new(),
             connections: Cell::new(0),
             last_closed: Notify::new(),
             next_id: Cell::new(seed()),
@@ -124,6 +126,7 @@ impl Worker {
             accepting.abort();
         }
         self.draining.set(true);
+        self.drain_began.notify_waiters();
         self.pool.clear();
         self.clock.wake_all();
         tokio::select! {
@@ -151,6 +154,17 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Ends soon after draining began: for connections that have not got to a request by then, such
+    /// as those browsers open in advance.
+    pub(crate) async fn patience(&self) {
+        // Made before the look, so that no notice is missed.
+        let began = self.drain_began.notified();
+        if !self.is_draining() {
+            began.await;
+        }
+        tokio::time::sleep(DRAIN_PATIENCE).await;
     }
 
     /// Unique in the process with overwhelming likelihood, and cheap.
@@ -268,5 +282,7 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
+/// For a handshake under way when draining begins.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// After an accept error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -164,7 +164,7 @@ fn an_http_2_request_looks_like_one_of_http_1() {
         origin.port(),
         "wharf.host: a.test\nwharf.tls: internal",
     )]);
-    let mut client = H2::connect_tls(site.wharf.https, "a.test", site.wharf.data());
+    let client = H2::connect_tls(site.wharf.https, "a.test", site.wharf.data());
     let request = http::Request::get("https://a.test/x?y=1")
         .header("host", "b.test")
         .header("cookie", "a=1")

@@ -196,7 +196,7 @@ fn a_connection_is_good_for_all_hosts_of_one_tenant_only() {
             "{sni} {host}"
         );
     }
-    let mut client = H2::connect_tls(site.wharf.https, "a.test", site.wharf.data());
+    let client = H2::connect_tls(site.wharf.https, "a.test", site.wharf.data());
     assert_eq!(client.get("https://b.test/", &[]).unwrap().text(), "ours");
     assert_eq!(client.get("https://c.test/", &[]).unwrap().status, 421);
     assert_eq!(
