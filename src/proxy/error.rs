@@ -97,7 +97,7 @@ impl ProxyError {
                     StatusCode::GATEWAY_TIMEOUT
                 }
                 ExchangeError::ClientTimeout(_) => StatusCode::REQUEST_TIMEOUT,
-                ExchangeError::ClientBody(_) => StatusCode::BAD_REQUEST,
+                ExchangeError::ClientBody(_) | ExchangeError::ClientCut => StatusCode::BAD_REQUEST,
             },
         }
     }
@@ -124,7 +124,7 @@ impl ProxyError {
                     ErrorKind::UpstreamTimeout
                 }
                 ExchangeError::ClientTimeout(_) => ErrorKind::ClientTimeout,
-                ExchangeError::ClientBody(_) => ErrorKind::ClientClosed,
+                ExchangeError::ClientBody(_) | ExchangeError::ClientCut => ErrorKind::ClientClosed,
                 ExchangeError::Response(_) | ExchangeError::Interim => ErrorKind::UpstreamProtocol,
             },
         }
@@ -162,7 +162,9 @@ impl ProxyError {
                 ExchangeError::WriteTimeout(_) => {
                     "the application did not take the request in time".into()
                 }
-                ExchangeError::ClientTimeout(_) | ExchangeError::ClientBody(_) => cause.to_string(),
+                ExchangeError::ClientTimeout(_)
+                | ExchangeError::ClientBody(_)
+                | ExchangeError::ClientCut => cause.to_string(),
                 ExchangeError::Response(_) | ExchangeError::Interim => {
                     "the application's answer is unusable".into()
                 }

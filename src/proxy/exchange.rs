@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
 use super::h1::{self, Decoder, Framing, Piece, ResponseError, ResponseHead};
-use super::headers;
+use super::headers::{self, RequestFraming};
 use super::pool::Link;
 use super::worker::Worker;
 use crate::model::Timeouts;
@@ -35,11 +35,19 @@ pub(crate) struct Exchange {
     chunk_end: &'static [u8],
     /// `None` once the whole body was read from the client.
     body: Option<Incoming>,
-    chunked: bool,
+    framing: RequestFraming,
+    /// Body bytes promised upstream and not yet taken from the client.
+    left: u64,
+    /// Whether the client speaks HTTP/2, where a reset may look like the end of a body.
+    http2: bool,
     /// Whether any byte of the request may have reached the endpoint.
     wrote: bool,
     /// Whether any of the client's body was taken; it cannot be sent again.
     body_taken: bool,
+    /// Whether any head has come back, an interim one included.
+    answered: bool,
+    /// Whether the final head has come back: from then on only reading has a time limit.
+    responding: bool,
     waiting: Waiting,
     timeouts: Timeouts,
     /// Sending broke off; nothing more may be written, least of all an end of the body.
@@ -71,6 +79,8 @@ pub(crate) enum ExchangeError {
     ClientTimeout(Duration),
     #[error("the client's body ended early")]
     ClientBody(#[source] hyper::Error),
+    #[error("the client took its body back")]
+    ClientCut,
     #[error("its answer is unusable: {0}")]
     Response(#[source] ResponseError),
     #[error("it sent more than {MAX_INTERIM} interim responses")]
@@ -87,9 +97,19 @@ impl Exchange {
         endpoint: u64,
         link: Link,
         body: Option<Incoming>,
-        chunked: bool,
+        framing: RequestFraming,
+        http2: bool,
         timeouts: Timeouts,
     ) -> Self {
+        let mut link = link;
+        if framing == RequestFraming::Chunked && body.is_none() {
+            // A second try of a body that turned out to be empty.
+            link.out.extend_from_slice(b"0\r\n\r\n");
+        }
+        let left = match framing {
+            RequestFraming::Length(length) => length,
+            RequestFraming::None | RequestFraming::Chunked => 0,
+        };
         Self {
             worker,
             endpoint,
@@ -98,9 +118,13 @@ impl Exchange {
             chunk: Bytes::new(),
             chunk_end: b"",
             body,
-            chunked,
+            framing,
+            left,
+            http2,
             wrote: false,
             body_taken: false,
+            answered: false,
+            responding: false,
             waiting: Waiting::Nothing,
             timeouts,
             broken: false,
@@ -113,10 +137,14 @@ impl Exchange {
         !self.body_taken && (!self.wrote || method.is_idempotent())
     }
 
-    /// Whether no byte of an answer has been seen on a connection that was used before: the
-    /// endpoint closed it while idle, which is nobody's failure.
+    /// Whether no byte of an answer has been seen.
+    pub(crate) fn saw_nothing(&self) -> bool {
+        !self.answered && self.link.read.is_empty()
+    }
+
+    /// Whether the endpoint closed a pooled connection while it was idle, which is nobody's failure.
     pub(crate) fn was_stale(&self) -> bool {
-        self.link.reused && self.link.read.is_empty()
+        self.link.reused && self.saw_nothing()
     }
 
     /// The client's body, for another try.
@@ -137,13 +165,16 @@ impl Exchange {
         loop {
             // An endpoint may answer and close before it has read everything; that answer counts.
             let sending = match self.poll_send(cx) {
-                Poll::Ready(Err(error @ ExchangeError::ClientBody(_))) => {
+                Poll::Ready(Err(
+                    error @ (ExchangeError::ClientBody(_) | ExchangeError::ClientCut),
+                )) => {
                     return Poll::Ready(Err(error));
                 }
                 other => other,
             };
             match h1::parse_head(&mut self.link.read, method) {
                 Ok(Some(head)) => {
+                    self.answered = true;
                     self.wait_for(Waiting::Nothing);
                     return Poll::Ready(Ok(head));
                 }
@@ -225,7 +256,13 @@ impl Exchange {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => return Err(ExchangeError::ClientBody(error)),
                 Poll::Ready(None) => {
-                    if self.chunked {
+                    // hyper reports some resets of HTTP/2 streams as the end of the body. To finish
+                    // the request then would pass a cut upload off as complete, or leave the
+                    // connection in the middle of a body for the next request.
+                    if self.left > 0 || (self.http2 && !body_ended(self.body.as_ref())) {
+                        return Err(ExchangeError::ClientCut);
+                    }
+                    if self.is_chunked() {
                         self.link.out.extend_from_slice(b"0\r\n\r\n");
                     }
                     self.body = None;
@@ -233,21 +270,34 @@ impl Exchange {
                 }
             };
             self.body_taken = true;
+            if self.waiting == Waiting::Client {
+                // Any progress gives the client its full time again.
+                self.waiting = Waiting::Nothing;
+            }
             match frame.into_data() {
-                Ok(data) => self.push_data(data),
-                Err(frame) => self.push_trailers(frame),
+                Ok(data) => self.push_data(data)?,
+                Err(frame) => self.push_trailers(frame)?,
             }
         }
         Ok(Poll::Ready(()))
     }
 
-    fn push_data(&mut self, data: Bytes) {
+    fn is_chunked(&self) -> bool {
+        self.framing == RequestFraming::Chunked
+    }
+
+    fn push_data(&mut self, data: Bytes) -> Result<(), ExchangeError> {
         if data.is_empty() {
-            return;
+            return Ok(());
+        }
+        let chunked = self.is_chunked();
+        if !chunked {
+            let left = self.left.checked_sub(data.len() as u64);
+            self.left = left.ok_or(ExchangeError::ClientCut)?;
         }
         self.worker.metrics.bytes_in.add(data.len() as u64);
         let out = &mut self.link.out;
-        if self.chunked {
+        if chunked {
             use io::Write;
             // Writing to a Vec cannot fail.
             let _ = write!(out, "{:x}\r\n", data.len());
@@ -260,13 +310,17 @@ impl Exchange {
         } else {
             self.chunk = data;
         }
+        Ok(())
     }
 
-    fn push_trailers(&mut self, frame: Frame<Bytes>) {
+    fn push_trailers(&mut self, frame: Frame<Bytes>) -> Result<(), ExchangeError> {
         let Ok(trailers) = frame.into_trailers() else {
-            return;
+            return Ok(());
         };
-        if self.chunked {
+        if self.left > 0 {
+            return Err(ExchangeError::ClientCut);
+        }
+        if self.is_chunked() {
             let out = &mut self.link.out;
             out.extend_from_slice(b"0\r\n");
             for (name, value) in &trailers {
@@ -282,6 +336,7 @@ impl Exchange {
             out.extend_from_slice(b"\r\n");
         }
         self.body = None;
+        Ok(())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
@@ -298,7 +353,7 @@ impl Exchange {
 
     fn wrote(&mut self, advance: impl FnOnce(&mut Self)) {
         self.wrote = true;
-        if self.waiting == Waiting::Write {
+        if self.waiting == Waiting::Write || self.responding {
             self.waiting = Waiting::Nothing;
         }
         advance(self);
@@ -311,7 +366,8 @@ impl Exchange {
 
     /// Starts the time for `waiting` unless it runs already.
     fn wait_for(&mut self, waiting: Waiting) {
-        if self.waiting == waiting {
+        let sending = matches!(waiting, Waiting::Write | Waiting::Client);
+        if self.waiting == waiting || (self.responding && sending) {
             return;
         }
         self.waiting = waiting;
@@ -346,7 +402,8 @@ pub(crate) struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(crate) fn new(exchange: Exchange, framing: Framing, keep_alive: bool) -> Self {
+    pub(crate) fn new(mut exchange: Exchange, framing: Framing, keep_alive: bool) -> Self {
+        exchange.responding = true;
         Self {
             exchange: Some(exchange),
             decoder: Decoder::new(framing),
@@ -430,6 +487,8 @@ impl ResponseBody {
             // end a response that is already under way.
             let _ = exchange.poll_send(cx);
             let room = match self.decoder.remaining() {
+                // An HTTP/2 connection has up to 128 of these at once.
+                _ if exchange.http2 => STREAM_READ,
                 Some(left) => usize::try_from(left).map_or(LARGE, |left| left.min(LARGE)),
                 None => STREAM_READ,
             };
@@ -451,6 +510,10 @@ impl ResponseBody {
             }
         }
     }
+}
+
+fn body_ended(body: Option<&Incoming>) -> bool {
+    body.is_none_or(http_body::Body::is_end_stream)
 }
 
 /// A client must send some of its body this often.

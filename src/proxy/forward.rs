@@ -84,6 +84,14 @@ impl Forward<'_> {
                         body = exchange.into_body();
                         pooled = false;
                     }
+                    // It died under the request: another replica may do better.
+                    Err(cause @ ExchangeError::Closed(_))
+                        if exchange.saw_nothing() && exchange.is_replayable(&self.parts.method) =>
+                    {
+                        failed = Some(self.failed(endpoint, cause));
+                        body = exchange.into_body();
+                        break;
+                    }
                     Err(cause) => return Err(self.failed(endpoint, cause)),
                 }
             }
@@ -177,13 +185,14 @@ impl Forward<'_> {
             self.websocket,
         );
         let worker = Rc::clone(self.worker);
-        let chunked = framing == RequestFraming::Chunked;
+        let http2 = self.parts.version == Version::HTTP_2;
         Exchange::new(
             worker,
             endpoint.live.id,
             link,
             body,
-            chunked,
+            framing,
+            http2,
             self.route.timeouts,
         )
     }

@@ -217,9 +217,14 @@ fn is_rewritten(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether a field may stand in the trailers of a request.
+/// Whether a field may stand in the trailers of a request: none that frames it, says who sent it or
+/// what that one may do.
 pub(crate) fn may_trail(name: &HeaderName) -> bool {
-    !(is_rewritten(name) || is_hop_by_hop(name) || shadows(name))
+    let personal = matches!(
+        *name,
+        header::FORWARDED | header::COOKIE | header::AUTHORIZATION
+    );
+    !(personal || is_rewritten(name) || is_hop_by_hop(name) || shadows(name))
 }
 
 /// Whether CGI and its heirs (WSGI, Rack, PHP) read this as one of the fields above: they turn `-`
