@@ -29,7 +29,7 @@ use crate::tls::{Certs, CertsConfig, TlsError};
 /// Why Wharf could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    #[error("cannot listen on {address} for {listener}: {}", hint(.source))]
+    #[error("cannot listen on {address} for {listener}{}", hint(.source))]
     Listen {
         listener: &'static str,
         address: SocketAddr,
@@ -218,14 +218,16 @@ async fn asked_to_stop() {
     tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
 }
 
-fn hint(error: &io::Error) -> String {
+/// What to do about it; the error itself follows as the source.
+fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has it (`ss -ltnp` shows which)".into(),
-        io::ErrorKind::PermissionDenied => "ports below 1024 need root, CAP_NET_BIND_SERVICE or \
+        io::ErrorKind::AddrInUse => ": another process has it (`ss -ltnp` shows which)",
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 need root, CAP_NET_BIND_SERVICE or \
              net.ipv4.ip_unprivileged_port_start=0"
-            .into(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
-        _ => error.to_string(),
+        }
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        _ => "",
     }
 }
 

@@ -203,7 +203,7 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Request fields Wharf writes itself.
-pub(crate) fn is_rewritten(name: &HeaderName) -> bool {
+fn is_rewritten(name: &HeaderName) -> bool {
     let name = name.as_str();
     match name.len() {
         4 => name == "host",
@@ -224,6 +224,16 @@ fn reads_as(name: &str, ours: &str) -> bool {
     name.bytes()
         .zip(ours.bytes())
         .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+}
+
+/// Whether a field may stand in the trailers of a request: none that frames it, says who sent it or
+/// what that one may do.
+pub(crate) fn may_trail(name: &HeaderName) -> bool {
+    let personal = matches!(
+        *name,
+        header::FORWARDED | header::COOKIE | header::AUTHORIZATION
+    );
+    !(personal || is_rewritten(name) || is_hop_by_hop(name))
 }
 
 /// Names listed in `Connection`; the usual `keep-alive` and `close` cost nothing.
