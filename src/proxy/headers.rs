@@ -188,16 +188,17 @@ pub(crate) fn strip_response(fields: &mut HeaderMap, keep_length: bool) {
 /// Fields that end at the next hop (RFC 9110 section 7.6.1; `Proxy` is httpoxy's). `Trailer` is not
 /// among them: trailers are passed on, and hyper sends only those it announces.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    match name.as_str().len() {
-        2 => *name == header::TE,
-        5 => name.as_str() == "proxy",
-        7 => *name == header::UPGRADE,
-        10 => *name == header::CONNECTION || name.as_str() == "keep-alive",
-        14 => name.as_str() == "http2-settings",
-        16 => name.as_str() == "proxy-connection",
-        17 => *name == header::TRANSFER_ENCODING,
-        18 => *name == header::PROXY_AUTHENTICATE,
-        19 => *name == header::PROXY_AUTHORIZATION,
+    let name = name.as_str();
+    match name.len() {
+        2 => name == "te",
+        5 => name == "proxy",
+        7 => name == "upgrade",
+        10 => name == "connection" || reads_as(name, "keep-alive"),
+        14 => reads_as(name, "http2-settings"),
+        16 => reads_as(name, "proxy-connection"),
+        17 => reads_as(name, "transfer-encoding"),
+        18 => reads_as(name, "proxy-authenticate"),
+        19 => reads_as(name, "proxy-authorization"),
         _ => false,
     }
 }
