@@ -1,5 +1,6 @@
 //! Wiring: builds the parts, gives each its channel end, waits, drains.
 
+mod files;
 mod listen;
 mod report;
 
@@ -28,7 +29,7 @@ use crate::tls::{Certs, CertsConfig, TlsError};
 /// Why Wharf could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    #[error("cannot listen on {address} for {listener}: {}", hint(.source))]
+    #[error("cannot listen on {address} for {listener}{}", hint(.source))]
     Listen {
         listener: &'static str,
         address: SocketAddr,
@@ -39,8 +40,8 @@ pub enum AppError {
     Tls(#[from] TlsError),
     #[error("starting a thread or runtime")]
     Runtime(#[source] io::Error),
-    #[error("a worker ended unexpectedly; its reason is logged above")]
-    Worker,
+    #[error("{0} ended unexpectedly; its reason is told above")]
+    Ended(&'static str),
 }
 
 /// Runs Wharf until it is told to stop and has drained.
@@ -72,6 +73,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         certs: certs.clone(),
         trusted: config.trusted_proxies.clone(),
         hold: config.tls_hold,
+        max_connections: files::limit() / 2 / config.workers,
     });
 
     let (stopper, stop) = shutdown::stop();
@@ -102,8 +104,8 @@ pub fn run(config: Config) -> Result<(), AppError> {
             host: config.docker_host.clone(),
             own_id: None,
         });
-        tokio::spawn(watcher.run(snapshot_to, state_to));
-        tokio::spawn(control::run(
+        let watching = tokio::spawn(watcher.run(snapshot_to, state_to));
+        let controlling = tokio::spawn(control::run(
             ControlConfig {
                 plan: PlanOptions {
                     network: config.network.clone(),
@@ -115,7 +117,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             certs.clone(),
             published_to,
         ));
-        tokio::spawn(issuer.run());
+        let issuing = tokio::spawn(issuer.run());
         if let Some(listener) = bound.admin {
             let report = Report {
                 started: Instant::now(),
@@ -130,7 +132,11 @@ pub fn run(config: Config) -> Result<(), AppError> {
             tokio::spawn(admin::serve(listener, Arc::new(report)));
         }
         tokio::select! {
-            _ = workers_ended.wait_for(|ended| *ended > 0) => return Err(AppError::Worker),
+            _ = workers_ended.wait_for(|ended| *ended > 0) => return Err(AppError::Ended("a worker")),
+            // These never end by themselves; without them Wharf would go on with what it knew.
+            _ = watching => return Err(AppError::Ended("the watcher")),
+            _ = controlling => return Err(AppError::Ended("control")),
+            _ = issuing => return Err(AppError::Ended("the certificate issuer")),
             () = asked_to_stop() => {}
         }
         tracing::info!("stopping: finishing what is in flight, for at most {GRACE:?}");
@@ -212,14 +218,16 @@ async fn asked_to_stop() {
     tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
 }
 
-fn hint(error: &io::Error) -> String {
+/// What to do about it; the error itself follows as the source.
+fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another process has it (`ss -ltnp` shows which)".into(),
-        io::ErrorKind::PermissionDenied => "ports below 1024 need root, CAP_NET_BIND_SERVICE or \
+        io::ErrorKind::AddrInUse => ": another process has it (`ss -ltnp` shows which)",
+        io::ErrorKind::PermissionDenied => {
+            ": ports below 1024 need root, CAP_NET_BIND_SERVICE or \
              net.ipv4.ip_unprivileged_port_start=0"
-            .into(),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
-        _ => error.to_string(),
+        }
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        _ => "",
     }
 }
 

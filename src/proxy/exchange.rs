@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{Method, header};
+use http::Method;
 use http_body::Body as _;
 use hyper::body::{Frame, Incoming};
 use tokio::io::AsyncWrite;
@@ -325,13 +325,7 @@ impl Exchange {
             out.extend_from_slice(b"0\r\n");
             for (name, value) in &trailers {
                 // An upstream that merges trailers into the head must not be told who it talks to.
-                if headers::is_hop_by_hop(name)
-                    || headers::is_rewritten(name)
-                    || matches!(
-                        *name,
-                        header::FORWARDED | header::COOKIE | header::AUTHORIZATION
-                    )
-                {
+                if !headers::may_trail(name) {
                     continue;
                 }
                 out.extend_from_slice(name.as_str().as_bytes());

@@ -203,18 +203,37 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Request fields Wharf writes itself.
-pub(crate) fn is_rewritten(name: &HeaderName) -> bool {
-    match name.as_str().len() {
-        4 => *name == header::HOST,
-        6 => *name == header::EXPECT,
-        9 => name.as_str() == "x-real-ip",
-        14 => *name == header::CONTENT_LENGTH,
-        15 => name.as_str() == "x-forwarded-for",
-        16 => matches!(name.as_str(), "x-forwarded-host" | "x-forwarded-port"),
-        17 => name.as_str() == "x-forwarded-proto",
-        18 => name.as_str() == "x-forwarded-prefix",
+fn is_rewritten(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    match name.len() {
+        4 => name == "host",
+        6 => name == "expect",
+        9 => reads_as(name, "x-real-ip"),
+        14 => reads_as(name, "content-length"),
+        15 => reads_as(name, "x-forwarded-for"),
+        16 => reads_as(name, "x-forwarded-host") || reads_as(name, "x-forwarded-port"),
+        17 => reads_as(name, "x-forwarded-proto"),
+        18 => reads_as(name, "x-forwarded-prefix"),
         _ => false,
     }
+}
+
+/// Whether an application that hears of headers by CGI's rules, where `-` becomes `_`, takes `name`
+/// for `ours` (product.md B42).
+fn reads_as(name: &str, ours: &str) -> bool {
+    name.bytes()
+        .zip(ours.bytes())
+        .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+}
+
+/// Whether a field may stand in the trailers of a request: none that frames it, says who sent it or
+/// what that one may do.
+pub(crate) fn may_trail(name: &HeaderName) -> bool {
+    let personal = matches!(
+        *name,
+        header::FORWARDED | header::COOKIE | header::AUTHORIZATION
+    );
+    !(personal || is_rewritten(name) || is_hop_by_hop(name))
 }
 
 /// Names listed in `Connection`; the usual `keep-alive` and `close` cost nothing.
@@ -309,11 +328,14 @@ impl HostName {
     /// Parses `host[:port]`; `None` where that is no valid authority (RFC 3986 section 3.2.2).
     pub(crate) fn parse(authority: &str) -> Option<Self> {
         let bytes = authority.as_bytes();
+        let literal: String;
         let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
             let (host, port) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
+            // An address has many forms as text; the table knows one.
+            let address: std::net::Ipv6Addr = host.parse().ok()?;
+            literal = address.to_string();
             (
-                host,
+                &*literal,
                 port.strip_prefix(':')
                     .or_else(|| port.is_empty().then_some(""))?,
             )
@@ -466,6 +488,8 @@ mod tests {
                 ("x-forwarded-prefix", "/evil"),
                 ("forwarded", "for=6.6.6.6"),
                 ("proxy", "http://evil.test"),
+                ("x_forwarded_for", "6.6.6.6"),
+                ("x_real_ip", "6.6.6.6"),
             ],
             false,
         );
@@ -541,6 +565,7 @@ mod tests {
             ("a.test.:80", Some("a.test")),
             ("[::1]:80", Some("::1")),
             ("[::1]", Some("::1")),
+            ("[0:0::1]", Some("::1")),
             ("127.0.0.1:1", Some("127.0.0.1")),
             ("", None),
             (":80", None),

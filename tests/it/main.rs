@@ -4,8 +4,8 @@
 // Helpers that start and stop what the tests need.
 mod support;
 
-// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
-mod http1;
+// The access log: one line for each request.
+mod access;
 // Wharf in a container.
 mod container;
 // Labels of real containers -> who answers; Wharf on the host.
@@ -14,13 +14,27 @@ mod discovery;
 mod first_light;
 // What goes on while something else happens.
 mod resilience;
+// Stopping: what is finished, what is closed at once, and the exit code.
+mod drain;
+// What the upstream is told of the client, and which fields stay behind.
+mod forwarding;
+// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
+mod http1;
+// HTTP/2 from clients, beside HTTP/1 on the same listeners.
+mod http2;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
+// Which route takes a request, and what those get that none takes.
+mod routing;
+// What a start that cannot succeed says, and what it survives.
+mod startup;
 // Certificates from Pebble: what works.
 mod tls;
 // Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
 // Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
 mod upstream;
+// WebSocket: through both listeners, and what is refused.
+mod websocket;
 // Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
 mod watcher;

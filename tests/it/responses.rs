@@ -244,7 +244,7 @@ fn a_cut_body_never_passes_for_a_whole_one() {
 #[test]
 fn a_cut_body_resets_its_stream_on_http_2() {
     let (site, origin) = site();
-    let mut client = H2::connect(site.http());
+    let client = H2::connect(site.http());
     for (start, bad) in CUT {
         let request = http::Request::get("http://a.test/").body(()).unwrap();
         let (response, _) = client.send(request, true);
@@ -286,7 +286,7 @@ fn trailers_reach_clients_that_take_them() {
             ("abc".into(), trailers)
         );
     }
-    let mut client = H2::connect(site.http());
+    let client = H2::connect(site.http());
     let request = http::Request::get("http://a.test/").body(()).unwrap();
     let (pending, _) = client.send(request, true);
     origin.answer(response);

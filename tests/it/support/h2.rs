@@ -72,22 +72,30 @@ impl H2 {
 
     /// Starts a request; `last` when it has no body.
     pub(crate) fn send(
-        &mut self,
+        &self,
         request: Request<()>,
         last: bool,
     ) -> (ResponseFuture, SendStream<Bytes>) {
+        self.try_send(request, last).unwrap()
+    }
+
+    fn try_send(
+        &self,
+        request: Request<()>,
+        last: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), ::h2::Error> {
         let sender = self.sender.clone();
-        let mut sender = self.wait(sender.ready()).unwrap();
-        sender.send_request(request, last).unwrap()
+        let mut sender = self.wait(sender.ready())?;
+        sender.send_request(request, last)
     }
 
     /// `GET url` with these fields, read to its end or to its reset.
-    pub(crate) fn get(&mut self, url: &str, fields: &[(&str, &str)]) -> Result<Whole, ::h2::Error> {
+    pub(crate) fn get(&self, url: &str, fields: &[(&str, &str)]) -> Result<Whole, ::h2::Error> {
         let request = Request::get(url);
         let request = (fields.iter()).fold(request, |request, (name, value)| {
             request.header(*name, *value)
         });
-        let (response, _) = self.send(request.body(()).unwrap(), true);
+        let (response, _) = self.try_send(request.body(()).unwrap(), true)?;
         let response = self.wait(response)?;
         self.whole(response)
     }

@@ -1,7 +1,7 @@
 //! A `wharf run` of its own: free ports, an empty data directory, its log kept.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -71,6 +71,8 @@ impl Builder {
 pub(crate) struct Wharf {
     child: Child,
     log: Arc<Log>,
+    /// Standard output: the access log.
+    out: Arc<Log>,
     /// Plain HTTP listener.
     pub(crate) http: SocketAddr,
     /// TLS listener.
@@ -104,23 +106,16 @@ impl Wharf {
             .args(builder.args);
         command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let log = Arc::new(Log::default());
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let reader = log.clone();
-        std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|line| reader.push(line));
-            reader.end();
-        });
+        let log = Log::of(child.stderr.take().unwrap());
+        let out = Log::of(child.stdout.take().unwrap());
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut wharf = Self {
             child,
             log,
+            out,
             http: any,
             https: any,
             admin: any,
@@ -224,6 +219,23 @@ impl Wharf {
         line.unwrap_or_else(|| panic!("wharf logged no `{text}`"))
     }
 
+    /// The first `count` lines on standard output, past or to come.
+    pub(crate) fn wait_out(&self, count: usize) -> Vec<String> {
+        super::eventually("lines on standard output", WAIT_LIMIT, || {
+            let lines = self.out.lock().lines.clone();
+            match lines.len() >= count {
+                true => Ok(lines),
+                false => Err(lines.join("\n")),
+            }
+        })
+    }
+
+    /// Everything on standard output, once it has ended.
+    pub(crate) fn whole_out(&self) -> Vec<String> {
+        self.out.wait_end();
+        self.out.lock().lines.clone()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -273,6 +285,20 @@ struct LogState {
 }
 
 impl Log {
+    /// Reads `pipe` to its end on a thread.
+    fn of(pipe: impl Read + Send + 'static) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let lines = BufReader::new(pipe).lines();
+        let reader = log.clone();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| reader.push(line));
+            reader.end();
+        });
+        log
+    }
+
     fn lock(&self) -> MutexGuard<'_, LogState> {
         self.state
             .lock()
