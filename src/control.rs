@@ -4,12 +4,13 @@
 //! never notice.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::docker::plan::{PlanOptions, plan};
-use crate::docker::{Position, Snapshot};
+use crate::docker::{Container, Position, Snapshot};
 use crate::model::{Plan, Problem, Severity, TlsMode};
 use crate::route::{self, RouteTable, SharedTable};
 use crate::tls::{Certs, Wanted};
@@ -68,7 +69,10 @@ impl Control {
             .https_port
             .map(|port| public_port(snapshot, port));
         let first = before.table.generation == 0;
-        let same = plan == before.plan && https_port == before.table.https_port;
+        let gateways = gateways(snapshot);
+        let same = plan == before.plan
+            && https_port == before.table.https_port
+            && gateways == before.table.gateways;
         if same && problems == before.problems && !first {
             return;
         }
@@ -79,9 +83,13 @@ impl Control {
             tell_routes(&before.plan, &plan);
             let mut compiled = route::compile(&plan, &before.table);
             compiled.https_port = https_port;
+            compiled.gateways = gateways;
             let table = Arc::new(compiled);
             // Declared first: a request that finds the new route may want its certificate at once.
-            self.certs.declare(wanted(&table));
+            self.certs.declare(match https_port {
+                Some(_) => wanted(&table),
+                None => Vec::new(),
+            });
             self.table.store(Arc::clone(&table));
             table
         };
@@ -108,19 +116,31 @@ fn wanted(table: &RouteTable) -> Vec<Wanted> {
 /// Where clients reach our TLS port: the port it is published on, when Wharf runs in a container
 /// that publishes it.
 fn public_port(snapshot: &Snapshot, port: u16) -> u16 {
-    let Position::Container { id } = &snapshot.position else {
-        return port;
-    };
-    let own = snapshot
-        .containers
-        .iter()
-        .find(|container| container.id == *id);
-    let published = own.into_iter().flat_map(|own| &own.published);
+    let published = own(snapshot).into_iter().flat_map(|own| &own.published);
     published
         .filter(|entry| entry.private == port)
         .map(|entry| entry.public)
         .min()
         .unwrap_or(port)
+}
+
+/// Sorted.
+fn gateways(snapshot: &Snapshot) -> Vec<IpAddr> {
+    let networks = own(snapshot).into_iter().flat_map(|own| &own.networks);
+    let mut gateways: Vec<IpAddr> = networks.filter_map(|network| network.gateway).collect();
+    gateways.sort_unstable();
+    gateways
+}
+
+/// The container Wharf runs in.
+fn own(snapshot: &Snapshot) -> Option<&Container> {
+    let Position::Container { id } = &snapshot.position else {
+        return None;
+    };
+    snapshot
+        .containers
+        .iter()
+        .find(|container| container.id == *id)
 }
 
 fn tell_problems(before: &[Problem], now: &[Problem]) {

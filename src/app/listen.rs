@@ -2,13 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::AppError;
 use crate::config::Config;
-use crate::proxy::Listeners;
+use crate::proxy::{self, Listeners};
 
 /// Everything bound.
 pub(super) struct Bound {
@@ -41,7 +40,7 @@ pub(super) fn bind(config: &Config) -> Result<Bound, AppError> {
     }
     let mut admin = None;
     if let Some(address) = config.admin {
-        let (listener, address) = one("admin", address, false)?;
+        let (listener, address) = one("admin", address, Use::Alone)?;
         names.push(("admin", address));
         admin = Some(listener);
     }
@@ -56,6 +55,16 @@ pub(super) fn bind(config: &Config) -> Result<Bound, AppError> {
     })
 }
 
+/// What a socket is bound for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// To see whether the address is free; never listens, so no client is ever turned away.
+    Probe,
+    /// One of several on the same address.
+    Shared,
+    Alone,
+}
+
 /// One socket for each worker on the same address; port 0 is chosen once.
 fn per_worker(
     listener: &'static str,
@@ -64,10 +73,9 @@ fn per_worker(
 ) -> Result<(Vec<TcpListener>, SocketAddr), AppError> {
     // Without SO_REUSEPORT first: a second Wharf, or anything else on the port, is then told
     // instead of silently sharing it.
-    let (probe, address) = one(listener, address, false)?;
-    drop(probe);
+    let (_, address) = one(listener, address, Use::Probe)?;
     let sockets: Result<Vec<_>, _> = (0..workers)
-        .map(|_| one(listener, address, true).map(|(socket, _)| socket))
+        .map(|_| one(listener, address, Use::Shared).map(|(socket, _)| socket))
         .collect();
     Ok((sockets?, address))
 }
@@ -75,13 +83,13 @@ fn per_worker(
 fn one(
     listener: &'static str,
     address: SocketAddr,
-    shared: bool,
+    purpose: Use,
 ) -> Result<(TcpListener, SocketAddr), AppError> {
-    let mut bound = open(address, shared);
+    let mut bound = open(address, purpose);
     if bound.as_ref().is_err_and(no_ipv6) && address.ip().is_unspecified() {
         bound = open(
             SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port()),
-            shared,
+            purpose,
         );
     }
     let socket = bound.map_err(|source| AppError::Listen {
@@ -97,7 +105,7 @@ fn one(
     Ok((socket, address))
 }
 
-fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, purpose: Use) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -108,14 +116,16 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
-    if shared {
+    if purpose == Use::Shared {
         socket.set_reuse_port(true)?;
     }
     // Both are inherited by accepted sockets, so they cost nothing per connection.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    socket.set_tcp_keepalive(&proxy::keepalive())?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    if purpose != Use::Probe {
+        socket.listen(BACKLOG)?;
+    }
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
@@ -129,5 +139,3 @@ fn no_ipv6(error: &io::Error) -> bool {
 
 /// Connections the kernel holds for us; it caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// Before the kernel probes a silent client.
-const KEEPALIVE: Duration = Duration::from_secs(60);

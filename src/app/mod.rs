@@ -1,5 +1,6 @@
 //! Wiring: builds the parts, gives each its channel end, waits, drains.
 
+mod files;
 mod listen;
 mod report;
 
@@ -39,8 +40,8 @@ pub enum AppError {
     Tls(#[from] TlsError),
     #[error("starting a thread or runtime")]
     Runtime(#[source] io::Error),
-    #[error("a worker ended unexpectedly; its reason is logged above")]
-    Worker,
+    #[error("{0} ended unexpectedly; its reason is told above")]
+    Ended(&'static str),
 }
 
 /// Runs Wharf until it is told to stop and has drained.
@@ -56,6 +57,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         data: Some(data),
         directory: config.acme.directory.clone(),
         directory_is_public: config.acme.public,
+        http_01: config.http.is_some(),
         roots: config.acme.roots.clone(),
         email: config.acme_email.clone(),
         hold: config.tls_hold,
@@ -71,6 +73,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         certs: certs.clone(),
         trusted: config.trusted_proxies.clone(),
         hold: config.tls_hold,
+        max_connections: files::limit() / 2 / config.workers,
     });
 
     let (stopper, stop) = shutdown::stop();
@@ -101,8 +104,8 @@ pub fn run(config: Config) -> Result<(), AppError> {
             host: config.docker_host.clone(),
             own_id: None,
         });
-        tokio::spawn(watcher.run(snapshot_to, state_to));
-        tokio::spawn(control::run(
+        let watching = tokio::spawn(watcher.run(snapshot_to, state_to));
+        let controlling = tokio::spawn(control::run(
             ControlConfig {
                 plan: PlanOptions {
                     network: config.network.clone(),
@@ -114,7 +117,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             certs.clone(),
             published_to,
         ));
-        tokio::spawn(issuer.run());
+        let issuing = tokio::spawn(issuer.run());
         if let Some(listener) = bound.admin {
             let report = Report {
                 started: Instant::now(),
@@ -129,7 +132,11 @@ pub fn run(config: Config) -> Result<(), AppError> {
             tokio::spawn(admin::serve(listener, Arc::new(report)));
         }
         tokio::select! {
-            _ = workers_ended.wait_for(|ended| *ended > 0) => return Err(AppError::Worker),
+            _ = workers_ended.wait_for(|ended| *ended > 0) => return Err(AppError::Ended("a worker")),
+            // These never end by themselves; without them Wharf would go on with what it knew.
+            _ = watching => return Err(AppError::Ended("the watcher")),
+            _ = controlling => return Err(AppError::Ended("control")),
+            _ = issuing => return Err(AppError::Ended("the certificate issuer")),
             () = asked_to_stop() => {}
         }
         tracing::info!("stopping: finishing what is in flight, for at most {GRACE:?}");

@@ -233,7 +233,10 @@ impl Watcher {
             self.position = self.clues.locate(containers);
             let first = out.snapshots.borrow().is_none();
             match &self.position {
-                Some(position) => tracing::info!(?position, "found the own container"),
+                Some(Position::Container { id }) => {
+                    tracing::info!(id, "runs in a container; apps need a network in common");
+                }
+                Some(Position::Host) => {}
                 None if first && self.clues.expects_a_container() => tracing::warn!(
                     "the engine does not list the container Wharf runs in; \
                      addresses are chosen as if it ran on the host"

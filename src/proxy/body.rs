@@ -12,6 +12,7 @@ use http::{Method, Uri, Version};
 use hyper::body::{Frame, SizeHint};
 
 use super::exchange::{ExchangeError, ResponseBody};
+use super::stream::{self, Turn};
 use super::wire::ConnState;
 use super::worker::Worker;
 use crate::access::AccessLine;
@@ -92,6 +93,11 @@ impl hyper::body::Body for Body {
             }
             Content::Streamed(body) => body.poll_frame(cx),
         };
+        stream::turn(if frame.is_pending() {
+            Turn::Wharf
+        } else {
+            Turn::Handed
+        });
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
             && let Some(tail) = &mut this.tail
@@ -99,7 +105,10 @@ impl hyper::body::Body for Body {
             tail.bytes += data.len() as u64;
         }
         if let Poll::Ready(Some(Err(error))) = &frame {
-            tracing::debug!(error = %error, "response cut");
+            if let Some(tail) = &this.tail {
+                tail.worker.metrics.count_error(error.kind());
+            }
+            tracing::debug!(%error, "response cut");
         }
         frame
     }

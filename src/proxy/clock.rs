@@ -116,6 +116,12 @@ impl Timer {
         self.state.fired.set(false);
     }
 
+    /// Disarms it and lets go of whom it would wake.
+    pub(crate) fn forget(&self) {
+        self.disarm();
+        self.state.waker.take();
+    }
+
     pub(crate) fn has_fired(&self) -> bool {
         self.state.fired.get()
     }

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use rustls::ServerConfig;
@@ -22,7 +21,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::clock::Clock;
 use super::service;
+use super::stream::StreamExecutor;
 use super::wire::{ConnState, HEAD_TIMEOUT, Protocol, Wire};
 use super::worker::Worker;
 use crate::model::TlsMode;
@@ -30,15 +31,12 @@ use crate::tls::Served;
 
 /// Serves one connection of the plain listener.
 pub(crate) async fn serve_plain(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let first = tokio::time::timeout(HEAD_TIMEOUT, speaks_http2(&stream));
-    let first = tokio::select! {
-        biased;
-        first = first => first,
-        () = worker.patience() => return,
-    };
-    let protocol = match first {
-        Ok(Ok(true)) => Protocol::Http2,
-        Ok(Ok(false)) => Protocol::Http1,
+    let protocol = match worker
+        .unless_draining(HEAD_TIMEOUT, speaks_http2(&stream))
+        .await
+    {
+        Some(Ok(true)) => Protocol::Http2,
+        Some(Ok(false)) => Protocol::Http1,
         _ => return,
     };
     let timer = worker.clock.timer();
@@ -55,12 +53,7 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, peer: Socke
     // The whole handshake, a wait for the first certificate included, which has its own limit.
     let limit = HANDSHAKE_TIMEOUT + worker.engine.hold;
     let handshake = tokio::time::timeout(limit, handshake(&worker, stream, local));
-    let handshake = tokio::select! {
-        biased;
-        handshake = handshake => handshake,
-        () = worker.patience() => return,
-    };
-    let (stream, sni) = match handshake {
+    let (stream, sni) = match handshake.await {
         Ok(Ok(Some(accepted))) => accepted,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => {
@@ -91,9 +84,10 @@ async fn handshake(
     local: SocketAddr,
 ) -> io::Result<Option<(TlsStream<TcpStream>, Option<Box<str>>)>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
-    let mut start = tokio::time::timeout(HANDSHAKE_TIMEOUT, hello)
+    let mut start = worker
+        .unless_draining(HANDSHAKE_TIMEOUT, hello)
         .await
-        .map_err(|_| io::Error::other("no complete ClientHello in time"))??;
+        .ok_or_else(|| io::Error::other("no complete ClientHello in time"))??;
     let (sni, challenge) = {
         let hello = start.client_hello();
         let sni = hello.server_name().map(canonical_name);
@@ -114,7 +108,13 @@ async fn handshake(
         };
     }
     match certificate(worker, sni.as_deref(), local).await {
-        Ok(config) => Ok(Some((start.into_stream(config).await?, sni))),
+        Ok(config) => {
+            let finished = tokio::time::timeout(HANDSHAKE_TIMEOUT, start.into_stream(config));
+            let stream = finished
+                .await
+                .map_err(|_| io::Error::other("the handshake was not finished in time"))??;
+            Ok(Some((stream, sni)))
+        }
         Err((alert, cause)) => refuse(&mut start.io, alert, &cause).await,
     }
 }
@@ -250,54 +250,50 @@ where
 {
     let asked = Cell::new(false);
     poll_fn(|cx: &mut Context<'_>| {
-        if worker.is_draining() && !asked.replace(true) {
-            shutdown(conn.as_mut());
-        }
-        if let Poll::Ready(ended) = conn.as_mut().poll(cx) {
-            if let Err(error) = &ended {
-                tracing::debug!(peer = %state.peer, %error, "connection ended");
+        loop {
+            if worker.is_draining() && !asked.replace(true) {
+                shutdown(conn.as_mut());
+                if state.is_quiet() {
+                    state.timer().arm(LAST_WORD);
+                }
             }
-            return Poll::Ready(ended.is_ok());
+            if let Poll::Ready(ended) = conn.as_mut().poll(cx) {
+                if let Err(error) = &ended {
+                    tracing::debug!(peer = %state.peer, %error, "connection ended");
+                }
+                return Poll::Ready(ended.is_ok());
+            }
+            if !state.timer().has_fired() {
+                state.timer().wake_with(cx.waker());
+                return Poll::Pending;
+            }
+            if !state.is_idle() || asked.replace(true) {
+                return Poll::Ready(false);
+            }
+            // Idle for too long: HTTP/2 clients are told, so that a request on its way is not lost.
+            shutdown(conn.as_mut());
+            state.timer().arm(LAST_WORD);
         }
-        if state.timer().has_fired() {
-            return Poll::Ready(false);
-        }
-        state.timer().wake_with(cx.waker());
-        Poll::Pending
     })
     .await
 }
 
-/// Spawns HTTP/2 streams onto the worker.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LocalExecutor;
-
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
-
-/// hyper's HTTP/1 settings (hardening section 2).
+/// hyper's HTTP/1 settings. Its own limit of 100 fields is the one we want, and cheaper when it is
+/// not set.
 pub(crate) fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(BUFFER)
         // The buffer alone lets a head through that came in larger reads.
         .max_header_size(BUFFER)
-        .max_headers(MAX_FIELDS)
         // A proxy does not invent a Date.
         .auto_date_header(false);
     builder
 }
 
-/// hyper's HTTP/2 settings (hardening section 2).
-pub(crate) fn http2() -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+/// hyper's HTTP/2 settings.
+pub(crate) fn http2(clock: &Rc<Clock>) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(StreamExecutor(Rc::clone(clock)));
     builder
         .max_concurrent_streams(128)
         .max_header_list_size(32 * 1024)
@@ -331,5 +327,5 @@ fn canonical_name(name: &str) -> Box<str> {
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// hyper's buffers in each direction; a head that is larger is answered 431.
 const BUFFER: usize = 64 * 1024;
-/// Fields of a request head; more are answered 431.
-const MAX_FIELDS: usize = 100;
+/// A connection asked to end while nothing is under way on it goes after this at the latest.
+const LAST_WORD: Duration = Duration::from_secs(2);

@@ -118,15 +118,7 @@ impl ProxyError {
             Self::Unreachable { .. } | Self::NoEndpoint(_) => ErrorKind::NoEndpoint,
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
             Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
-            Self::Exchange { cause, .. } => match cause {
-                ExchangeError::Closed(_) => ErrorKind::UpstreamClosed,
-                ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
-                    ErrorKind::UpstreamTimeout
-                }
-                ExchangeError::ClientTimeout(_) => ErrorKind::ClientTimeout,
-                ExchangeError::ClientBody(_) | ExchangeError::ClientCut => ErrorKind::ClientClosed,
-                ExchangeError::Response(_) | ExchangeError::Interim => ErrorKind::UpstreamProtocol,
-            },
+            Self::Exchange { cause, .. } => cause.kind(),
         }
     }
 
@@ -178,8 +170,20 @@ impl ProxyError {
     }
 }
 
-/// Whether details about containers may be shown to `client`: only to addresses that are not
-/// public.
+impl ExchangeError {
+    /// How it is counted.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Closed(_) => ErrorKind::UpstreamClosed,
+            Self::ReadTimeout(_) | Self::WriteTimeout(_) => ErrorKind::UpstreamTimeout,
+            Self::ClientTimeout(_) => ErrorKind::ClientTimeout,
+            Self::ClientBody(_) | Self::ClientCut => ErrorKind::ClientClosed,
+            Self::Response(_) | Self::Interim => ErrorKind::UpstreamProtocol,
+        }
+    }
+}
+
+/// Whether `client` is an address of no public network.
 pub(crate) fn is_private(client: IpAddr) -> bool {
     match client.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),

@@ -74,7 +74,7 @@ pub(crate) fn write_request(
 fn copy_fields(out: &mut Vec<u8>, fields: &HeaderMap, trusted: bool) {
     let nominated = Nominated::of(fields);
     for (name, value) in fields {
-        if is_rewritten(name) || is_hop_by_hop(name) || nominated.holds(name) || shadows(name) {
+        if is_rewritten(name) || is_hop_by_hop(name) || nominated.holds(name) {
             continue;
         }
         if *name == header::FORWARDED && !trusted {
@@ -204,15 +204,16 @@ pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// Request fields Wharf writes itself.
 fn is_rewritten(name: &HeaderName) -> bool {
-    match name.as_str().len() {
-        4 => *name == header::HOST,
-        6 => *name == header::EXPECT,
-        9 => name.as_str() == "x-real-ip",
-        14 => *name == header::CONTENT_LENGTH,
-        15 => name.as_str() == "x-forwarded-for",
-        16 => matches!(name.as_str(), "x-forwarded-host" | "x-forwarded-port"),
-        17 => name.as_str() == "x-forwarded-proto",
-        18 => name.as_str() == "x-forwarded-prefix",
+    let name = name.as_str();
+    match name.len() {
+        4 => name == "host",
+        6 => name == "expect",
+        9 => reads_as(name, "x-real-ip"),
+        14 => reads_as(name, "content-length"),
+        15 => reads_as(name, "x-forwarded-for"),
+        16 => reads_as(name, "x-forwarded-host") || reads_as(name, "x-forwarded-port"),
+        17 => reads_as(name, "x-forwarded-proto") || reads_as(name, "transfer-encoding"),
+        18 => reads_as(name, "x-forwarded-prefix"),
         _ => false,
     }
 }
@@ -224,21 +225,15 @@ pub(crate) fn may_trail(name: &HeaderName) -> bool {
         *name,
         header::FORWARDED | header::COOKIE | header::AUTHORIZATION
     );
-    !(personal || is_rewritten(name) || is_hop_by_hop(name) || shadows(name))
+    !(personal || is_rewritten(name) || is_hop_by_hop(name))
 }
 
-/// Whether CGI and its heirs (WSGI, Rack, PHP) read this as one of the fields above: they turn `-`
-/// and `_` into the same (product.md B42). Other names with `_` are the application's own.
-fn shadows(name: &HeaderName) -> bool {
-    let name = name.as_str().as_bytes();
-    if memchr::memchr(b'_', name).is_none() {
-        return false;
-    }
-    let dashed: Vec<u8> = name
-        .iter()
-        .map(|&byte| if byte == b'_' { b'-' } else { byte })
-        .collect();
-    HeaderName::from_bytes(&dashed).is_ok_and(|name| is_rewritten(&name) || is_hop_by_hop(&name))
+/// Whether an application that hears of headers by CGI's rules, where `-` becomes `_`, takes `name`
+/// for `ours` (product.md B42).
+fn reads_as(name: &str, ours: &str) -> bool {
+    name.bytes()
+        .zip(ours.bytes())
+        .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 /// Names listed in `Connection`; the usual `keep-alive` and `close` cost nothing.
@@ -333,11 +328,14 @@ impl HostName {
     /// Parses `host[:port]`; `None` where that is no valid authority (RFC 3986 section 3.2.2).
     pub(crate) fn parse(authority: &str) -> Option<Self> {
         let bytes = authority.as_bytes();
+        let literal: String;
         let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
             let (host, port) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
+            // An address has many forms as text; the table knows one.
+            let address: std::net::Ipv6Addr = host.parse().ok()?;
+            literal = address.to_string();
             (
-                host,
+                &*literal,
                 port.strip_prefix(':')
                     .or_else(|| port.is_empty().then_some(""))?,
             )
@@ -490,6 +488,8 @@ mod tests {
                 ("x-forwarded-prefix", "/evil"),
                 ("forwarded", "for=6.6.6.6"),
                 ("proxy", "http://evil.test"),
+                ("x_forwarded_for", "6.6.6.6"),
+                ("x_real_ip", "6.6.6.6"),
             ],
             false,
         );
@@ -565,6 +565,7 @@ mod tests {
             ("a.test.:80", Some("a.test")),
             ("[::1]:80", Some("::1")),
             ("[::1]", Some("::1")),
+            ("[0:0::1]", Some("::1")),
             ("127.0.0.1:1", Some("127.0.0.1")),
             ("", None),
             (":80", None),

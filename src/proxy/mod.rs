@@ -20,6 +20,7 @@ mod headers;
 mod page;
 mod pool;
 mod service;
+mod stream;
 mod tunnel;
 mod wire;
 mod worker;
@@ -31,6 +32,7 @@ use crate::config::TrustedProxies;
 use crate::route::SharedTable;
 use crate::tls::Certs;
 
+pub(crate) use pool::keepalive;
 pub use worker::{Listeners, run};
 
 /// What all workers share.
@@ -39,6 +41,8 @@ pub struct Engine {
     pub certs: Certs,
     /// Peers whose forwarding headers are believed.
     pub trusted: TrustedProxies,
+    /// Connections one worker serves at once; further ones wait to be accepted.
+    pub max_connections: usize,
     /// How long a handshake may wait for a first certificate.
     pub hold: Duration,
 }

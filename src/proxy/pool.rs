@@ -43,8 +43,7 @@ impl Link {
     pub(crate) async fn open(address: SocketAddr, clock: &Rc<Clock>) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(Self {
             stream,
             read: BytesMut::new(),
@@ -116,10 +115,13 @@ impl Pool {
         if link.requests >= MAX_REQUESTS || now.saturating_sub(link.born) > ticks(MAX_AGE) {
             return;
         }
-        link.timer.disarm();
+        link.timer.forget();
         link.idle_since = now;
         if link.out.capacity() > KEPT_BUFFER {
             link.out = Vec::new();
+        }
+        if link.read.capacity() > KEPT_BUFFER {
+            link.read = BytesMut::new();
         }
         if let Some(links) = self.idle.borrow_mut().get_mut(&endpoint)
             && links.len() < MAX_IDLE
@@ -142,6 +144,14 @@ impl Pool {
     }
 }
 
+/// Finds a dead peer within two minutes: probes after a minute of silence, then six, 10 s apart.
+pub(crate) fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(6)
+}
+
 fn ticks(duration: Duration) -> u32 {
     (duration.as_millis() / TICK.as_millis()) as u32
 }
@@ -156,7 +166,5 @@ const ONCE_IDLE: Duration = Duration::from_secs(1);
 const MAX_REQUESTS: u32 = 1000;
 /// nginx `keepalive_time`.
 const MAX_AGE: Duration = Duration::from_secs(3600);
-/// Before the kernel probes a silent peer.
-pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
-/// Write buffers larger than this are not kept with an idle connection.
+/// Buffers larger than this are not kept with an idle connection.
 const KEPT_BUFFER: usize = 16 * 1024;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 
 use super::body::{Body, Content, Never, Record, Tail};
@@ -13,6 +13,7 @@ use super::error::{self, ProxyError};
 use super::forward::{self, Answer, Forward};
 use super::headers::{self, HostName, Origin};
 use super::page;
+use super::stream::{self, Turn};
 use super::wire::ConnState;
 use super::worker::Worker;
 use crate::model::HttpsMode;
@@ -24,10 +25,18 @@ struct Head<'a> {
     authority: &'a str,
     host: HostName,
     path: &'a str,
-    client: std::net::IpAddr,
-    trusted: bool,
+    client: Client,
     /// As the client used it, a trusted proxy's word included.
     https: bool,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+struct Client {
+    /// The peer, or the client a trusted proxy names.
+    address: std::net::IpAddr,
+    /// Whether the peer is a trusted proxy.
+    trusted: bool,
 }
 
 /// Answers one request.
@@ -42,16 +51,16 @@ pub(crate) async fn answer(
         Version::HTTP_2 => worker.metrics.requests_h2.inc(),
         _ => worker.metrics.requests_h1.inc(),
     }
-    let client = client(&worker, &conn, &parts);
+    let client = Client::of(&worker, &conn, &parts);
     if worker.access.is_some() {
-        tail.record = Some(record(&parts, client));
+        tail.record = Some(record(&parts, client.address));
     }
     let answer = match steps(&worker, &conn, &parts, client, body, &mut tail).await {
         Ok(answer) => answer,
         Err(error) => {
             worker.metrics.count_error(error.kind());
             tracing::debug!(%error, request_id = format_args!("{:016x}", tail.request_id));
-            let detail = error::is_private(client);
+            let detail = may_see_details(&worker, &parts, client);
             let page = page::error(&error, &parts.headers, tail.request_id, detail);
             Answer::Response(page.map(Content::Whole))
         }
@@ -63,12 +72,12 @@ async fn steps(
     worker: &Rc<Worker>,
     conn: &Rc<ConnState>,
     parts: &Parts,
-    client: std::net::IpAddr,
+    client: Client,
     body: Incoming,
     tail: &mut Tail,
 ) -> Result<Answer, ProxyError> {
     let table = worker.table(); // pinned for the whole request
-    let head = Head::read(worker, conn, parts, client)?;
+    let head = Head::read(conn, parts, client)?;
     if let Some(answer) = challenge(worker, &head) {
         return Ok(answer);
     }
@@ -94,7 +103,8 @@ async fn steps(
     if let Some(fault) = &route.fault {
         return Err(ProxyError::RouteFault(fault.clone()));
     }
-    let websocket = headers::wants_websocket(&parts.method, parts.version, &parts.headers);
+    let websocket = headers::wants_websocket(&parts.method, parts.version, &parts.headers)
+        && hyper::body::Body::is_end_stream(&body);
     if websocket && !route.websocket {
         return Err(ProxyError::WebSocketOff);
     }
@@ -107,8 +117,8 @@ async fn steps(
         target,
         origin: Origin {
             peer: conn.peer.ip(),
-            client: head.client,
-            trusted: head.trusted,
+            client: head.client.address,
+            trusted: head.client.trusted,
             scheme: if head.https { "https" } else { "http" },
             authority: head.authority,
             port: port(&head),
@@ -121,12 +131,7 @@ async fn steps(
 
 impl<'a> Head<'a> {
     /// Checks what hyper does not (hardening must-haves 1, 2 and 3).
-    fn read(
-        worker: &Worker,
-        conn: &ConnState,
-        parts: &'a Parts,
-        client: std::net::IpAddr,
-    ) -> Result<Self, ProxyError> {
+    fn read(conn: &ConnState, parts: &'a Parts, client: Client) -> Result<Self, ProxyError> {
         let uri = &parts.uri;
         match parts.method {
             Method::CONNECT => return Err(ProxyError::Method("CONNECT")),
@@ -157,21 +162,19 @@ impl<'a> Head<'a> {
         if uri.authority().is_some() && uri.scheme().is_none() {
             return Err(ProxyError::BadRequest(TARGET_FORM));
         }
-        let trusted = worker.engine.trusted.contains(conn.peer.ip());
-        let told = || {
-            parts
-                .headers
-                .get(headers::X_FORWARDED_PROTO)
-                .map(|v| v.as_bytes())
+        check_connection(parts)?;
+        // A trusted proxy knows better than we how the client came to it.
+        let told = parts.headers.get(headers::X_FORWARDED_PROTO);
+        let https = match told.filter(|_| client.trusted) {
+            Some(proto) => proto.as_bytes().eq_ignore_ascii_case(b"https"),
+            None => conn.tls,
         };
-        let https = conn.tls || (trusted && told().is_some_and(|proto| proto == b"https"));
         Ok(Self {
             parts,
             authority,
             host,
             path,
             client,
-            trusted,
             https,
         })
     }
@@ -184,10 +187,7 @@ impl<'a> Head<'a> {
 /// `Transfer-Encoding` may be one thing only: `chunked`, once, on HTTP/1.1. A `Content-Length` beside
 /// it never gets here: hyper drops it and closes the connection afterwards (RFC 9112 section 6.1).
 fn check_coding(parts: &Parts) -> Result<(), ProxyError> {
-    let mut codings = parts
-        .headers
-        .get_all(http::header::TRANSFER_ENCODING)
-        .iter();
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
         return Ok(());
     };
@@ -200,13 +200,38 @@ fn check_coding(parts: &Parts) -> Result<(), ProxyError> {
     Ok(())
 }
 
-fn client(worker: &Worker, conn: &ConnState, parts: &Parts) -> std::net::IpAddr {
-    let peer = conn.peer.ip();
-    let trusted = &worker.engine.trusted;
-    if trusted.is_empty() || !trusted.contains(peer) {
-        return peer;
+impl Client {
+    fn of(worker: &Worker, conn: &ConnState, parts: &Parts) -> Self {
+        let peer = conn.peer.ip();
+        let proxies = &worker.engine.trusted;
+        let trusted = !proxies.is_empty() && proxies.contains(peer);
+        let address = if trusted {
+            headers::client_address(peer, &parts.headers, |address| proxies.contains(address))
+        } else {
+            peer
+        };
+        Self { address, trusted }
     }
-    headers::client_address(peer, &parts.headers, |address| trusted.contains(address))
+}
+
+/// Containers and addresses are named to clients on private networks only. A gateway of Wharf's own
+/// container stands for anybody (Docker's userland proxy), and so does a proxy nobody vouched for.
+fn may_see_details(worker: &Worker, parts: &Parts, client: Client) -> bool {
+    let relayed = [header::VIA, header::FORWARDED, headers::X_FORWARDED_FOR];
+    error::is_private(client.address)
+        && !worker.table().gateways.contains(&client.address)
+        && (client.trusted || !relayed.iter().any(|name| parts.headers.contains_key(name)))
+}
+
+/// Each name in `Connection` is compared with each field, so their number must stay small.
+fn check_connection(parts: &Parts) -> Result<(), ProxyError> {
+    let values = parts.headers.get_all(header::CONNECTION).iter();
+    if values.map(|value| value.len()).sum::<usize>() > MAX_CONNECTION {
+        return Err(ProxyError::BadRequest(
+            "the Connection field is longer than 1 KiB",
+        ));
+    }
+    Ok(())
 }
 
 /// HTTP-01: only a token that is pending right now for this very host; all others are the app's.
@@ -227,7 +252,8 @@ fn check_sni(
     route: &Route,
 ) -> Result<(), ProxyError> {
     let Some(sni) = &conn.sni else { return Ok(()) };
-    if **sni == *head.host.as_str() {
+    // A trusted proxy that encrypts again may use one name towards us for all hosts.
+    if **sni == *head.host.as_str() || head.client.trusted {
         return Ok(());
     }
     match table.find_host(sni) {
@@ -254,7 +280,7 @@ async fn secure(
         HttpsMode::Redirect => {}
     }
     // Somebody else's challenge is not ours to redirect: the app may run its own ACME client.
-    if head.path.starts_with(ACME_PATH) {
+    if head.path.strip_prefix(ACME_PATH).is_some_and(is_token) {
         return Ok(None);
     }
     let certs = &worker.engine.certs;
@@ -269,10 +295,10 @@ async fn secure(
         _ => StatusCode::PERMANENT_REDIRECT,
     };
     let host = head.host.as_str();
-    let target = head
-        .uri()
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
+    let target = match head.uri().path_and_query() {
+        Some(target) if target.as_str().starts_with('/') => target.as_str(),
+        _ => "/",
+    };
     let literal = host.contains(':');
     let (open, close) = if literal { ("[", "]") } else { ("", "") };
     let location = match port {
@@ -283,6 +309,12 @@ async fn secure(
         "the request target cannot be redirected",
     ))?;
     Ok(Some(Answer::Response(redirect.map(Content::Whole))))
+}
+
+/// RFC 8555 section 8.3: base64url, at least 128 bits.
+fn is_token(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (22..=256).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// The port the client used: what `Host` names, else the scheme's own. The listener's would be wrong
@@ -338,6 +370,7 @@ fn finish(
     match answer {
         Answer::Response(response) => {
             tail.status = response.status().as_u16();
+            stream::turn(Turn::Handed);
             metrics.count_status(tail.status);
             metrics.request_seconds.observe(tail.started.elapsed());
             response.map(|content| {
@@ -359,5 +392,6 @@ fn finish(
 
 const ACME_PATH: &str = "/.well-known/acme-challenge/";
 const TARGET_FORM: &str = "a request target starts with `/`";
+const MAX_CONNECTION: usize = 1024;
 const MAX_METHOD: usize = 32;
 const MAX_TARGET: usize = 16 * 1024;

@@ -1,8 +1,14 @@
 //! Bytes both ways after a protocol switch. No frame is parsed and nothing is cut for being idle;
 //! TCP keepalive finds dead peers (product.md S25).
 
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
 
 use super::body::Tail;
 use super::pool::Link;
@@ -20,24 +26,98 @@ impl Tunnel {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { mut link, mut tail } = self;
-        let worker = std::rc::Rc::clone(&tail.worker);
-        worker.metrics.upgrades.inc();
-        worker.metrics.upgrades_open.inc();
+        let metrics = std::sync::Arc::clone(&tail.worker.metrics);
+        metrics.upgrades.inc();
+        metrics.upgrades_open.inc();
+        let (up, down) = (Side::default(), Side::default());
+        let answered = std::mem::take(&mut link.read);
         let relayed = async {
             link.stream.write_all(&early).await?;
-            client.write_all(&link.read).await?;
+            client.write_all(&answered).await?;
             client.flush().await?;
-            tail.bytes = link.read.len() as u64;
-            link.read = bytes::BytesMut::new();
-            copy_bidirectional_with_sizes(&mut client, &mut link.stream, BUFFER, BUFFER).await
+            let mut client = Counted {
+                stream: &mut client,
+                read: &up,
+            };
+            let mut upstream = Counted {
+                stream: &mut link.stream,
+                read: &down,
+            };
+            copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await
         };
         // Either side may leave without a word; that is how tunnels end.
-        if let Ok((_, to_client)) = relayed.await {
-            tail.bytes += to_client;
+        tokio::select! {
+            _ = relayed => {}
+            () = half_open_for_long(&up, &down) => {}
         }
-        worker.metrics.upgrades_open.dec();
+        tail.bytes = answered.len() as u64 + down.bytes.get();
+        metrics.bytes_in.add(early.len() as u64 + up.bytes.get());
+        metrics.upgrades_open.dec();
+    }
+}
+
+/// What was read from one side.
+#[derive(Default)]
+struct Side {
+    bytes: Cell<u64>,
+    ended: Cell<bool>,
+}
+
+/// Returns when one side has ended and the other has sent nothing for [`HALF_OPEN`].
+async fn half_open_for_long(up: &Side, down: &Side) {
+    let mut before = None;
+    loop {
+        let ended = up.ended.get() || down.ended.get();
+        let now = ended.then(|| up.bytes.get() + down.bytes.get());
+        if now.is_some() && now == before {
+            return;
+        }
+        before = now;
+        tokio::time::sleep(HALF_OPEN).await;
+    }
+}
+
+struct Counted<'a, S> {
+    stream: &'a mut S,
+    read: &'a Side,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut *self.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            let count = (buf.filled().len() - before) as u64;
+            self.read.bytes.set(self.read.bytes.get() + count);
+            self.read.ended.set(count == 0);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<'_, S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.stream).poll_shutdown(cx)
     }
 }
 
 /// Per direction.
 const BUFFER: usize = 8 * 1024;
+/// A tunnel one side of which has ended goes when the other is silent for this long.
+const HALF_OPEN: Duration = Duration::from_secs(60);

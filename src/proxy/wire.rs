@@ -83,8 +83,14 @@ impl ConnState {
         &self.timer
     }
 
+    /// Whether nothing is under way and nothing of a next request has come.
     pub(crate) fn is_idle(&self) -> bool {
         self.open.get() == 0 && !self.reading_head.get()
+    }
+
+    /// Whether no request is under way, though one may be on its way in.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.open.get() == 0
     }
 
     /// A request head has been read.
@@ -122,7 +128,7 @@ impl ConnState {
 
     fn rearm(&self) {
         if self.stalled.get() {
-            self.timer.arm(WRITE_TIMEOUT);
+            // Armed when the socket filled up; other requests do not give a slow reader more time.
         } else if self.open.get() > 0 {
             self.timer.disarm();
         } else if self.reading_head.get() {
@@ -144,7 +150,11 @@ impl ConnState {
         // The first full socket starts the time, the next byte taken ends it.
         if progress == self.stalled.get() {
             self.stalled.set(!progress);
-            self.rearm();
+            if progress {
+                self.rearm();
+            } else {
+                self.timer.arm(WRITE_TIMEOUT);
+            }
         }
     }
 }
@@ -167,7 +177,9 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut interim = self.state.interim.borrow_mut();
         while !interim.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &interim))?;
+            let written = Pin::new(&mut self.io).poll_write(cx, &interim);
+            self.state.wrote(written.is_ready());
+            let written = ready!(written)?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -197,9 +209,7 @@ impl<S: AsyncWrite + Unpin> Write for Wire<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if ready!(self.poll_interim(cx)).is_err() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
+        ready!(self.poll_interim(cx))?;
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.state.wrote(written.is_ready());
         written
@@ -210,9 +220,7 @@ impl<S: AsyncWrite + Unpin> Write for Wire<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if ready!(self.poll_interim(cx)).is_err() {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
+        ready!(self.poll_interim(cx))?;
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         let written = if bufs.len() > 1 && total <= COALESCE {
             // One `send` of a small copy is cheaper than a `writev` of head and body.

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::server::conn::{http1, http2};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,8 +16,9 @@ use tokio::task::spawn_local;
 
 use super::Engine;
 use super::clock::{Clock, TICK};
-use super::conn::{self, LocalExecutor};
+use super::conn;
 use super::pool::Pool;
+use super::stream::StreamExecutor;
 use crate::access::AccessWriter;
 use crate::metrics::{ConnectionMetrics, WorkerMetrics};
 use crate::route::{Cached, RouteTable};
@@ -31,13 +32,15 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) access: Option<AccessWriter>,
     pub(crate) http1: http1::Builder,
-    pub(crate) http2: http2::Builder<LocalExecutor>,
+    pub(crate) http2: http2::Builder<StreamExecutor>,
     cached: RefCell<Cached>,
     pinned: RefCell<Rc<Pinned>>,
     draining: Cell<bool>,
-    drain_began: Notify,
     connections: Cell<usize>,
-    last_closed: Notify,
+    /// A connection closed.
+    closed: Notify,
+    /// Draining began.
+    drain: Notify,
     next_id: Cell<u64>,
 }
 
@@ -89,18 +92,18 @@ impl Worker {
         let pinned = Rc::new(Pinned(engine.table.load()));
         Self {
             pool: Pool::new(Rc::clone(&clock)),
-            clock,
             metrics,
             access,
             http1: conn::http1(),
-            http2: conn::http2(),
+            http2: conn::http2(&clock),
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),
-            drain_began: Notify::new(),
             connections: Cell::new(0),
-            last_closed: Notify::new(),
+            closed: Notify::new(),
+            drain: Notify::new(),
             next_id: Cell::new(seed()),
+            clock,
             engine,
         }
     }
@@ -126,8 +129,8 @@ impl Worker {
             accepting.abort();
         }
         self.draining.set(true);
-        self.drain_began.notify_waiters();
         self.pool.clear();
+        self.drain.notify_waiters();
         self.clock.wake_all();
         tokio::select! {
             () = self.drained() => {}
@@ -156,17 +159,6 @@ impl Worker {
         self.draining.get()
     }
 
-    /// Ends soon after draining began: for connections that have not got to a request by then, such
-    /// as those browsers open in advance.
-    pub(crate) async fn patience(&self) {
-        // Made before the look, so that no notice is missed.
-        let began = self.drain_began.notified();
-        if !self.is_draining() {
-            began.await;
-        }
-        tokio::time::sleep(DRAIN_PATIENCE).await;
-    }
-
     /// Unique in the process with overwhelming likelihood, and cheap.
     pub(crate) fn request_id(&self) -> u64 {
         let next = self.next_id.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -176,7 +168,24 @@ impl Worker {
 
     async fn drained(&self) {
         while self.connections.get() > 0 {
-            self.last_closed.notified().await;
+            self.closed.notified().await;
+        }
+    }
+
+    /// Waits for what a client has to do first, for at most `limit`; `None` when it took longer or
+    /// draining began: nothing it asked for is lost then.
+    pub(crate) async fn unless_draining<F: Future>(
+        &self,
+        limit: Duration,
+        first: F,
+    ) -> Option<F::Output> {
+        if self.is_draining() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            first = tokio::time::timeout(limit, first) => first.ok(),
+            () = self.drain.notified() => None,
         }
     }
 
@@ -215,7 +224,11 @@ impl Worker {
     ) where
         F: Future<Output = ()> + 'static,
     {
+        let mut told: Option<Instant> = None;
         loop {
+            while self.connections.get() >= self.engine.max_connections {
+                self.closed.notified().await;
+            }
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let open = Open::new(&self, counters);
@@ -229,7 +242,10 @@ impl Worker {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     // Mostly EMFILE: connections that end give descriptors back.
-                    tracing::warn!(%error, "cannot accept connections, trying again");
+                    if told.is_none_or(|told| told.elapsed() > ACCEPT_TELL) {
+                        tracing::warn!(%error, "cannot accept connections, trying again");
+                        told = Some(Instant::now());
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -260,8 +276,8 @@ impl Drop for Open {
         (self.counters)(&self.worker.metrics).open.dec();
         let left = self.worker.connections.get() - 1;
         self.worker.connections.set(left);
-        if left == 0 {
-            self.worker.last_closed.notify_one();
+        if left == 0 || left + 1 >= self.worker.engine.max_connections {
+            self.worker.closed.notify_waiters();
         }
     }
 }
@@ -282,7 +298,7 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// For a handshake under way when draining begins.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two log lines of accept errors.
+const ACCEPT_TELL: Duration = Duration::from_secs(60);
 /// After an accept error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -86,9 +86,10 @@ fn entry(pattern: &HostPattern, mut routes: Vec<(&RouteSpec, Arc<Route>)>) -> Ho
         .map(|(spec, _)| spec.settings.tls)
         .max_by_key(|mode| match mode {
             TlsMode::Off => 0,
-            TlsMode::Internal => 1,
-            TlsMode::Auto => 2,
-            TlsMode::Eager => 3,
+            TlsMode::Auto => 1,
+            TlsMode::Eager => 2,
+            // A name meant for the built-in CA is never told to a public one.
+            TlsMode::Internal => 3,
         })
         .unwrap_or(TlsMode::Off);
     HostEntry {

@@ -7,6 +7,7 @@ mod compile;
 mod path;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -30,6 +31,8 @@ pub struct RouteTable {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Where clients reach the TLS listener, for redirects; `None` when there is none.
     pub https_port: Option<u16>,
+    /// Gateways of Wharf's own container: clients that come from there may be anybody.
+    pub gateways: Vec<IpAddr>,
     /// Counts compiles; 0 before the first one.
     pub generation: u64,
 }

@@ -56,17 +56,24 @@ impl Acme {
 
     /// Orders a certificate for `host`, first with the challenge that worked last, then with the
     /// other one if the first was not believed and `budget` (validations that may still fail) allows.
+    /// Only with TLS-ALPN-01 where nothing answers HTTP-01.
     pub(super) async fn issue(
         &self,
         host: &Host,
         first: ChallengeKind,
         budget: usize,
     ) -> Result<Issued, Fault> {
+        let http_01 = self.shared.config.http_01;
+        let first = if http_01 {
+            first
+        } else {
+            ChallengeKind::TlsAlpn01
+        };
         let fault = match self.attempt(host, first).await {
             Ok(issued) => return Ok(issued),
             Err(fault) => fault,
         };
-        if !fault.other_may_help || budget < 2 {
+        if !http_01 || !fault.other_may_help || budget < 2 {
             return Err(fault);
         }
         tracing::info!(%host, challenge = first.name(), error = %fault.text, "not validated; trying the other challenge");

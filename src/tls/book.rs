@@ -276,6 +276,7 @@ mod tests {
             data: None,
             directory: "https://ca.example/dir".into(),
             directory_is_public,
+            http_01: true,
             roots: Vec::new(),
             email: None,
             hold: Duration::from_millis(20),

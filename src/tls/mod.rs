@@ -62,6 +62,9 @@ pub struct CertsConfig {
     pub directory: String,
     /// Whether that CA is a public one: local names then come from the built-in CA.
     pub directory_is_public: bool,
+    /// Whether a plain listener answers HTTP-01; without one only TLS-ALPN-01 is tried, because each
+    /// failed validation counts against a limit of the CA.
+    pub http_01: bool,
     /// More roots for talking to the ACME server, beside the public ones.
     pub roots: Vec<CertificateDer<'static>>,
     /// Contact of the ACME account.

@@ -168,9 +168,17 @@ fn an_app_on_another_network_is_a_502_that_names_both_sides_until_it_is_connecte
     let log = wharf.container.logs();
     assert!(log.contains("gone: shares no network"), "{log}");
 
-    // And the other way round: Wharf joins and leaves.
+    // And the other way round: Wharf joins the app's network.
     ours.disconnect(&app);
-    wharf.wait_answer(&name, |answer| answer.status == 502);
+    let apart = format!("Wharf is on {} container=\"{}\"", ours.name, app.name());
+    eventually("apart again", LIMIT, || {
+        let log = wharf.container.logs();
+        let apart = |line: &&str| line.contains("ERROR") && line.contains(&apart);
+        match log.lines().filter(apart).count() {
+            2 => Ok(()),
+            _ => Err(log),
+        }
+    });
     theirs.connect(&wharf.container);
     wharf.wait_answer(&name, |answer| answer.status == 200);
 }

@@ -12,12 +12,16 @@ mod container;
 mod discovery;
 // Stopping: what is finished, what is closed at once, and the exit code.
 mod drain;
+// From a container's start to its first answer over HTTPS, with Pebble.
+mod first_light;
 // What the upstream is told of the client, and which fields stay behind.
 mod forwarding;
 // HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
 mod http1;
 // HTTP/2 from clients, beside HTTP/1 on the same listeners.
 mod http2;
+// What goes on while something else happens.
+mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
 // Which route takes a request, and what those get that none takes.
@@ -30,7 +34,7 @@ mod tls;
 mod tls_faults;
 // Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
 mod upstream;
-// WebSocket: through both listeners, and what is refused.
-mod websocket;
 // Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
 mod watcher;
+// WebSocket: through both listeners, and what is refused.
+mod websocket;

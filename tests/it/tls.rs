@@ -78,6 +78,7 @@ pub(crate) fn config(ca: &Pebble, data: Option<&Path>) -> CertsConfig {
         data: data.map(Path::to_owned),
         directory: ca.directory(),
         directory_is_public: false,
+        http_01: true,
         roots: vec![CertificateDer::from_pem_file(ca.listener_root()).unwrap()],
         email: Some("ops@example.com".into()),
         hold: CertsConfig::HOLD,

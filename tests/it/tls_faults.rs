@@ -255,6 +255,7 @@ async fn bad_answers_of_the_ca_are_survived_and_told() {
             data: None,
             directory: ca.directory(),
             directory_is_public: false,
+            http_01: true,
             roots: vec![CertificateDer::from_pem_file(ca.listener_root()).unwrap()],
             email: None,
             hold: Duration::from_secs(5),

@@ -255,7 +255,7 @@ fn an_upstream_that_stops_is_not_waited_for_beyond_its_limits() {
     );
     assert_eq!(
         site.metric("wharf_errors_total{kind=\"upstream_timeout\"}"),
-        2.0
+        3.0
     );
 }
 

@@ -105,7 +105,7 @@ impl Drop for Packed {
 }
 
 /// A compiled example; built now if this is `cargo test --test it`, which builds none.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_BIN_EXE_wharf")).parent().unwrap();
     let path = directory.join("examples").join(name);
     if !path.exists() {

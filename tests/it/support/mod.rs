@@ -5,6 +5,8 @@
 pub(crate) mod compose;
 // The real `curl`.
 pub(crate) mod curl;
+// A second engine, to be stopped.
+pub(crate) mod daemon;
 // Real containers, through the `docker` command.
 pub(crate) mod docker;
 // An engine that does what it is told.
