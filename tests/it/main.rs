@@ -16,7 +16,7 @@ mod drain;
 mod first_light;
 // What the upstream is told of the client, and which fields stay behind.
 mod forwarding;
-// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
+// HTTP/1 from clients, in bytes: what is refused, and when connections end.
 mod http1;
 // HTTP/2 from clients, beside HTTP/1 on the same listeners.
 mod http2;
@@ -28,10 +28,14 @@ mod responses;
 mod routing;
 // What a start that cannot succeed says, and what it survives.
 mod startup;
+// Request targets and hosts: the bytes the upstream gets, and paths that could mean two routes.
+mod targets;
 // Certificates from Pebble: what works.
 mod tls;
 // Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
+// Request bodies: framing, `Expect`, trailers, and bodies nobody reads.
+mod uploads;
 // Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
 mod upstream;
 // Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
