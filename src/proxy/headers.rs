@@ -188,17 +188,16 @@ pub(crate) fn strip_response(fields: &mut HeaderMap, keep_length: bool) {
 /// Fields that end at the next hop (RFC 9110 section 7.6.1; `Proxy` is httpoxy's). `Trailer` is not
 /// among them: trailers are passed on, and hyper sends only those it announces.
 pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    match name.len() {
-        2 => name == "te",
-        5 => name == "proxy",
-        7 => name == "upgrade",
-        10 => name == "connection" || reads_as(name, "keep-alive"),
-        14 => reads_as(name, "http2-settings"),
-        16 => reads_as(name, "proxy-connection"),
-        17 => reads_as(name, "transfer-encoding"),
-        18 => reads_as(name, "proxy-authenticate"),
-        19 => reads_as(name, "proxy-authorization"),
+    match name.as_str().len() {
+        2 => *name == header::TE,
+        5 => name.as_str() == "proxy",
+        7 => *name == header::UPGRADE,
+        10 => *name == header::CONNECTION || name.as_str() == "keep-alive",
+        14 => name.as_str() == "http2-settings",
+        16 => name.as_str() == "proxy-connection",
+        17 => *name == header::TRANSFER_ENCODING,
+        18 => *name == header::PROXY_AUTHENTICATE,
+        19 => *name == header::PROXY_AUTHORIZATION,
         _ => false,
     }
 }
@@ -213,18 +212,10 @@ fn is_rewritten(name: &HeaderName) -> bool {
         14 => reads_as(name, "content-length"),
         15 => reads_as(name, "x-forwarded-for"),
         16 => reads_as(name, "x-forwarded-host") || reads_as(name, "x-forwarded-port"),
-        17 => reads_as(name, "x-forwarded-proto"),
+        17 => reads_as(name, "x-forwarded-proto") || reads_as(name, "transfer-encoding"),
         18 => reads_as(name, "x-forwarded-prefix"),
         _ => false,
     }
-}
-
-/// Whether an application that hears of headers by CGI's rules, where `-` becomes `_`, takes `name`
-/// for `ours` (product.md B42).
-fn reads_as(name: &str, ours: &str) -> bool {
-    name.bytes()
-        .zip(ours.bytes())
-        .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 /// Whether a field may stand in the trailers of a request: none that frames it, says who sent it or
@@ -235,6 +226,14 @@ pub(crate) fn may_trail(name: &HeaderName) -> bool {
         header::FORWARDED | header::COOKIE | header::AUTHORIZATION
     );
     !(personal || is_rewritten(name) || is_hop_by_hop(name))
+}
+
+/// Whether an application that hears of headers by CGI's rules, where `-` becomes `_`, takes `name`
+/// for `ours` (product.md B42).
+fn reads_as(name: &str, ours: &str) -> bool {
+    name.bytes()
+        .zip(ours.bytes())
+        .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
 /// Names listed in `Connection`; the usual `keep-alive` and `close` cost nothing.

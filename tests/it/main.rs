@@ -10,31 +10,35 @@ mod access;
 mod container;
 // Labels of real containers -> who answers; Wharf on the host.
 mod discovery;
-// From a container's start to its first answer over HTTPS, with Pebble.
-mod first_light;
-// What goes on while something else happens.
-mod resilience;
 // Stopping: what is finished, what is closed at once, and the exit code.
 mod drain;
+// From a container's start to its first answer over HTTPS, with Pebble.
+mod first_light;
 // What the upstream is told of the client, and which fields stay behind.
 mod forwarding;
-// HTTP/1 from clients, in bytes: what is refused, and how the rest is passed on.
+// HTTP/1 from clients, in bytes: what is refused, and when connections end.
 mod http1;
 // HTTP/2 from clients, beside HTTP/1 on the same listeners.
 mod http2;
+// What goes on while something else happens.
+mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
 // Which route takes a request, and what those get that none takes.
 mod routing;
 // What a start that cannot succeed says, and what it survives.
 mod startup;
+// Request targets and hosts: the bytes the upstream gets, and paths that could mean two routes.
+mod targets;
 // Certificates from Pebble: what works.
 mod tls;
 // Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
+// Request bodies: framing, `Expect`, trailers, and bodies nobody reads.
+mod uploads;
 // Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
 mod upstream;
-// WebSocket: through both listeners, and what is refused.
-mod websocket;
 // Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.
 mod watcher;
+// WebSocket: through both listeners, and what is refused.
+mod websocket;

@@ -147,9 +147,12 @@ fn plain_http_gets_what_the_route_wants_it_to() {
             .message();
         assert_eq!(answer.status(), status, "{method}");
     }
-    // A challenge of the application's own ACME client is the application's.
-    let path = "/.well-known/acme-challenge/evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ";
-    assert_eq!(plain(&site, "redirect.test", path).text(), "hi");
+    // A challenge of the application's own ACME client is the application's; no other path is.
+    let challenge = "/.well-known/acme-challenge/";
+    let token = format!("{challenge}evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA");
+    assert_eq!(plain(&site, "redirect.test", &token).text(), "hi");
+    let below = format!("{challenge}../../admin");
+    assert_eq!(plain(&site, "redirect.test", &below).status(), 301);
 }
 
 #[test]

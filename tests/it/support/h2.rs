@@ -40,6 +40,7 @@ impl H2 {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let background = Background::start();
         let tcp = background.block_on(TcpStream::connect(address)).unwrap();
+        tcp.set_nodelay(true).unwrap();
         Self::over(background, tcp)
     }
 
@@ -49,6 +50,7 @@ impl H2 {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let tls = background.block_on(async {
             let tcp = TcpStream::connect(address).await.unwrap();
+            tcp.set_nodelay(true).unwrap();
             let name = ServerName::try_from(name.to_owned()).unwrap();
             let connector = TlsConnector::from(Arc::new(config));
             connector.connect(name, tcp).await.unwrap()

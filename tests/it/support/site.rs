@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::engine::{FakeContainer, FakeEngine};
+use super::origin::Origin;
 use super::peer::Peer;
 use super::wharf::{Builder, Wharf};
 
@@ -83,4 +84,14 @@ pub(crate) fn app(name: &str, port: u16, labels: &str) -> FakeContainer {
 /// A request without a body for `a.test`.
 pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n")
+}
+
+/// Sends each request on a connection of its own; it must get its status and stay in Wharf.
+pub(crate) fn refused(site: &Site, origin: &Origin, cases: &[(u16, &str)]) {
+    for (status, request) in cases {
+        println!("{request:.60?}");
+        let answer = site.send(request).message();
+        assert_eq!(answer.status(), *status);
+        assert!(origin.accepted().is_none(), "forwarded");
+    }
 }
