@@ -59,6 +59,11 @@ fn problems(wharf: &Wharf, container: &str) -> Vec<String> {
         .collect()
 }
 
+/// Waits for the app: it listens some time after its container has started.
+fn wait_ok(wharf: &Wharf, host: &str) {
+    wharf.wait_answer(host, "/", |response| response.status == 200);
+}
+
 fn wait_gone(wharf: &Wharf, host: &str) {
     wharf.wait_answer(host, "/", |response| response.status == 404);
 }
@@ -68,16 +73,16 @@ fn a_container_is_served_from_start_to_stop() {
     let wharf = Builder::new().start();
     let name = host("one");
     let container = app("one", &name).run();
-    assert_eq!(wharf.wait_route(&name).status, 200);
+    wait_ok(&wharf, &name);
     assert_eq!(shares(&wharf, &name, 1), [(hostname(&container), 1)].into());
     container.stop(5);
     wait_gone(&wharf, &name);
     container.start();
-    assert_eq!(wharf.wait_route(&name).status, 200);
+    wait_ok(&wharf, &name);
     container.kill("KILL");
     wait_gone(&wharf, &name);
     let container = container.recreate();
-    wharf.wait_route(&name);
+    wait_ok(&wharf, &name);
     assert_eq!(shares(&wharf, &name, 1), [(hostname(&container), 1)].into());
 }
 
@@ -87,7 +92,7 @@ fn replicas_of_a_compose_service_share_exactly_and_a_one_off_gets_nothing() {
     let (compose, name) = (Compose::new(), host("scaled"));
     let labels = [("wharf.host", name.as_str()), ("wharf.https", "both")];
     compose.up(&labels, &[]);
-    wharf.wait_route(&name);
+    wait_ok(&wharf, &name);
     // Has the service's labels.
     compose.run(&["run", "-d", "web"]);
     // Later than the one-off: once these are there, it has been seen, too.
@@ -113,9 +118,9 @@ fn a_changed_label_moves_the_service_to_its_new_host() {
     let wharf = Builder::new().start();
     let (compose, old, new) = (Compose::new(), host("old"), host("new"));
     compose.up(&[("wharf.host", &old), ("wharf.https", "both")], &[]);
-    wharf.wait_route(&old);
+    wait_ok(&wharf, &old);
     compose.up(&[("wharf.host", &new), ("wharf.https", "both")], &[]);
-    assert_eq!(wharf.wait_route(&new).status, 200);
+    wait_ok(&wharf, &new);
     wait_gone(&wharf, &old);
     wait_endpoints(&wharf, &compose.upstream(), 1);
 }
@@ -157,7 +162,7 @@ fn named_routes_reach_their_own_ports_and_paths() {
         .arg(&["--network", &format!("container:{}", two.id)])
         .run();
 
-    wharf.wait_answer(&admin, "/json", |answer| answer.status == 200);
+    wait_ok(&wharf, &admin);
     let json = |host: &str, path: &str| wharf.get(host, path).unwrap().json();
     assert_eq!(json(&admin, "/json")["name"], "second");
     assert_eq!(json(&shop, "/json")["name"], "");
@@ -181,10 +186,10 @@ fn the_network_label_decides_the_address_and_internal_networks_do_from_the_host(
         told.contains(app.name()) && told.contains(&first.name),
         "{told}"
     );
-    assert_eq!(wharf.get(&name, "/").unwrap().status, 502);
+    wharf.wait_answer(&name, "/", |answer| answer.status == 502);
 
     second.connect(&app);
-    wharf.wait_answer(&name, "/", |answer| answer.status == 200);
+    wait_ok(&wharf, &name);
     let status = wharf.status_json();
     let upstreams = status["upstreams"].as_array().unwrap();
     let ours = upstreams.iter().find(|one| one["name"] == app.name());
@@ -220,7 +225,7 @@ fn wrong_labels_are_told_with_container_label_value_and_reason_and_cost_nobody_e
     // Later than all others: once it is served, they have been seen.
     let last = host("last");
     let _last = app("last", &last).run();
-    wharf.wait_route(&last);
+    wait_ok(&wharf, &last);
 
     let status = wharf.status_text();
     for (container, name, label, value, reason) in &bad {
@@ -250,7 +255,7 @@ fn of_two_services_with_one_host_the_older_keeps_it() {
         newer = newer.recreate();
     }
     let wharf = Builder::new().start();
-    wharf.wait_route(&name);
+    wait_ok(&wharf, &name);
     assert_eq!(shares(&wharf, &name, 4), [(hostname(&older), 4)].into());
     let told = wharf.wait_log("is older and keeps it");
     assert!(

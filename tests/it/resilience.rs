@@ -24,8 +24,9 @@ fn local_host(word: &str) -> String {
     format!("{}.localhost", unique(word))
 }
 
-fn wait_redirect(wharf: &Wharf, host: &str) {
-    wharf.wait_answer(host, "/", |answer| answer.status == 301);
+/// Waits for the app: it listens some time after its container has started.
+fn wait_ok(wharf: &Wharf, host: &str) {
+    wharf.wait_answer(host, "/", |answer| answer.status == 200);
 }
 
 async fn websocket(wharf: &Wharf, host: &str) -> WebSocketStream<TlsStream<TcpStream>> {
@@ -46,16 +47,20 @@ async fn websocket(wharf: &Wharf, host: &str) -> WebSocketStream<TlsStream<TcpSt
 fn a_websocket_lives_through_starts_and_stops_of_others() {
     let wharf = Builder::new().start();
     let (name, other) = (local_host("echo"), local_host("other"));
-    let _app = App::new("echo").label("wharf.host", &name).run();
-    wait_redirect(&wharf, &name);
+    let app = |name: &str, host: &str| {
+        let app = App::new(name).label("wharf.host", host);
+        app.label("wharf.https", "both").run()
+    };
+    let _app = app("echo", &name);
+    wait_ok(&wharf, &name);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     std::thread::scope(|scope| {
         let others = scope.spawn(|| {
-            let container = App::new("other").label("wharf.host", &other).run();
-            wait_redirect(&wharf, &other);
+            let container = app("other", &other);
+            wait_ok(&wharf, &other);
             container.stop(5);
             wharf.wait_answer(&other, "/", |answer| answer.status == 404);
         });
@@ -82,7 +87,7 @@ fn a_hundred_megabytes_arrive_whole_both_ways() {
     let name = local_host("large");
     let app = App::new("large").label("wharf.host", &name);
     let _app = app.label("wharf.https", "both").run();
-    assert_eq!(wharf.wait_route(&name).status, 200);
+    wait_ok(&wharf, &name);
     let root = wharf.local_root();
 
     let bytes: Vec<u8> = (0..LARGE).map(|i| (i % 251) as u8).collect();
@@ -136,7 +141,7 @@ fn an_engine_restart_stops_nothing_and_is_told_once() {
     let name = local_host("kept");
     let labels = [format!("wharf.host={name}"), "wharf.https=both".into()];
     engine.run("kept", &labels.each_ref().map(String::as_str));
-    assert_eq!(wharf.wait_route(&name).status, 200);
+    wait_ok(&wharf, &name);
     let get = || wharf.get(&name, "/").unwrap().status;
 
     engine.down();
@@ -154,7 +159,7 @@ fn an_engine_restart_stops_nothing_and_is_told_once() {
     let late = local_host("late");
     let labels = [format!("wharf.host={late}"), "wharf.https=both".into()];
     engine.run("late", &labels.each_ref().map(String::as_str));
-    assert_eq!(wharf.wait_route(&late).status, 200);
+    wait_ok(&wharf, &late);
     wharf.wait_log("docker engine is back");
     assert_eq!(get(), 200);
     for told in ["out of reach", "engine is back"] {
