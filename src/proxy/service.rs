@@ -16,7 +16,7 @@ use super::page;
 use super::stream::{self, Turn};
 use super::wire::ConnState;
 use super::worker::Worker;
-use crate::model::HttpsMode;
+use crate::model::{Host, HttpsMode};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable};
 
 /// What a step sees of a request.
@@ -215,12 +215,19 @@ impl Client {
 }
 
 /// Containers and addresses are named to clients on private networks only. A gateway of Wharf's own
-/// container stands for anybody (Docker's userland proxy), and so does a proxy nobody vouched for.
+/// container may stand for anybody (Docker's userland proxy), so it learns of local names only; a
+/// proxy nobody vouched for learns nothing.
 fn may_see_details(worker: &Worker, parts: &Parts, client: Client) -> bool {
     let relayed = [header::VIA, header::FORWARDED, headers::X_FORWARDED_FOR];
+    let local_name = || {
+        headers::authority(&parts.uri, &parts.headers)
+            .and_then(HostName::parse)
+            .and_then(|name| Host::parse(name.as_str()).ok())
+            .is_some_and(|host| host.is_local())
+    };
     error::is_private(client.address)
-        && !worker.table().gateways.contains(&client.address)
         && (client.trusted || !relayed.iter().any(|name| parts.headers.contains_key(name)))
+        && (!worker.table().gateways.contains(&client.address) || local_name())
 }
 
 /// Each name in `Connection` is compared with each field, so their number must stay small.

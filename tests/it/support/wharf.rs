@@ -151,9 +151,11 @@ impl Wharf {
         http::get(self.http, host, path)
     }
 
-    /// Asks `host` until it answers anything but 404 and 503, and returns that answer.
+    /// Asks `host` until it answers anything but 404 and what a container gets that has started but
+    /// does not listen yet, and returns that answer.
     pub(crate) fn wait_route(&self, host: &str) -> Response {
-        self.wait_answer(host, "/", |response| ![404, 503].contains(&response.status))
+        let not_yet = [404, 502, 503];
+        self.wait_answer(host, "/", |response| !not_yet.contains(&response.status))
     }
 
     /// Asks until `is` likes the answer.
