@@ -10,6 +10,7 @@ use ::http::header::RETRY_AFTER;
 use ::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,8 +24,10 @@ use super::TlsError;
 /// Cheap to clone; clones share idle connections.
 #[derive(Clone)]
 pub(super) struct AcmeHttp {
-    client: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
+    client: HyperClient,
 }
+
+type HyperClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// An answer of 429 or 503, which the ACME library would reduce to its problem document.
 #[derive(Debug)]
@@ -72,10 +75,10 @@ impl HttpClient for AcmeHttp {
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        let answer = self.client.request(request);
+        let client = self.client.clone();
         Box::pin(async move {
             let whole = async {
-                let (parts, body) = answer.await.map_err(other)?.into_parts();
+                let (parts, body) = send(&client, request).await?.into_parts();
                 let body = Limited::new(body, BODY_MAX).collect().await;
                 let body = body.map_err(Error::Other)?.to_bytes();
                 Ok::<_, Error>((parts, body))
@@ -92,6 +95,22 @@ impl HttpClient for AcmeHttp {
             }
             Ok(Response::from_parts(parts, Full::new(body)).into())
         })
+    }
+}
+
+/// Sends a request, once more where the connection broke before an answer: CAs close idle ones, and
+/// that may be under way. Harmless if the first did arrive: its nonce is used up, and the CA says so.
+async fn send(
+    client: &HyperClient,
+    request: Request<BodyWrapper<Bytes>>,
+) -> Result<Response<Incoming>, Error> {
+    let (parts, body) = request.into_parts();
+    // Already in memory.
+    let body = body.collect().await.map_err(other)?.to_bytes();
+    let again = || Request::from_parts(parts.clone(), Full::new(body.clone()));
+    match client.request(again()).await {
+        Err(broken) if !broken.is_connect() => client.request(again()).await.map_err(other),
+        answer => answer.map_err(other),
     }
 }
 
