@@ -14,8 +14,13 @@ pub fn render(status: &Status, now: i64, colour: bool) -> String {
     page.table("Problems", &[], problems(status, now));
 
     let routes = status.routes.iter().map(|route| {
+        let empty = status
+            .upstreams
+            .iter()
+            .any(|upstream| upstream.name == route.upstream && upstream.endpoints.is_empty());
         let state = match route.fault {
             Some(_) => Cell(Tone::Bad, "answers 503".to_owned()),
+            None if empty => Cell(Tone::Bad, "answers 502".to_owned()),
             None => Cell(Tone::Good, "served".to_owned()),
         };
         vec![

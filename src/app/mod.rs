@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use self::report::Report;
@@ -97,6 +97,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         .build()
         .map_err(AppError::Runtime)?;
     let result = runtime.block_on(async {
+        let mut signals = Signals::listen();
         let (snapshot_to, snapshots) = watch::channel(None);
         let (state_to, state) = watch::channel(EngineState::default());
         let (published_to, published) = watch::channel(Arc::new(Published::default()));
@@ -137,13 +138,13 @@ pub fn run(config: Config) -> Result<(), AppError> {
             _ = watching => return Err(AppError::Ended("the watcher")),
             _ = controlling => return Err(AppError::Ended("control")),
             _ = issuing => return Err(AppError::Ended("the certificate issuer")),
-            () = asked_to_stop() => {}
+            () = signals.next() => {}
         }
         tracing::info!("stopping: finishing what is in flight, for at most {GRACE:?}");
         stopper.go(Stage::Drain);
         tokio::select! {
             _ = workers_ended.wait_for(|ended| *ended == config.workers) => {}
-            () = asked_to_stop() => tracing::info!("second signal: stopping now"),
+            () = signals.next() => tracing::info!("second signal: stopping now"),
             () = tokio::time::sleep(GRACE) => tracing::info!("grace is over: stopping now"),
         }
         Ok(())
@@ -205,17 +206,26 @@ impl Drop for Ended {
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-async fn asked_to_stop() {
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
-    let (Ok(mut term), Ok(mut int)) = signals else {
-        // Without handlers the default action ends the process, which is what is asked for.
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+/// SIGTERM and SIGINT. Listened to from first to last: a signal between two listeners would be lost.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    /// Without handlers the default action ends the process, which is what is asked for.
+    fn listen() -> Self {
+        let term = signal(SignalKind::terminate());
+        Self(
+            term.and_then(|term| Ok((term, signal(SignalKind::interrupt())?)))
+                .ok(),
+        )
+    }
+
+    /// Waits for the next one; cancel safe.
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some((term, int)) => tokio::select! { _ = term.recv() => {} _ = int.recv() => {} },
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What to do about it; the error itself follows as the source.

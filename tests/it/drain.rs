@@ -7,6 +7,11 @@ use crate::support::origin::Origin;
 use crate::support::peer::{End, Peer};
 use crate::support::site::{Site, app, get};
 
+const UPGRADE: &str =
+    "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
 fn site() -> (Site, Origin) {
     let origin = Origin::new();
     let labels = "wharf.host: a.test\nwharf.https: both\nwharf.tls: internal";
@@ -98,12 +103,21 @@ fn a_second_signal_ends_what_is_still_in_flight() {
         let mut client = site.send(get("/"));
         let (_upstream, _) = origin.answer("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
         client.until("abc");
+        // A tunnel lives as long as the grace.
+        let mut tunnel = site.send(UPGRADE);
+        let mut for_tunnel = origin.accept();
+        for_tunnel.head();
+        for_tunnel.send(SWITCHED);
+        tunnel.head();
         site.wharf.signal(first);
         site.wharf.wait_log("stopping");
         wait_refused(&site);
+        for_tunnel.send("still there");
+        tunnel.until("still there");
         let asked = Instant::now();
         site.wharf.signal(second);
         client.ended();
+        tunnel.ended();
         assert_eq!(site.wharf.wait_exit().code(), Some(0), "{first} {second}");
         assert!(
             asked.elapsed() < Duration::from_secs(2),
