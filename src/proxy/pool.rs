@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -36,6 +38,8 @@ pub(crate) struct Pool {
     clock: Rc<Clock>,
     /// One entry for each endpoint of the current table; a connection to any other is closed.
     idle: RefCell<HashMap<u64, Vec<Link>, RandomState>>,
+    /// Woken when something comes on an idle connection.
+    reaper: RefCell<Waker>,
 }
 
 impl Link {
@@ -62,6 +66,13 @@ impl Link {
         let read = self.stream.try_read(&mut [0]);
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+
+    /// Whether it is quiet, and wakes `cx` when it no longer is.
+    fn rests(&self, cx: &mut Context<'_>) -> bool {
+        // The first readiness may be left over from the last response; reading clears it.
+        self.stream.poll_read_ready(cx).is_pending()
+            || (self.is_quiet() && self.stream.poll_read_ready(cx).is_pending())
+    }
 }
 
 impl Pool {
@@ -69,7 +80,24 @@ impl Pool {
         Self {
             clock,
             idle: RefCell::default(),
+            reaper: RefCell::new(Waker::noop().clone()),
         }
+    }
+
+    /// Closes idle connections the moment their endpoint does; never returns.
+    ///
+    /// A container that stops must see its FIN answered before its network goes away: a socket left
+    /// half closed keeps the kernel talking to an address that the next container may get, whose
+    /// first connection then waits for that to be sorted out (up to a second).
+    pub(crate) async fn reap(&self) {
+        poll_fn(|cx| {
+            self.reaper.replace(cx.waker().clone());
+            for links in self.idle.borrow_mut().values_mut() {
+                links.retain(|link| link.rests(cx));
+            }
+            Poll::<()>::Pending
+        })
+        .await
     }
 
     /// Follows a new table: connections to endpoints that left it are closed.
@@ -125,6 +153,7 @@ impl Pool {
         }
         if let Some(links) = self.idle.borrow_mut().get_mut(&endpoint)
             && links.len() < MAX_IDLE
+            && link.rests(&mut Context::from_waker(&self.reaper.borrow()))
         {
             links.push(link);
         }
@@ -161,6 +190,7 @@ fn ticks(duration: Duration) -> u32 {
 const MAX_IDLE: usize = 256;
 /// nginx `keepalive_timeout` of upstreams.
 const IDLE: Duration = Duration::from_secs(60);
+/// See [`Pool::take`].
 const ONCE_IDLE: Duration = Duration::from_secs(1);
 /// nginx `keepalive_requests`.
 const MAX_REQUESTS: u32 = 1000;

@@ -117,6 +117,8 @@ impl Worker {
         self.pool.follow(&self.pinned.borrow());
         let tick = spawn_local(Rc::clone(&self).tick());
         let follow = spawn_local(Rc::clone(&self).follow());
+        let reaper = Rc::clone(&self);
+        let reap = spawn_local(async move { reaper.pool.reap().await });
         let plain = http.map(|listener| {
             spawn_local(Rc::clone(&self).accept(listener, conn::serve_plain, |m| &m.http))
         });
@@ -137,6 +139,7 @@ impl Worker {
             () = stop.reached(Stage::Now) => {}
         }
         follow.abort();
+        reap.abort();
         tick.abort();
         if let Some(access) = &self.access {
             access.flush();

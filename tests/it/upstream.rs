@@ -403,3 +403,21 @@ fn no_connection_outlives_its_container() {
     assert_eq!(client.message().text(), "hi");
     assert_eq!(busy.ended(), End::Fin);
 }
+
+#[test]
+fn an_idle_connection_is_closed_as_soon_as_its_other_end_is() {
+    let origin = Origin::new();
+    let site = Site::plain(origin.port(), "");
+    let mut client = site.send(get("/"));
+    let (mut upstream, _) = origin.answer(OK);
+    assert_eq!(client.message().text(), "hi");
+    // Long before it would have been idle for too long: the container is about to lose its address.
+    let began = Instant::now();
+    upstream.finish();
+    assert_eq!(upstream.ended(), End::Fin);
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
