@@ -164,6 +164,22 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Removes what must not reach the client: hop-by-hop fields, what the upstream's `Connection`
 /// names, and framing that the engine decides itself.
 pub(crate) fn strip_response(fields: &mut HeaderMap, keep_length: bool) {
+    if fields.keys().any(is_hop_by_hop) {
+        strip_hop_by_hop(fields);
+    }
+    if !keep_length {
+        fields.remove(header::CONTENT_LENGTH);
+    } else if let Ok(Some(length)) = content_length(fields) {
+        // `3, 3` was one length to us; others may see it otherwise.
+        let mut written = fields.get_all(header::CONTENT_LENGTH).iter();
+        let plain = |value: &HeaderValue| !value.as_bytes().contains(&b',');
+        if !(written.next().is_some_and(plain) && written.next().is_none()) {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+}
+
+fn strip_hop_by_hop(fields: &mut HeaderMap) {
     // Further lines are rare, so nothing is collected as a rule.
     let further = fields.get_all(header::CONNECTION).iter().skip(1).cloned();
     let further: Vec<HeaderValue> = further.collect();
@@ -178,16 +194,6 @@ pub(crate) fn strip_response(fields: &mut HeaderMap, keep_length: bool) {
     }
     for name in &HOP_BY_HOP {
         fields.remove(name);
-    }
-    if !keep_length {
-        fields.remove(header::CONTENT_LENGTH);
-    } else if let Ok(Some(length)) = content_length(fields) {
-        // `3, 3` was one length to us; others may see it otherwise.
-        let mut written = fields.get_all(header::CONTENT_LENGTH).iter();
-        let plain = |value: &HeaderValue| !value.as_bytes().contains(&b',');
-        if !(written.next().is_some_and(plain) && written.next().is_none()) {
-            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
     }
 }
 
@@ -318,8 +324,21 @@ impl IpText {
     fn write(&mut self, address: IpAddr) -> &[u8] {
         use std::io::Write;
         let mut rest = &mut self.bytes[..];
-        // The longest IPv6 text has 45 bytes, so this cannot fail.
-        let _ = write!(rest, "{}", address.to_canonical());
+        // The longest IPv6 text has 45 bytes, so writing cannot fail.
+        match address.to_canonical() {
+            // The formatting machinery costs more than the rest of a head.
+            IpAddr::V4(v4) => {
+                let mut number = itoa::Buffer::new();
+                for (index, octet) in v4.octets().into_iter().enumerate() {
+                    let dot: &[u8] = if index == 0 { b"" } else { b"." };
+                    let _ = rest.write_all(dot);
+                    let _ = rest.write_all(number.format(octet).as_bytes());
+                }
+            }
+            IpAddr::V6(v6) => {
+                let _ = write!(rest, "{v6}");
+            }
+        }
         let left = rest.len();
         &self.bytes[..46 - left]
     }
