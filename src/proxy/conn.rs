@@ -32,7 +32,7 @@ use crate::tls::Served;
 /// Serves one connection of the plain listener.
 pub(crate) async fn serve_plain(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let protocol = match worker
-        .unless_draining(HEAD_TIMEOUT, speaks_http2(&stream))
+        .wait_for_client(HEAD_TIMEOUT, Duration::ZERO, speaks_http2(&stream))
         .await
     {
         Some(Ok(true)) => Protocol::Http2,
@@ -85,7 +85,7 @@ async fn handshake(
 ) -> io::Result<Option<(TlsStream<TcpStream>, Option<Box<str>>)>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = worker
-        .unless_draining(HANDSHAKE_TIMEOUT, hello)
+        .wait_for_client(HANDSHAKE_TIMEOUT, Duration::ZERO, hello)
         .await
         .ok_or_else(|| io::Error::other("no complete ClientHello in time"))??;
     let (sni, challenge) = {
@@ -109,10 +109,11 @@ async fn handshake(
     }
     match certificate(worker, sni.as_deref(), local).await {
         Ok(config) => {
-            let finished = tokio::time::timeout(HANDSHAKE_TIMEOUT, start.into_stream(config));
-            let stream = finished
+            let finished = start.into_stream(config);
+            let stream = worker
+                .wait_for_client(HANDSHAKE_TIMEOUT, LAST_WORD, finished)
                 .await
-                .map_err(|_| io::Error::other("the handshake was not finished in time"))??;
+                .ok_or_else(|| io::Error::other("the handshake was not finished in time"))??;
             Ok(Some((stream, sni)))
         }
         Err((alert, cause)) => refuse(&mut start.io, alert, &cause).await,
@@ -249,13 +250,11 @@ where
     E: std::error::Error,
 {
     let asked = Cell::new(false);
+    let last_word = Cell::new(false);
     poll_fn(|cx: &mut Context<'_>| {
         loop {
             if worker.is_draining() && !asked.replace(true) {
                 shutdown(conn.as_mut());
-                if state.is_quiet() {
-                    state.timer().arm(LAST_WORD);
-                }
             }
             if let Poll::Ready(ended) = conn.as_mut().poll(cx) {
                 if let Err(error) = &ended {
@@ -263,6 +262,12 @@ where
                 }
                 return Poll::Ready(ended.is_ok());
             }
+            // From here on only the client keeps it open.
+            let over = asked.get() && state.is_quiet();
+            if over && !last_word.get() {
+                state.timer().arm(LAST_WORD);
+            }
+            last_word.set(over);
             if !state.timer().has_fired() {
                 state.timer().wake_with(cx.waker());
                 return Poll::Pending;
@@ -272,7 +277,6 @@ where
             }
             // Idle for too long: HTTP/2 clients are told, so that a request on its way is not lost.
             shutdown(conn.as_mut());
-            state.timer().arm(LAST_WORD);
         }
     })
     .await

@@ -1,5 +1,6 @@
 //! One request, step by step. The first refusal decides the answer.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -16,7 +17,7 @@ use super::page;
 use super::stream::{self, Turn};
 use super::wire::ConnState;
 use super::worker::Worker;
-use crate::model::{Host, HttpsMode};
+use crate::model::{Host, HostPattern, HttpsMode};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable};
 
 /// What a step sees of a request.
@@ -34,7 +35,7 @@ struct Head<'a> {
 #[derive(Debug, Clone, Copy)]
 struct Client {
     /// The peer, or the client a trusted proxy names.
-    address: std::net::IpAddr,
+    address: IpAddr,
     /// Whether the peer is a trusted proxy.
     trusted: bool,
 }
@@ -60,7 +61,7 @@ pub(crate) async fn answer(
         Err(error) => {
             worker.metrics.count_error(error.kind());
             tracing::debug!(%error, request_id = format_args!("{:016x}", tail.request_id));
-            let detail = may_see_details(&worker, &parts, client);
+            let detail = may_see_details(&worker.table(), &parts, client);
             let page = page::error(&error, &parts.headers, tail.request_id, detail);
             Answer::Response(page.map(Content::Whole))
         }
@@ -215,19 +216,20 @@ impl Client {
 }
 
 /// Containers and addresses are named to clients on private networks only. A gateway of Wharf's own
-/// container may stand for anybody (Docker's userland proxy), so it learns of local names only; a
-/// proxy nobody vouched for learns nothing.
-fn may_see_details(worker: &Worker, parts: &Parts, client: Client) -> bool {
+/// container may stand for anybody (Docker's userland proxy), so it learns only of local names that
+/// a route has; a proxy nobody vouched for learns nothing.
+fn may_see_details(table: &RouteTable, parts: &Parts, client: Client) -> bool {
     let relayed = [header::VIA, header::FORWARDED, headers::X_FORWARDED_FOR];
     let local_name = || {
         headers::authority(&parts.uri, &parts.headers)
             .and_then(HostName::parse)
-            .and_then(|name| Host::parse(name.as_str()).ok())
-            .is_some_and(|host| host.is_local())
+            .filter(|name| Host::parse(name.as_str()).is_ok_and(|host| host.is_local()))
+            .and_then(|name| table.find_host(name.as_str()))
+            .is_some_and(|entry| entry.pattern != HostPattern::Default)
     };
     error::is_private(client.address)
         && (client.trusted || !relayed.iter().any(|name| parts.headers.contains_key(name)))
-        && (!worker.table().gateways.contains(&client.address) || local_name())
+        && (!table.gateways.contains(&client.address) || local_name())
 }
 
 /// Each name in `Connection` is compared with each field, so their number must stay small.
@@ -352,7 +354,7 @@ fn target<'a>(head: &Head<'a>, route: &'a Route) -> ([&'a str; 2], Option<&'a st
     ([lead, target], None)
 }
 
-fn record(parts: &Parts, client: std::net::IpAddr) -> Box<Record> {
+fn record(parts: &Parts, client: IpAddr) -> Box<Record> {
     let host = headers::authority(&parts.uri, &parts.headers).unwrap_or("");
     Box::new(Record {
         time: SystemTime::now(),
@@ -402,3 +404,75 @@ const TARGET_FORM: &str = "a request target starts with `/`";
 const MAX_CONNECTION: usize = 1024;
 const MAX_METHOD: usize = 32;
 const MAX_TARGET: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Balance, PathPrefix, Plan, RouteKey, RouteSpec, Settings};
+    use crate::model::{UpstreamKey, UpstreamSpec};
+
+    fn table(hosts: &[&str]) -> RouteTable {
+        let upstream = UpstreamSpec {
+            key: UpstreamKey("u".into()),
+            endpoints: Vec::new(),
+            balance: Balance::RoundRobin,
+            unreachable: Vec::new(),
+        };
+        let patterns = hosts.iter().map(|host| HostPattern::parse(host).unwrap());
+        let route = RouteSpec {
+            key: RouteKey("r".into()),
+            hosts: patterns.collect(),
+            path: PathPrefix::parse("/").unwrap(),
+            upstream: upstream.key.clone(),
+            settings: Settings::default(),
+            container: "c".into(),
+            owner: "o".into(),
+            fault: None,
+        };
+        let plan = Plan {
+            routes: vec![route],
+            upstreams: vec![upstream],
+        };
+        let mut table = crate::route::compile(&plan, &RouteTable::default());
+        table.gateways.push([172, 18, 0, 1].into());
+        table
+    }
+
+    fn sees(client: &str, host: &str, field: &str) -> bool {
+        let table = table(&["a.example.com", "a.localhost", "default"]);
+        let request = Request::get("/").header("host", host).header(field, "x");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let (address, trusted) = match client.strip_prefix("trusted ") {
+            Some(address) => (address, true),
+            None => (client, false),
+        };
+        let address = address.parse().unwrap();
+        may_see_details(&table, &parts, Client { address, trusted })
+    }
+
+    #[test]
+    fn a_gateway_of_our_own_may_be_anybody_and_sees_details_of_local_names_only() {
+        for (client, host, expected) in [
+            ("127.0.0.1", "a.example.com", true),
+            ("172.18.0.9", "a.example.com", true),
+            ("203.0.113.7", "a.localhost", false),
+            ("172.18.0.1", "a.example.com", false),
+            ("trusted 172.18.0.1", "a.example.com", false),
+            ("172.18.0.1", "a.localhost", true),
+            // Anybody can say a local name where every name has a route.
+            ("172.18.0.1", "b.localhost", false),
+            ("172.18.0.1", "10.0.0.1", false),
+        ] {
+            assert_eq!(sees(client, host, "x-other"), expected, "{client} {host}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_nobody_vouched_for_sees_no_details() {
+        for field in ["x-forwarded-for", "forwarded", "via"] {
+            assert!(!sees("127.0.0.1", "a.localhost", field), "{field}");
+            assert!(!sees("172.18.0.1", "a.localhost", field), "{field}");
+            assert!(sees("trusted 10.0.0.1", "a.localhost", field), "{field}");
+        }
+    }
+}

@@ -48,7 +48,7 @@ impl Tunnel {
         // Either side may leave without a word; that is how tunnels end.
         tokio::select! {
             _ = relayed => {}
-            () = half_open_for_long(&up, &down) => {}
+            () = half_open_for(HALF_OPEN, &up, &down) => {}
         }
         tail.bytes = answered.len() as u64 + down.bytes.get();
         metrics.bytes_in.add(early.len() as u64 + up.bytes.get());
@@ -63,8 +63,9 @@ struct Side {
     ended: Cell<bool>,
 }
 
-/// Returns when one side has ended and the other has sent nothing for [`HALF_OPEN`].
-async fn half_open_for_long(up: &Side, down: &Side) {
+/// Returns when one side has ended and the other has sent nothing for `limit`, which it looks at
+/// once in that time.
+async fn half_open_for(limit: Duration, up: &Side, down: &Side) {
     let mut before = None;
     loop {
         let ended = up.ended.get() || down.ended.get();
@@ -73,7 +74,7 @@ async fn half_open_for_long(up: &Side, down: &Side) {
             return;
         }
         before = now;
-        tokio::time::sleep(HALF_OPEN).await;
+        tokio::time::sleep(limit).await;
     }
 }
 
@@ -121,3 +122,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<'_, S> {
 const BUFFER: usize = 8 * 1024;
 /// A tunnel one side of which has ended goes when the other is silent for this long.
 const HALF_OPEN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_tunnel_is_over_when_one_side_has_ended_and_the_other_is_silent() {
+        let (up, down) = (Side::default(), Side::default());
+        let limit = Duration::from_millis(200);
+        let mut over = std::pin::pin!(half_open_for(limit, &up, &down));
+        // Open both ways it may be silent; half open it may talk.
+        let busy = async {
+            tokio::time::sleep(limit * 2).await;
+            up.ended.set(true);
+            for _ in 0..16 {
+                tokio::time::sleep(limit / 8).await;
+                down.bytes.set(down.bytes.get() + 1);
+            }
+        };
+        tokio::select! {
+            biased;
+            () = &mut over => panic!("cut"),
+            () = busy => {}
+        }
+        tokio::time::timeout(limit * 20, over).await.unwrap();
+    }
+}

@@ -71,7 +71,8 @@ impl ConnState {
             timer,
             protocol: Cell::new(protocol),
             open: Cell::new(0),
-            reading_head: Cell::new(true),
+            // HTTP/2 has no head to be in the middle of: a client that asks nothing is idle.
+            reading_head: Cell::new(protocol == Protocol::Http1),
             stalled: Cell::new(false),
             unflushed: Cell::new(false),
             interim: RefCell::default(),
@@ -88,9 +89,10 @@ impl ConnState {
         self.open.get() == 0 && !self.reading_head.get()
     }
 
-    /// Whether no request is under way, though one may be on its way in.
+    /// Whether no request is under way and nothing of a response is left to write, though a request
+    /// may be on its way in.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.open.get() == 0
+        self.open.get() == 0 && !self.unflushed.get()
     }
 
     /// A request head has been read.

@@ -175,20 +175,24 @@ impl Worker {
         }
     }
 
-    /// Waits for what a client has to do first, for at most `limit`; `None` when it took longer or
-    /// draining began: nothing it asked for is lost then.
-    pub(crate) async fn unless_draining<F: Future>(
+    /// Waits for what a client has to do before it can ask for anything: for at most `limit`, and
+    /// for at most `grace` once draining began. `None` when it took longer.
+    pub(crate) async fn wait_for_client<F: Future>(
         &self,
         limit: Duration,
+        grace: Duration,
         first: F,
     ) -> Option<F::Output> {
-        if self.is_draining() {
-            return None;
-        }
+        let drained = async {
+            if !self.is_draining() {
+                self.drain.notified().await;
+            }
+            tokio::time::sleep(grace).await;
+        };
         tokio::select! {
             biased;
             first = tokio::time::timeout(limit, first) => first.ok(),
-            () = self.drain.notified() => None,
+            () = drained => None,
         }
     }
 
