@@ -4,6 +4,8 @@
 // Helpers that start and stop what the tests need.
 mod support;
 
+// What a client or an upstream must not bring about, whatever it sends or leaves.
+mod abuse;
 // The access log: one line for each request.
 mod access;
 // Wharf in a container.
@@ -28,6 +30,8 @@ mod responses;
 mod routing;
 // What a start that cannot succeed says, and what it survives.
 mod startup;
+// Time limits: who is waited for how long, and who is not.
+mod stalls;
 // Request targets and hosts: the bytes the upstream gets, and paths that could mean two routes.
 mod targets;
 // Certificates from Pebble: what works.
@@ -36,6 +40,8 @@ mod tls;
 mod tls_faults;
 // Request bodies: framing, `Expect`, trailers, and bodies nobody reads.
 mod uploads;
+// Whose word counts: trusted proxies, strangers, and who is told of containers.
+mod trust;
 // Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.
 mod upstream;
 // Engine -> snapshot: what the watcher sees, and how soon; what it does when the engine fails.

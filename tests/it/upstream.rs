@@ -8,14 +8,6 @@ use crate::support::origin::{Full, Origin, Served, ok, refused_port};
 use crate::support::peer::{End, Peer};
 use crate::support::site::{Site, app, get};
 
-/// Replicas of one site at these ports.
-fn replicas(ports: &[u16], labels: &str) -> Site {
-    let labels = format!("wharf.host: a.test\nwharf.tls: off\nwharf.pool: p\n{labels}");
-    let containers = ports.iter().enumerate();
-    let containers = containers.map(|(i, port)| app(&format!("app{i}"), *port, &labels));
-    Site::start(containers.collect::<Vec<_>>())
-}
-
 /// `POST` with `body`, framed by length or in one chunk.
 fn post(body: &str, chunked: bool) -> String {
     let head = "POST / HTTP/1.1\r\nHost: a.test\r\n";
@@ -166,7 +158,7 @@ fn a_replica_that_refuses_or_hangs_is_skipped_with_any_method() {
     let served = Served::by(|request| ok(&request.body));
     let full = Full::new();
     for dead in [refused_port(), full.port()] {
-        let site = replicas(&[dead, served.port()], "wharf.timeout.connect: 200ms");
+        let site = Site::replicas(&[dead, served.port()], "wharf.timeout.connect: 200ms");
         for request in [post("body", false), post("body", true)] {
             for _ in 0..4 {
                 let answer = site.send(&request).message();
@@ -183,22 +175,22 @@ fn when_nobody_answers_the_page_says_why() {
     let began = Instant::now();
     for (site, status, cause) in [
         (
-            replicas(&[refused_port(), refused_port()], ""),
+            Site::replicas(&[refused_port(), refused_port()], ""),
             502,
             "Connection refused",
         ),
         (
-            replicas(&[full.port()], "wharf.timeout.connect: 200ms"),
+            Site::replicas(&[full.port()], "wharf.timeout.connect: 200ms"),
             504,
             "took longer than 200ms",
         ),
         (
-            replicas(&[refused_port()], "wharf.weight: 0"),
+            Site::replicas(&[refused_port()], "wharf.weight: 0"),
             503,
             "takes requests",
         ),
         (
-            replicas(&[refused_port()], "wharf.network: nowhere"),
+            Site::replicas(&[refused_port()], "wharf.network: nowhere"),
             502,
             "no container of upstream",
         ),

@@ -11,6 +11,8 @@ pub(crate) mod daemon;
 pub(crate) mod docker;
 // An engine that does what it is told.
 pub(crate) mod engine;
+// HTTP/2 as bytes.
+pub(crate) mod frames;
 // An HTTP/2 client below the level of messages.
 pub(crate) mod h2;
 // The smallest HTTP/1.1 client.

@@ -37,6 +37,14 @@ impl Site {
         Self::start([app("app", port, &labels)])
     }
 
+    /// Replicas of one site at these ports.
+    pub(crate) fn replicas(ports: &[u16], labels: &str) -> Self {
+        let labels = format!("wharf.host: a.test\nwharf.tls: off\nwharf.pool: p\n{labels}");
+        let containers = ports.iter().enumerate();
+        let containers = containers.map(|(i, port)| app(&format!("app{i}"), *port, &labels));
+        Self::start(containers.collect::<Vec<_>>())
+    }
+
     /// A connection to the plain listener.
     pub(crate) fn client(&self) -> Peer {
         Peer::connect(self.wharf.http)

@@ -17,6 +17,7 @@ pub(crate) struct Builder {
     env: BTreeMap<String, String>,
     args: Vec<String>,
     data: Option<PathBuf>,
+    descriptors: Option<u32>,
 }
 
 impl Default for Builder {
@@ -39,6 +40,7 @@ impl Builder {
             env,
             args,
             data: None,
+            descriptors: None,
         }
     }
 
@@ -59,6 +61,12 @@ impl Builder {
     /// A data directory that outlives the process; without this it has one of its own.
     pub(crate) fn data(mut self, directory: &Path) -> Self {
         self.data = Some(directory.to_owned());
+        self
+    }
+
+    /// The most files and sockets it may have open.
+    pub(crate) fn descriptors(mut self, count: u32) -> Self {
+        self.descriptors = Some(count);
         self
     }
 
@@ -97,7 +105,18 @@ impl Wharf {
         let data = builder.data.unwrap_or_else(own_path);
         let off = |name| builder.env.get(name).is_some_and(|value| value == "off");
         let off = ["WHARF_HTTP", "WHARF_HTTPS", "WHARF_ADMIN"].map(off);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
+        let wharf = env!("CARGO_BIN_EXE_wharf");
+        let mut command = match builder.descriptors {
+            Some(count) => {
+                let mut shell = Command::new("/bin/sh");
+                shell
+                    .arg("-c")
+                    .arg(format!("ulimit -n {count}; exec \"$0\" \"$@\""));
+                shell.arg(wharf);
+                shell
+            }
+            None => Command::new(wharf),
+        };
         // Nothing from the outside: settings of the shell must not decide a test.
         command.env_clear().env("WHARF_DATA", &data);
         command
