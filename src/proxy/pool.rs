@@ -84,20 +84,29 @@ impl Pool {
         }
     }
 
-    /// Closes idle connections the moment their endpoint does; never returns.
+    /// Closes idle connections soon after their endpoint does; never returns.
     ///
     /// A container that stops must see its FIN answered before its network goes away: a socket left
     /// half closed keeps the kernel talking to an address that the next container may get, whose
     /// first connection then waits for that to be sorted out (up to a second).
     pub(crate) async fn reap(&self) {
-        poll_fn(|cx| {
-            self.reaper.replace(cx.waker().clone());
-            for links in self.idle.borrow_mut().values_mut() {
-                links.retain(|link| link.rests(cx));
-            }
-            Poll::<()>::Pending
-        })
-        .await
+        loop {
+            let mut looked = false;
+            poll_fn(|cx| {
+                if looked {
+                    return Poll::Ready(());
+                }
+                looked = true;
+                self.reaper.replace(cx.waker().clone());
+                for links in self.idle.borrow_mut().values_mut() {
+                    links.retain(|link| link.rests(cx));
+                }
+                Poll::Pending
+            })
+            .await;
+            // An application that closes a thousand connections one by one is one look's work.
+            tokio::time::sleep(REAP_GAP).await;
+        }
     }
 
     /// Follows a new table: connections to endpoints that left it are closed.
@@ -190,6 +199,8 @@ fn ticks(duration: Duration) -> u32 {
 const MAX_IDLE: usize = 256;
 /// nginx `keepalive_timeout` of upstreams.
 const IDLE: Duration = Duration::from_secs(60);
+/// Between two looks for connections that were closed; a network outlives its container for longer.
+const REAP_GAP: Duration = Duration::from_millis(20);
 /// See [`Pool::take`].
 const ONCE_IDLE: Duration = Duration::from_secs(1);
 /// nginx `keepalive_requests`.
