@@ -14,6 +14,7 @@ mod clock;
 mod conn;
 mod error;
 mod exchange;
+mod flood;
 mod forward;
 mod h1;
 mod headers;

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Timer;
+use super::flood::{FrameCount, MAX_PER_SECOND};
 use super::tunnel::Tunnel;
 
 /// What the parts of one client connection share.
@@ -52,6 +53,13 @@ pub(crate) enum Protocol {
 pub(crate) struct Wire<S> {
     io: TokioIo<S>,
     state: Rc<ConnState>,
+    /// Of HTTP/2 connections.
+    frames: Option<FrameCount>,
+}
+
+thread_local! {
+    /// Where a worker's HTTP/2 connections read to before hyper gets the bytes.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
 impl ConnState {
@@ -163,9 +171,11 @@ impl ConnState {
 
 impl<S> Wire<S> {
     pub(crate) fn new(stream: S, state: Rc<ConnState>) -> Self {
+        let http2 = state.protocol.get() == Protocol::Http2;
         Self {
             io: TokioIo::new(stream),
             state,
+            frames: http2.then(FrameCount::new),
         }
     }
 
@@ -191,12 +201,39 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Wire<S> {
+    /// Reads what hyper is given only after its frames were counted.
+    fn poll_read_frames(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let room = buf.remaining().min(scratch.len());
+            let mut read = ReadBuf::new(&mut scratch[..room]);
+            ready!(Pin::new(self.io.inner_mut()).poll_read(cx, &mut read))?;
+            let now = self.state.timer.now();
+            if let Some(frames) = &mut self.frames
+                && !frames.allows(read.filled(), now)
+            {
+                let flood = format!("more than {MAX_PER_SECOND} HTTP/2 control frames in a second");
+                return Poll::Ready(Err(io::Error::other(flood)));
+            }
+            buf.put_slice(read.filled());
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
 impl<S: AsyncRead + Unpin> Read for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.frames.is_some() {
+            return self.poll_read_frames(cx, buf);
+        }
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
             self.state.bytes_came();
@@ -267,5 +304,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Head and body up to this go out as one copy.
 const COALESCE: usize = 2048;
+/// One read of an HTTP/2 connection.
+const READ: usize = 16 * 1024;
 /// Interim responses waiting at once.
 const MAX_INTERIM: usize = 16 * 1024;

@@ -169,3 +169,16 @@ fn idle_connections_do_not_take_the_descriptors_requests_need() {
     let log = site.wharf.log_lines().join("\n");
     assert!(!log.contains("cannot accept"), "{log}");
 }
+
+#[test]
+fn a_flood_of_control_frames_ends_its_connection_and_no_other() {
+    let origin = Served::text("hi");
+    let site = Site::plain(origin.port(), "");
+    let mut flood = site.send(frames::PREFACE);
+    // What a client in good faith might send in a second is fine.
+    flood.send(frames::ping().repeat(500));
+    flood.send(frames::request("GET", &[], true));
+    flood.until("hi");
+    while flood.try_send(frames::ping().repeat(100)).is_ok() {}
+    assert_eq!(site.send(get("/")).message().text(), "hi");
+}

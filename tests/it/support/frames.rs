@@ -32,6 +32,14 @@ pub(crate) fn reset_without_error() -> Vec<u8> {
     frame(3, 0, &[0; 4])
 }
 
+/// Asks for an answer that is no response.
+pub(crate) fn ping() -> Vec<u8> {
+    let mut ping = frame(6, 0, &[0; 8]);
+    // Of the connection, not of a stream.
+    ping[8] = 0;
+    ping
+}
+
 fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let head = [&length[1..], &[kind, flags, 0, 0, 0, 1]].concat();
