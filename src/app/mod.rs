@@ -73,7 +73,8 @@ pub fn run(config: Config) -> Result<(), AppError> {
         certs: certs.clone(),
         trusted: config.trusted_proxies.clone(),
         hold: config.tls_hold,
-        max_connections: files::limit() / 2 / config.workers,
+        // Half of the descriptors are for upstreams, the store and the log.
+        max_connections: (files::limit() / 2 / config.workers).max(1),
     });
 
     let (stopper, stop) = shutdown::stop();

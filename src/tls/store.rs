@@ -198,16 +198,7 @@ impl Store {
             return Lock(None);
         };
         let path = places.locks.join(file_name(name) + ".lock");
-        let opened = make_dir(&places.locks).and_then(|()| {
-            let mut options = OpenOptions::new();
-            options
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(SECRET);
-            options.open(&path)
-        });
-        let file = match opened {
+        let file = match open_lock(&places.locks, &path) {
             Ok(file) => file,
             Err(error) => {
                 tracing::debug!(path = %path.display(), %error, "going on without a lock");
@@ -229,14 +220,7 @@ impl Store {
     /// Like [`Store::lock`], where nothing may be awaited: waits in the kernel, for milliseconds.
     pub(super) fn lock_local(&self) -> Lock {
         let locked = self.places.as_ref().and_then(|places| {
-            make_dir(&places.local).ok()?;
-            let mut options = OpenOptions::new();
-            options
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(SECRET);
-            let file = options.open(places.local.join(".lock")).ok()?;
+            let file = open_lock(&places.local, &places.local.join(".lock")).ok()?;
             file.lock().ok()?;
             Some(file)
         });
@@ -248,6 +232,18 @@ impl Places {
     fn record(&self, host: &str) -> PathBuf {
         self.certificates.join(file_name(host) + ".json")
     }
+}
+
+/// A file to lock, which holds nothing.
+fn open_lock(directory: &Path, path: &Path) -> io::Result<File> {
+    make_dir(directory)?;
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(SECRET);
+    options.open(path)
 }
 
 fn load_record(path: &Path) -> Option<Record> {

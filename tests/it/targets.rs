@@ -1,6 +1,7 @@
 //! Request targets and hosts: the bytes the upstream gets, and paths that could mean two routes.
 
 use crate::support::origin::Origin;
+use crate::support::peer::Message;
 use crate::support::site::{Site, app, get, refused};
 
 #[test]
@@ -99,15 +100,7 @@ fn a_path_that_decoding_moves_to_another_route_is_refused() {
         ("/admin%2f..%2fx", &site_root),
     ] {
         let mut client = site.send(get(path));
-        let (_upstream, request) =
-            origin.answer("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
-        assert!(
-            request
-                .head
-                .starts_with(&format!("GET {path} HTTP/1.1\r\n")),
-            "{}",
-            request.head
-        );
+        received(origin, path);
         assert_eq!(client.message().status(), 204);
     }
 }
@@ -124,15 +117,7 @@ fn a_stripped_prefix_is_told_to_the_upstream() {
         ("/api/a%2Fb", "/a%2Fb"),
     ] {
         let mut client = site.send(get(path));
-        let (_upstream, request) =
-            origin.answer("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
-        assert!(
-            request
-                .head
-                .starts_with(&format!("GET {target} HTTP/1.1\r\n")),
-            "{}",
-            request.head
-        );
+        let request = received(&origin, target);
         assert_eq!(request.field("x-forwarded-prefix"), Some("/api"));
         assert_eq!(client.message().status(), 204);
     }
@@ -145,4 +130,12 @@ fn a_stripped_prefix_is_told_to_the_upstream() {
             (400, &get("/%61pi")),
         ],
     );
+}
+
+/// The one request `origin` gets next, which must ask for `target`.
+fn received(origin: &Origin, target: &str) -> Message {
+    let (_, request) = origin.answer("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    let line = format!("GET {target} HTTP/1.1\r\n");
+    assert!(request.head.starts_with(&line), "{}", request.head);
+    request
 }
