@@ -98,7 +98,8 @@ def start_peer(name, directory, origin, certificate, options):
 
 def check(peer):
     deadline = time.monotonic() + 20
-    for scheme, port in (("http", peer.plain), ("https", peer.tls)):
+    schemes = [("http", peer.plain)] + ([] if peer.name in PLAIN_ONLY else [("https", peer.tls)])
+    for scheme, port in schemes:
         for path, size in (("/small", len(SMALL)), ("/1m", MB)):
             while (found := curl(f"{scheme}://localhost:{port}{path}")) != f"200 {size}":
                 if time.monotonic() > deadline or not peer.alive():
@@ -140,7 +141,7 @@ def start_haproxy(peer, origin, certificate, _options):
     peer.start(["haproxy", "-db", "-f", str(config)])
 
 
-def start_wharf(peer, origin, _certificate, options, hosts=0):
+def start_wharf(peer, origin, _certificate, options, hosts=0, binary=None):
     engine = peer.directory / "docker.sock"
     peer.start([sys.executable, str(HERE / "engine.py"), str(engine), str(origin), str(hosts)], core=options.load_core)
     wait_until(engine.exists, "the fake Docker engine")
@@ -154,7 +155,7 @@ def start_wharf(peer, origin, _certificate, options, hosts=0):
         "WHARF_ACCESS_LOG": "off",
         "WHARF_LOG": "warn",
     }
-    peer.start([options.binary, "run"], environment)
+    peer.start([binary or options.binary, "run"], environment)
 
 
 def start_wharf_10k(peer, origin, certificate, options):
@@ -162,7 +163,26 @@ def start_wharf_10k(peer, origin, certificate, options):
     start_wharf(peer, origin, certificate, options, hosts=10_000)
 
 
-PEERS = {"wharf": start_wharf, "nginx": start_nginx, "haproxy": start_haproxy, "wharf-10k": start_wharf_10k}
+def start_base(peer, origin, certificate, options):
+    """Another build of Wharf, `--base FILE`: what a change costs or saves."""
+    start_wharf(peer, origin, certificate, options, binary=options.base)
+
+
+def start_relay(peer, origin, _certificate, options):
+    peer.start([str(options.relay), str(peer.plain), str(origin)])
+
+
+PEERS = {
+    "wharf": start_wharf,
+    "nginx": start_nginx,
+    "haproxy": start_haproxy,
+    "relay": start_relay,
+    "base": start_base,
+    "wharf-10k": start_wharf_10k,
+}
+# Who Wharf is compared with; the others are yardsticks.
+RIVALS = ("nginx", "haproxy")
+PLAIN_ONLY = ("relay",)
 
 
 def nginx_command(peer, config):
@@ -170,6 +190,12 @@ def nginx_command(peer, config):
     # As root, workers change to another user, which could not read the origin's files.
     path.write_text(("user root;\n" if os.getuid() == 0 else "") + config)
     return ["nginx", "-p", str(peer.directory), "-e", str(peer.directory / "error.log"), "-c", str(path)]
+
+
+def build_relay(directory):
+    relay = directory / "relay-program"
+    subprocess.run(["cc", "-O2", "-o", str(relay), str(HERE / "relay.c")], check=True)
+    return relay
 
 
 def make_certificate(directory):
