@@ -131,6 +131,14 @@ impl Timer {
         self.state.fired.get()
     }
 
+    /// Whether it has fired or will within `delay`.
+    pub(crate) fn is_within(&self, delay: Duration) -> bool {
+        let ticks = delay.as_millis().div_ceil(TICK.as_millis()) + 1;
+        let ticks = u32::try_from(ticks).unwrap_or(NEVER);
+        self.has_fired()
+            || self.state.at.get() <= self.clock.now().saturating_add(ticks).min(NEVER - 1)
+    }
+
     /// Who to wake when it fires.
     pub(crate) fn wake_with(&self, waker: &Waker) {
         let same = match self.state.waker.take() {

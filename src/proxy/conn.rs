@@ -1,47 +1,39 @@
 //! One client connection from accept to close: TLS, the protocol, deadlines, graceful end.
 
-use std::cell::Cell;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::clock::Clock;
-use super::service;
-use super::stream::StreamExecutor;
-use super::wire::{ConnState, HEAD_TIMEOUT, Protocol, Wire};
+use super::http1::LAST_WORD;
+use super::state::{ConnState, HEAD_TIMEOUT, Protocol};
+use super::stream::ClientStream;
 use super::worker::Worker;
+use super::{http1, http2};
 use crate::model::TlsMode;
 use crate::tls::Served;
 
 /// Serves one connection of the plain listener.
 pub(crate) async fn serve_plain(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let protocol = match worker
-        .wait_for_client(HEAD_TIMEOUT, Duration::ZERO, speaks_http2(&stream))
-        .await
-    {
+    // Boxed, as everything that is done with early: a connection keeps the room it ever needed.
+    let first =
+        Box::pin(worker.wait_for_client(HEAD_TIMEOUT, Duration::ZERO, speaks_http2(&stream)));
+    let protocol = match first.await {
         Some(Ok(true)) => Protocol::Http2,
         Some(Ok(false)) => Protocol::Http1,
         _ => return,
     };
     let timer = worker.clock.timer();
     let state = ConnState::new(canonical(peer), false, None, timer, protocol);
-    serve(worker, stream, state, protocol).await;
+    serve(worker, ClientStream::Plain(stream), state, protocol).await;
 }
 
 /// Serves one connection of the TLS listener.
@@ -52,7 +44,7 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, peer: Socke
     let local = canonical(local);
     // The whole handshake, a wait for the first certificate included, which has its own limit.
     let limit = HANDSHAKE_TIMEOUT + worker.engine.hold;
-    let handshake = tokio::time::timeout(limit, handshake(&worker, stream, local));
+    let handshake = tokio::time::timeout(limit, Box::pin(handshake(&worker, stream, local)));
     let (stream, sni) = match handshake.await {
         Ok(Ok(Some(accepted))) => accepted,
         Ok(Ok(None)) => return,
@@ -74,7 +66,7 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, peer: Socke
     };
     let timer = worker.clock.timer();
     let state = ConnState::new(canonical(peer), true, sni, timer, protocol);
-    serve(worker, stream, state, protocol).await;
+    serve(worker, ClientStream::Tls(Box::new(stream)), state, protocol).await;
 }
 
 /// `Ok(None)`: the connection was for a challenge and is done.
@@ -181,133 +173,12 @@ async fn refuse<T>(stream: &mut TcpStream, alert: Alert, cause: &str) -> io::Res
 }
 
 /// Serves HTTP on a stream that is ready for it.
-async fn serve<S>(worker: Rc<Worker>, stream: S, state: Rc<ConnState>, protocol: Protocol)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let wire = Wire::new(stream, Rc::clone(&state));
-    let service = {
-        let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
-        service_fn(move |request: Request<Incoming>| {
-            service::answer(Rc::clone(&worker), Rc::clone(&state), request)
-        })
-    };
+async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<ConnState>, protocol: Protocol) {
     match protocol {
-        Protocol::Http1 => {
-            let mut conn = worker.http1.serve_connection(wire, service);
-            let ended = drive(
-                &worker,
-                &state,
-                &mut conn,
-                http1::Connection::graceful_shutdown,
-            );
-            if ended.await {
-                let parts = conn.into_parts();
-                if let Some(tunnel) = state.take_tunnel() {
-                    state.timer().disarm();
-                    tunnel.run(parts.io.into_inner(), parts.read_buf).await;
-                }
-            }
-        }
-        Protocol::Http2 => {
-            let mut conn = pin!(worker.http2.serve_connection(wire, service));
-            drive_pinned(
-                &worker,
-                &state,
-                conn.as_mut(),
-                http2::Connection::graceful_shutdown,
-            )
-            .await;
-        }
+        Protocol::Http1 => http1::serve(worker, stream, state).await,
+        // Boxed: it is far larger, and most plain connections are no HTTP/2.
+        Protocol::Http2 => Box::pin(http2::serve(worker, stream, state)).await,
     }
-    // A tunnel that never started still holds this connection's state.
-    drop(state.take_tunnel());
-}
-
-async fn drive<C, E>(
-    worker: &Worker,
-    state: &ConnState,
-    conn: &mut C,
-    shutdown: fn(Pin<&mut C>),
-) -> bool
-where
-    C: Future<Output = Result<(), E>> + Unpin,
-    E: std::error::Error,
-{
-    drive_pinned(worker, state, Pin::new(conn), shutdown).await
-}
-
-/// Polls a connection until it ends (true), or until its deadline (false). Draining asks it once
-/// to finish what is in flight.
-async fn drive_pinned<C, E>(
-    worker: &Worker,
-    state: &ConnState,
-    mut conn: Pin<&mut C>,
-    shutdown: fn(Pin<&mut C>),
-) -> bool
-where
-    C: Future<Output = Result<(), E>>,
-    E: std::error::Error,
-{
-    let asked = Cell::new(false);
-    let last_word = Cell::new(false);
-    poll_fn(|cx: &mut Context<'_>| {
-        loop {
-            if worker.is_draining() && !asked.replace(true) {
-                shutdown(conn.as_mut());
-            }
-            if let Poll::Ready(ended) = conn.as_mut().poll(cx) {
-                if let Err(error) = &ended {
-                    tracing::debug!(peer = %state.peer, %error, "connection ended");
-                }
-                return Poll::Ready(ended.is_ok());
-            }
-            // From here on only the client keeps it open.
-            let over = asked.get() && state.is_quiet();
-            if over && !last_word.get() {
-                state.timer().arm(LAST_WORD);
-            }
-            last_word.set(over);
-            if !state.timer().has_fired() {
-                state.timer().wake_with(cx.waker());
-                return Poll::Pending;
-            }
-            if !state.is_idle() || asked.replace(true) {
-                return Poll::Ready(false);
-            }
-            // Idle for too long: HTTP/2 clients are told, so that a request on its way is not lost.
-            shutdown(conn.as_mut());
-        }
-    })
-    .await
-}
-
-/// hyper's HTTP/1 settings. Its own limit of 100 fields is the one we want, and cheaper when it is
-/// not set.
-pub(crate) fn http1() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .max_buf_size(BUFFER)
-        // The buffer alone lets a head through that came in larger reads.
-        .max_header_size(BUFFER)
-        // A proxy does not invent a Date.
-        .auto_date_header(false);
-    builder
-}
-
-/// hyper's HTTP/2 settings.
-pub(crate) fn http2(clock: &Rc<Clock>) -> http2::Builder<StreamExecutor> {
-    let mut builder = http2::Builder::new(StreamExecutor(Rc::clone(clock)));
-    builder
-        .max_concurrent_streams(128)
-        .max_header_list_size(32 * 1024)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100)
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(BUFFER)
-        .auto_date_header(false);
-    builder
 }
 
 /// Whether the client opens with HTTP/2's preface, without TLS (prior knowledge, RFC 9113 section
@@ -329,7 +200,3 @@ fn canonical_name(name: &str) -> Box<str> {
 
 /// Besides the wait for a first certificate.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// hyper's buffers in each direction; a head that is larger is answered 431.
-const BUFFER: usize = 64 * 1024;
-/// A connection asked to end while nothing is under way on it goes after this at the latest.
-const LAST_WORD: Duration = Duration::from_secs(2);

@@ -97,7 +97,7 @@ impl ProxyError {
                     StatusCode::GATEWAY_TIMEOUT
                 }
                 ExchangeError::ClientTimeout(_) => StatusCode::REQUEST_TIMEOUT,
-                ExchangeError::ClientBody(_) | ExchangeError::ClientCut => StatusCode::BAD_REQUEST,
+                ExchangeError::ClientBody(_) | ExchangeError::ClientGone => StatusCode::BAD_REQUEST,
             },
         }
     }
@@ -156,7 +156,7 @@ impl ProxyError {
                 }
                 ExchangeError::ClientTimeout(_)
                 | ExchangeError::ClientBody(_)
-                | ExchangeError::ClientCut => cause.to_string(),
+                | ExchangeError::ClientGone => cause.to_string(),
                 ExchangeError::Response(_) | ExchangeError::Interim => {
                     "the application's answer is unusable".into()
                 }
@@ -177,7 +177,7 @@ impl ExchangeError {
             Self::Closed(_) => ErrorKind::UpstreamClosed,
             Self::ReadTimeout(_) | Self::WriteTimeout(_) => ErrorKind::UpstreamTimeout,
             Self::ClientTimeout(_) => ErrorKind::ClientTimeout,
-            Self::ClientBody(_) | Self::ClientCut => ErrorKind::ClientClosed,
+            Self::ClientBody(_) | Self::ClientGone => ErrorKind::ClientClosed,
             Self::Response(_) | Self::Interim => ErrorKind::UpstreamProtocol,
         }
     }

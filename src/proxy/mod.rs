@@ -2,28 +2,32 @@
 //!
 //! The life of a request. A [`worker`] is one thread with a runtime, its own listeners
 //! (`SO_REUSEPORT`) and its own upstream connections. It accepts a connection and gives it to
-//! [`conn`], which does the TLS handshake with the certificate for the name and lets hyper speak
-//! HTTP over a [`wire`]. hyper calls [`service`] for each request: the steps from checks to route.
-//! [`forward`] picks an endpoint, takes a connection from the [`pool`] and runs an [`exchange`] on
-//! it, in the same task, with the small HTTP/1 codec of [`h1`]; [`headers`] says which fields travel.
-//! The response [`body`] goes back through hyper; its tail counts and logs the request when it ends.
-//! What goes wrong becomes an answer in [`error`] and [`page`].
+//! [`conn`], which does the TLS handshake with the certificate for the name. [`http1`] reads requests
+//! itself, [`http2`] lets hyper do so; both turn them into a [`head`] and ask [`service`]: the steps
+//! from checks to route. [`forward`] picks an endpoint, takes a connection from the [`pool`] and runs
+//! an [`exchange`] on it, in the same task, with the small HTTP/1 codec of [`h1`]; [`headers`] says
+//! which [`fields`] travel. The response goes back the way the request came; its [`tail`] counts and
+//! logs the request when it ends. What goes wrong becomes an answer in [`error`] and [`page`].
 
-mod body;
+mod buffers;
 mod clock;
 mod conn;
 mod error;
 mod exchange;
-mod flood;
+mod fields;
 mod forward;
 mod h1;
+mod head;
 mod headers;
+mod http1;
+mod http2;
 mod page;
 mod pool;
 mod service;
+mod state;
 mod stream;
+mod tail;
 mod tunnel;
-mod wire;
 mod worker;
 
 use std::sync::Arc;

@@ -3,10 +3,14 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::error::ProxyError;
+use super::fields::{Fields, Known};
+
+/// An answer of Wharf's own.
+pub(crate) type Page = Response<Bytes>;
 
 /// The forms an error page comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +23,10 @@ enum Form {
 /// The page for `error`. `detail` adds the cause with its containers and addresses.
 pub(crate) fn error(
     error: &ProxyError,
-    request: &HeaderMap,
+    request: Fields<'_>,
     request_id: u64,
     detail: bool,
-) -> Response<Bytes> {
+) -> Page {
     let status = error.status();
     let cause = if detail {
         error.to_string()
@@ -71,7 +75,7 @@ pub(crate) fn error(
 }
 
 /// A redirect without a page. `None` where `location` is no header value.
-pub(crate) fn redirect(status: StatusCode, location: &str) -> Option<Response<Bytes>> {
+pub(crate) fn redirect(status: StatusCode, location: &str) -> Option<Page> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
     response
@@ -81,7 +85,7 @@ pub(crate) fn redirect(status: StatusCode, location: &str) -> Option<Response<By
 }
 
 /// A text without ado, as for ACME challenges.
-pub(crate) fn text(body: &str) -> Response<Bytes> {
+pub(crate) fn text(body: &str) -> Page {
     let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -89,10 +93,8 @@ pub(crate) fn text(body: &str) -> Response<Bytes> {
 }
 
 /// HTML for browsers, JSON for those who ask for it, one line of text for the rest (curl).
-fn form(request: &HeaderMap) -> Form {
-    let accept = request
-        .get(header::ACCEPT)
-        .map_or(&b""[..], HeaderValue::as_bytes);
+fn form(request: Fields<'_>) -> Form {
+    let accept = request.get(Known::Accept).unwrap_or(b"");
     let position = |kind: &str| memchr::memmem::find(accept, kind.as_bytes());
     match (position("text/html"), position("json")) {
         (Some(html), Some(json)) if json < html => Form::Json,
@@ -154,6 +156,16 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// The page for a request that could not be read.
+pub(crate) fn unreadable(status: StatusCode, cause: &str) -> Page {
+    let body = format!("{} {}: {cause}\n", status.as_u16(), reason(status));
+    let mut page = text(&body);
+    *page.status_mut() = status;
+    let headers = page.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    page
+}
+
 const STYLE: &str = "html{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
 body{margin:0;min-height:100vh;display:grid;place-items:center}\
 main{max-width:34rem;padding:2rem}\
@@ -164,12 +176,12 @@ h1{margin:.25rem 0 1rem;font-size:1.5rem}\
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::head::RequestHead;
 
-    fn page(accept: &str) -> Response<Bytes> {
-        let mut request = HeaderMap::new();
-        request.insert(header::ACCEPT, accept.parse().unwrap());
+    fn page(accept: &str) -> Page {
+        let request = RequestHead::get("/", &[("accept", accept)]);
         let fault = ProxyError::RouteFault("wharf.cahce: <b> unknown".into());
-        error(&fault, &request, 0xabc, true)
+        error(&fault, request.fields(), 0xabc, true)
     }
 
     #[test]
@@ -206,7 +218,8 @@ mod tests {
     #[test]
     fn visitors_learn_no_internals() {
         let fault = ProxyError::RouteFault("wharf.cahce: secret".into());
-        let page = error(&fault, &HeaderMap::new(), 1, false);
+        let request = RequestHead::get("/", &[]);
+        let page = error(&fault, request.fields(), 1, false);
         assert!(!std::str::from_utf8(page.body()).unwrap().contains("secret"));
     }
 }

@@ -6,23 +6,28 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use foldhash::fast::RandomState;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
 
+use super::buffers::{Buffers, LARGE, SMALL};
 use super::clock::{Clock, TICK, Timer};
 use crate::route::RouteTable;
 
 /// One connection to an endpoint with its buffers.
 pub(crate) struct Link {
     pub(crate) stream: TcpStream,
-    /// Bytes read and not yet understood.
-    pub(crate) read: BytesMut,
+    /// Bytes read; those before `read_at` are done with.
+    read: Vec<u8>,
+    read_at: usize,
+    /// Whether the last read filled the buffer, so that a larger one may pay.
+    filled: bool,
     /// Bytes to be written.
     pub(crate) out: Vec<u8>,
     pub(crate) timer: Timer,
@@ -50,7 +55,9 @@ impl Link {
         SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(Self {
             stream,
-            read: BytesMut::new(),
+            read: Vec::new(),
+            read_at: 0,
+            filled: false,
             out: Vec::new(),
             timer: clock.timer(),
             reused: false,
@@ -58,6 +65,46 @@ impl Link {
             born: clock.now(),
             idle_since: clock.now(),
         })
+    }
+
+    /// Bytes read and not yet understood.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.read[self.read_at..]
+    }
+
+    /// Goes on behind `count` of them.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.read_at += count;
+        if self.read_at >= self.read.len() {
+            self.filled = self.read.len() == self.read.capacity();
+            self.read.clear();
+            self.read_at = 0;
+        }
+    }
+
+    /// Reads on.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<usize>> {
+        if self.read.capacity() == 0 {
+            self.read = buffers.small();
+        } else if self.read.is_empty() && self.filled && self.read.capacity() < LARGE {
+            buffers.give(std::mem::replace(&mut self.read, buffers.large()));
+        } else if self.read.len() == self.read.capacity() {
+            self.read.drain(..self.read_at);
+            self.read_at = 0;
+            self.read.reserve(SMALL);
+        }
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)
+    }
+
+    /// Gives its buffers back: there is nothing in them any more.
+    pub(crate) fn give_back(&mut self, buffers: &Buffers) {
+        buffers.reclaim(&mut self.read);
+        buffers.reclaim(&mut self.out);
+        self.read_at = 0;
     }
 
     /// Whether nothing came on it while it was idle: neither an end nor bytes nobody asked for.
@@ -154,12 +201,6 @@ impl Pool {
         }
         link.timer.forget();
         link.idle_since = now;
-        if link.out.capacity() > KEPT_BUFFER {
-            link.out = Vec::new();
-        }
-        if link.read.capacity() > KEPT_BUFFER {
-            link.read = BytesMut::new();
-        }
         if let Some(links) = self.idle.borrow_mut().get_mut(&endpoint)
             && links.len() < MAX_IDLE
             && link.rests(&mut Context::from_waker(&self.reaper.borrow()))
@@ -207,5 +248,3 @@ const ONCE_IDLE: Duration = Duration::from_secs(1);
 const MAX_REQUESTS: u32 = 1000;
 /// nginx `keepalive_time`.
 const MAX_AGE: Duration = Duration::from_secs(3600);
-/// Buffers larger than this are not kept with an idle connection.
-const KEPT_BUFFER: usize = 16 * 1024;

@@ -2,27 +2,25 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
+use http::{Method, StatusCode, Uri, Version};
 
-use super::body::{Body, Content, Never, Record, Tail};
 use super::error::{self, ProxyError};
-use super::forward::{self, Answer, Forward};
+use super::exchange::Client as ClientSide;
+use super::fields::{Fields, Known};
+use super::forward::{Answer, Forward};
+use super::head::RequestHead;
 use super::headers::{self, HostName, Origin};
 use super::page;
-use super::stream::{self, Turn};
-use super::wire::ConnState;
+use super::state::ConnState;
+use super::tail::{Record, Tail};
 use super::worker::Worker;
 use crate::model::{Host, HostPattern, HttpsMode};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable};
 
 /// What a step sees of a request.
 struct Head<'a> {
-    parts: &'a Parts,
+    request: &'a RequestHead,
     authority: &'a str,
     host: HostName,
     path: &'a str,
@@ -41,44 +39,38 @@ struct Client {
 }
 
 /// Answers one request.
-pub(crate) async fn answer(
-    worker: Rc<Worker>,
-    conn: Rc<ConnState>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Never> {
-    let mut tail = Tail::begin(&worker, &conn);
-    let (parts, body) = request.into_parts();
-    match parts.version {
-        Version::HTTP_2 => worker.metrics.requests_h2.inc(),
-        _ => worker.metrics.requests_h1.inc(),
-    }
-    let client = Client::of(&worker, &conn, &parts);
-    if worker.access.is_some() {
-        tail.record = Some(record(&parts, client.address));
-    }
-    let answer = match steps(&worker, &conn, &parts, client, body, &mut tail).await {
+pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answer {
+    let Tail {
+        worker,
+        conn,
+        head,
+        request_id,
+        record,
+        ..
+    } = tail;
+    let client = Client::of(worker, conn, head.fields());
+    record.client = Some(client.address);
+    match steps(worker, conn, head, client, side, record).await {
         Ok(answer) => answer,
         Err(error) => {
             worker.metrics.count_error(error.kind());
-            tracing::debug!(%error, request_id = format_args!("{:016x}", tail.request_id));
-            let detail = may_see_details(&worker.table(), &parts, client);
-            let page = page::error(&error, &parts.headers, tail.request_id, detail);
-            Answer::Response(page.map(Content::Whole))
+            tracing::debug!(%error, request_id = format_args!("{request_id:016x}"));
+            let detail = may_see_details(&worker.table(), head, client);
+            Answer::Page(page::error(&error, head.fields(), *request_id, detail))
         }
-    };
-    Ok(finish(&worker, &conn, &parts.method, answer, tail))
+    }
 }
 
-async fn steps(
+async fn steps<C: ClientSide>(
     worker: &Rc<Worker>,
-    conn: &Rc<ConnState>,
-    parts: &Parts,
+    conn: &ConnState,
+    request: &RequestHead,
     client: Client,
-    body: Incoming,
-    tail: &mut Tail,
+    side: &mut C,
+    record: &mut Record,
 ) -> Result<Answer, ProxyError> {
     let table = worker.table(); // pinned for the whole request
-    let head = Head::read(conn, parts, client)?;
+    let head = Head::read(conn, request, client)?;
     if let Some(answer) = challenge(worker, &head) {
         return Ok(answer);
     }
@@ -92,29 +84,28 @@ async fn steps(
         NoMatch::Path => ProxyError::NoPath,
         NoMatch::Ambiguous => ProxyError::AmbiguousPath,
     })?;
-    if let Some(record) = &mut tail.record {
+    if record.time.is_some() {
         record.route = Some(route.key.clone());
     }
     check_sni(conn, &table, &head, entry, route)?;
     if !head.https
-        && let Some(answer) = secure(worker, &table, &head, entry, route).await?
+        && let Some(port) = table.https_port
+        && let Some(answer) = secure(worker, port, &head, entry, route).await?
     {
         return Ok(answer);
     }
     if let Some(fault) = &route.fault {
         return Err(ProxyError::RouteFault(fault.clone()));
     }
-    let websocket = headers::wants_websocket(&parts.method, parts.version, &parts.headers)
-        && hyper::body::Body::is_end_stream(&body);
+    let websocket = headers::wants_websocket(request) && !request.has_body();
     if websocket && !route.websocket {
         return Err(ProxyError::WebSocketOff);
     }
     let (target, prefix) = target(&head, route);
     let forward = Forward {
         worker,
-        conn,
         route,
-        parts,
+        head: request,
         target,
         origin: Origin {
             peer: conn.peer.ip(),
@@ -127,51 +118,62 @@ async fn steps(
         },
         websocket,
     };
-    forward.send(body, tail).await
+    forward.send(side, &mut record.endpoint).await
 }
 
 impl<'a> Head<'a> {
-    /// Checks what hyper does not (hardening must-haves 1, 2 and 3).
-    fn read(conn: &ConnState, parts: &'a Parts, client: Client) -> Result<Self, ProxyError> {
-        let uri = &parts.uri;
-        match parts.method {
+    /// Checks what the parsers do not (hardening must-haves 1, 2 and 3).
+    fn read(
+        conn: &ConnState,
+        request: &'a RequestHead,
+        client: Client,
+    ) -> Result<Self, ProxyError> {
+        let fields = request.fields();
+        match request.method {
+            Method::GET | Method::POST => {}
             Method::CONNECT => return Err(ProxyError::Method("CONNECT")),
             Method::TRACE => return Err(ProxyError::Method("TRACE")),
-            _ if parts.method.as_str().len() > MAX_METHOD => {
+            _ if request.method.as_str().len() > MAX_METHOD => {
                 return Err(ProxyError::BadRequest("the method is longer than 32 bytes"));
             }
             _ => {}
         }
-        check_coding(parts)?;
-        let authority = headers::authority(uri, &parts.headers).ok_or(ProxyError::BadRequest(
+        // HTTP/2 knows none (RFC 9113 section 8.2.2); on HTTP/1 the parser has looked at it.
+        if request.version == Version::HTTP_2 && fields.has(Known::TransferEncoding) {
+            return Err(ProxyError::BadRequest(
+                "Transfer-Encoding has no place in HTTP/2",
+            ));
+        }
+        let authority = request.authority().ok_or(ProxyError::BadRequest(
             "a request needs exactly one valid Host",
         ))?;
         let host = HostName::parse(authority).ok_or(ProxyError::BadRequest(
             "a request needs exactly one valid Host",
         ))?;
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        if target.len() > MAX_TARGET {
+        if request.target().len() > MAX_TARGET {
             return Err(ProxyError::TargetTooLong);
         }
-        let path = match uri.path() {
+        let path = match request.path() {
             "" => "/",
-            "*" if parts.method == Method::OPTIONS => "/",
+            "*" if request.method == Method::OPTIONS => "/",
             path if path.starts_with('/') => path,
             _ => return Err(ProxyError::BadRequest(TARGET_FORM)),
         };
         // `GET a.test` parses as CONNECT's form, an authority without a scheme.
-        if uri.authority().is_some() && uri.scheme().is_none() {
+        let connects = |uri: &Uri| uri.authority().is_some() && uri.scheme().is_none();
+        if request.uri().is_some_and(connects) {
             return Err(ProxyError::BadRequest(TARGET_FORM));
         }
-        check_connection(parts)?;
+        check_connection(fields)?;
         // A trusted proxy knows better than we how the client came to it.
-        let told = parts.headers.get(headers::X_FORWARDED_PROTO);
-        let https = match told.filter(|_| client.trusted) {
-            Some(proto) => proto.as_bytes().eq_ignore_ascii_case(b"https"),
-            None => conn.tls,
+        let https = if client.trusted {
+            let told = fields.get(Known::XForwardedProto);
+            told.map_or(conn.tls, |proto| proto.eq_ignore_ascii_case(b"https"))
+        } else {
+            conn.tls
         };
         Ok(Self {
-            parts,
+            request,
             authority,
             host,
             path,
@@ -179,35 +181,15 @@ impl<'a> Head<'a> {
             https,
         })
     }
-
-    fn uri(&self) -> &'a Uri {
-        &self.parts.uri
-    }
-}
-
-/// `Transfer-Encoding` may be one thing only: `chunked`, once, on HTTP/1.1. A `Content-Length` beside
-/// it never gets here: hyper drops it and closes the connection afterwards (RFC 9112 section 6.1).
-fn check_coding(parts: &Parts) -> Result<(), ProxyError> {
-    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else {
-        return Ok(());
-    };
-    let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if !chunked || codings.next().is_some() || parts.version != Version::HTTP_11 {
-        return Err(ProxyError::BadRequest(
-            "Transfer-Encoding may only be `chunked`",
-        ));
-    }
-    Ok(())
 }
 
 impl Client {
-    fn of(worker: &Worker, conn: &ConnState, parts: &Parts) -> Self {
+    fn of(worker: &Worker, conn: &ConnState, fields: Fields<'_>) -> Self {
         let peer = conn.peer.ip();
         let proxies = &worker.engine.trusted;
         let trusted = !proxies.is_empty() && proxies.contains(peer);
         let address = if trusted {
-            headers::client_address(peer, &parts.headers, |address| proxies.contains(address))
+            headers::client_address(peer, fields, |address| proxies.contains(address))
         } else {
             peer
         };
@@ -218,24 +200,28 @@ impl Client {
 /// Containers and addresses are named to clients on private networks only. A gateway of Wharf's own
 /// container may stand for anybody (Docker's userland proxy), so it learns only of local names that
 /// a route has; a proxy nobody vouched for learns nothing.
-fn may_see_details(table: &RouteTable, parts: &Parts, client: Client) -> bool {
-    let relayed = [header::VIA, header::FORWARDED, headers::X_FORWARDED_FOR];
+fn may_see_details(table: &RouteTable, head: &RequestHead, client: Client) -> bool {
+    let fields = head.fields();
+    let relayed = [Known::Via, Known::Forwarded, Known::XForwardedFor];
     let local_name = || {
-        headers::authority(&parts.uri, &parts.headers)
+        head.authority()
             .and_then(HostName::parse)
             .filter(|name| Host::parse(name.as_str()).is_ok_and(|host| host.is_local()))
             .and_then(|name| table.find_host(name.as_str()))
             .is_some_and(|entry| entry.pattern != HostPattern::Default)
     };
     error::is_private(client.address)
-        && (client.trusted || !relayed.iter().any(|name| parts.headers.contains_key(name)))
+        && (client.trusted || !relayed.iter().any(|name| fields.has(*name)))
         && (!table.gateways.contains(&client.address) || local_name())
 }
 
 /// Each name in `Connection` is compared with each field, so their number must stay small.
-fn check_connection(parts: &Parts) -> Result<(), ProxyError> {
-    let values = parts.headers.get_all(header::CONNECTION).iter();
-    if values.map(|value| value.len()).sum::<usize>() > MAX_CONNECTION {
+fn check_connection(fields: Fields<'_>) -> Result<(), ProxyError> {
+    if !fields.has(Known::Connection) {
+        return Ok(());
+    }
+    let values = fields.get_all(Known::Connection);
+    if values.map(<[u8]>::len).sum::<usize>() > MAX_CONNECTION {
         return Err(ProxyError::BadRequest(
             "the Connection field is longer than 1 KiB",
         ));
@@ -248,7 +234,7 @@ fn challenge(worker: &Worker, head: &Head<'_>) -> Option<Answer> {
     let token = head.path.strip_prefix(ACME_PATH)?;
     let index = worker.engine.certs.current();
     let answer = index.challenge_answer(head.host.as_str(), token)?;
-    Some(Answer::Response(page::text(answer).map(Content::Whole)))
+    Some(Answer::Page(page::text(answer)))
 }
 
 /// A request may name another host than the handshake did only within one tenant (421 otherwise:
@@ -275,14 +261,11 @@ fn check_sni(
 /// redirect to (product.md S20 and decision 3).
 async fn secure(
     worker: &Worker,
-    table: &RouteTable,
+    port: u16,
     head: &Head<'_>,
     entry: &HostEntry,
     route: &Route,
 ) -> Result<Option<Answer>, ProxyError> {
-    let Some(port) = table.https_port else {
-        return Ok(None);
-    };
     match route.https {
         HttpsMode::Both | HttpsMode::Off => return Ok(None),
         HttpsMode::Only => return Err(ProxyError::HttpsOnly),
@@ -294,18 +277,18 @@ async fn secure(
     }
     let certs = &worker.engine.certs;
     if certs.current().find(&entry.pattern).is_none() {
-        certs
-            .obtain(&entry.pattern)
+        // Boxed, so that other requests need not carry its room along.
+        Box::pin(certs.obtain(&entry.pattern))
             .await
             .map_err(ProxyError::NoCertificate)?;
     }
-    let status = match head.parts.method {
+    let status = match head.request.method {
         Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
         _ => StatusCode::PERMANENT_REDIRECT,
     };
     let host = head.host.as_str();
-    let target = match head.uri().path_and_query() {
-        Some(target) if target.as_str().starts_with('/') => target.as_str(),
+    let target = match head.request.target() {
+        target if target.starts_with('/') => target,
         _ => "/",
     };
     let literal = host.contains(':');
@@ -317,7 +300,7 @@ async fn secure(
     let redirect = page::redirect(status, &location).ok_or(ProxyError::BadRequest(
         "the request target cannot be redirected",
     ))?;
-    Ok(Some(Answer::Response(redirect.map(Content::Whole))))
+    Ok(Some(Answer::Page(redirect)))
 }
 
 /// RFC 8555 section 8.3: base64url, at least 128 bits.
@@ -336,11 +319,10 @@ fn port(head: &Head<'_>) -> u16 {
 
 /// The target for the upstream, byte for byte but for a stripped prefix, and that prefix.
 fn target<'a>(head: &Head<'a>, route: &'a Route) -> ([&'a str; 2], Option<&'a str>) {
-    let uri = head.uri();
-    if uri.path() == "*" {
+    let target = head.request.target();
+    if target == "*" {
         return (["*", ""], None);
     }
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
     // An absolute target may have a query and no path.
     let lead = if target.starts_with('/') { "" } else { "/" };
     if route.strip && !route.path.is_root() {
@@ -352,51 +334,6 @@ fn target<'a>(head: &Head<'a>, route: &'a Route) -> ([&'a str; 2], Option<&'a st
         }
     }
     ([lead, target], None)
-}
-
-fn record(parts: &Parts, client: IpAddr) -> Box<Record> {
-    let host = headers::authority(&parts.uri, &parts.headers).unwrap_or("");
-    Box::new(Record {
-        time: SystemTime::now(),
-        client,
-        host: host.to_owned(),
-        method: parts.method.clone(),
-        uri: parts.uri.clone(),
-        version: parts.version,
-        route: None,
-        endpoint: None,
-    })
-}
-
-fn finish(
-    worker: &Worker,
-    conn: &ConnState,
-    method: &Method,
-    answer: Answer,
-    mut tail: Tail,
-) -> Response<Body> {
-    let metrics = &worker.metrics;
-    match answer {
-        Answer::Response(response) => {
-            tail.status = response.status().as_u16();
-            stream::turn(Turn::Handed);
-            metrics.count_status(tail.status);
-            metrics.request_seconds.observe(tail.started.elapsed());
-            response.map(|content| {
-                let content = match content {
-                    Content::Whole(_) if method == Method::HEAD => Content::Whole(Bytes::new()),
-                    content => content,
-                };
-                Body::new(content, tail)
-            })
-        }
-        Answer::Switched(response, link) => {
-            tail.status = response.status().as_u16();
-            metrics.count_status(tail.status);
-            forward::tunnel(conn, link, tail);
-            response.map(|()| Body::without_tail())
-        }
-    }
 }
 
 const ACME_PATH: &str = "/.well-known/acme-challenge/";
@@ -440,14 +377,13 @@ mod tests {
 
     fn sees(client: &str, host: &str, field: &str) -> bool {
         let table = table(&["a.example.com", "a.localhost", "default"]);
-        let request = Request::get("/").header("host", host).header(field, "x");
-        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let request = RequestHead::get("/", &[("host", host), (field, "x")]);
         let (address, trusted) = match client.strip_prefix("trusted ") {
             Some(address) => (address, true),
             None => (client, false),
         };
         let address = address.parse().unwrap();
-        may_see_details(&table, &parts, Client { address, trusted })
+        may_see_details(&table, &request, Client { address, trusted })
     }
 
     #[test]

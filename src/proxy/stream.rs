@@ -1,107 +1,90 @@
-//! HTTP/2 streams as tasks, each with a limit on how long the client may keep a response waiting.
-//!
-//! A client that closes its flow control window blocks no write, so neither the socket nor the
-//! response body notices: hyper just waits for capacity. Whose turn it is, is noted in a cell of the
-//! thread while a stream is polled; when it stays the client's for too long the stream is reset.
+//! A client's byte stream, plain or encrypted.
 
-use std::cell::Cell;
-use std::future::Future;
+use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::rt::Executor;
-use pin_project_lite::pin_project;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
-use super::clock::{Clock, Timer};
-
-thread_local! {
-    static TURN: Cell<Turn> = const { Cell::new(Turn::Wharf) };
+/// What a client connection reads from and writes to.
+pub(crate) enum ClientStream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Who has to do something for the stream being polled to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// Wharf or the upstream, which have their own limits.
-    Wharf,
-    /// The client has just been handed something.
-    Handed,
-    /// The client has not taken it yet.
-    Client,
-}
+impl ClientStream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
 
-/// Notes whose turn it is; called by responses and their bodies.
-pub(crate) fn turn(turn: Turn) {
-    TURN.set(turn);
-}
-
-/// Spawns HTTP/2 streams onto the worker.
-#[derive(Clone)]
-pub(crate) struct StreamExecutor(pub(crate) Rc<Clock>);
-
-impl<F> Executor<F> for StreamExecutor
-where
-    F: Future + 'static,
-{
-    fn execute(&self, future: F) {
-        let stream = Stream {
-            future,
-            clock: Rc::clone(&self.0),
-            turn: Turn::Wharf,
-            timer: None,
-        };
-        tokio::task::spawn_local(stream);
+    /// Closing it is to be a reset, so that the client cannot take what it got for the whole.
+    pub(crate) fn reset_on_close(&self) {
+        // A socket that is gone cannot be told, and need not be.
+        let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
     }
 }
 
-pin_project! {
-    struct Stream<F> {
-        #[pin]
-        future: F,
-        clock: Rc<Clock>,
-        turn: Turn,
-        // Most responses fit the window and never need one.
-        timer: Option<Timer>,
-    }
-}
-
-impl<F: Future> Future for Stream<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        TURN.set(*this.turn);
-        if this.future.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        *this.turn = TURN.get();
-        match *this.turn {
-            Turn::Wharf => {
-                if let Some(timer) = this.timer {
-                    timer.disarm();
-                }
-                return Poll::Pending;
-            }
-            Turn::Handed => {
-                *this.turn = Turn::Client;
-                this.timer
-                    .get_or_insert_with(|| this.clock.timer())
-                    .arm(LIMIT);
-            }
-            Turn::Client => {}
-        }
-        match this.timer {
-            // Dropping hyper's future resets the stream and lets go of the upstream.
-            Some(timer) if timer.has_fired() => Poll::Ready(()),
-            Some(timer) => {
-                timer.wake_with(cx.waker());
-                Poll::Pending
-            }
-            None => Poll::Pending,
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
 
-/// A client that takes nothing of a stream for this long loses it (nginx `send_timeout`).
-const LIMIT: Duration = Duration::from_secs(60);
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

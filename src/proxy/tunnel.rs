@@ -1,151 +1,176 @@
 //! Bytes both ways after a protocol switch. No frame is parsed and nothing is cut for being idle;
-//! TCP keepalive finds dead peers (product.md S25).
+//! TCP keepalive finds dead peers (product.md S25). While nothing is under way no buffer is held.
 
-use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
 
-use super::body::Tail;
+use super::buffers::Buffers;
 use super::pool::Link;
+use super::state::ConnState;
+use super::stream::ClientStream;
+use super::tail::Tail;
+use super::worker::Worker;
 
-/// A switched connection's upstream side, and the end of the request that switched it.
+/// A connection that has switched protocols, both sides of it.
 pub(crate) struct Tunnel {
-    pub(crate) link: Link,
-    pub(crate) tail: Tail,
+    client: ClientStream,
+    upstream: TcpStream,
+    up: Direction,
+    down: Direction,
+    worker: Rc<Worker>,
+    state: Rc<ConnState>,
+}
+
+/// What goes from one side to the other.
+#[derive(Default)]
+struct Direction {
+    /// Read and not yet written; those before `at` are.
+    pending: Vec<u8>,
+    at: usize,
+    /// Bytes read.
+    bytes: u64,
+    /// Written and not yet flushed.
+    unflushed: bool,
+    /// The reader has seen the end.
+    ended: bool,
+    /// The other side was told.
+    closed: bool,
 }
 
 impl Tunnel {
-    /// Relays until both sides have ended. `early` is what the client sent behind its request.
-    pub(crate) async fn run<S>(self, mut client: S, early: Bytes)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let Self { mut link, mut tail } = self;
-        let metrics = std::sync::Arc::clone(&tail.worker.metrics);
+    /// `early` is what the client sent behind its request.
+    pub(crate) fn new(
+        client: ClientStream,
+        mut link: Link,
+        early: Vec<u8>,
+        worker: Rc<Worker>,
+        state: Rc<ConnState>,
+    ) -> Self {
+        let answered = link.unread().to_vec();
+        link.give_back(&worker.buffers);
+        Self {
+            client,
+            upstream: link.stream,
+            up: Direction::starting_with(early),
+            down: Direction::starting_with(answered),
+            worker,
+            state,
+        }
+    }
+
+    /// Relays until both sides have ended.
+    pub(crate) async fn run(mut self, mut tail: Tail) {
+        let metrics = std::sync::Arc::clone(&self.worker.metrics);
         metrics.upgrades.inc();
         metrics.upgrades_open.inc();
-        let (up, down) = (Side::default(), Side::default());
-        let answered = std::mem::take(&mut link.read);
-        let relayed = async {
-            link.stream.write_all(&early).await?;
-            client.write_all(&answered).await?;
-            client.flush().await?;
-            let mut client = Counted {
-                stream: &mut client,
-                read: &up,
-            };
-            let mut upstream = Counted {
-                stream: &mut link.stream,
-                read: &down,
-            };
-            copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await
-        };
         // Either side may leave without a word; that is how tunnels end.
-        tokio::select! {
-            _ = relayed => {}
-            () = half_open_for(HALF_OPEN, &up, &down) => {}
-        }
-        tail.bytes = answered.len() as u64 + down.bytes.get();
-        metrics.bytes_in.add(early.len() as u64 + up.bytes.get());
+        let _ = poll_fn(|cx| self.poll(cx)).await;
+        tail.bytes = self.down.bytes;
+        metrics.bytes_in.add(self.up.bytes);
         metrics.upgrades_open.dec();
     }
-}
 
-/// What was read from one side.
-#[derive(Default)]
-struct Side {
-    bytes: Cell<u64>,
-    ended: Cell<bool>,
-}
-
-/// Returns when one side has ended and the other has sent nothing for `limit`, which it looks at
-/// once in that time.
-async fn half_open_for(limit: Duration, up: &Side, down: &Side) {
-    let mut before = None;
-    loop {
-        let ended = up.ended.get() || down.ended.get();
-        let now = ended.then(|| up.bytes.get() + down.bytes.get());
-        if now.is_some() && now == before {
-            return;
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.up.bytes + self.down.bytes;
+        let buffers = &self.worker.buffers;
+        let up = self
+            .up
+            .poll(cx, &mut self.client, &mut self.upstream, buffers)?;
+        let down = self
+            .down
+            .poll(cx, &mut self.upstream, &mut self.client, buffers)?;
+        if up.is_ready() && down.is_ready() {
+            return Poll::Ready(Ok(()));
         }
-        before = now;
-        tokio::time::sleep(limit).await;
-    }
-}
-
-struct Counted<'a, S> {
-    stream: &'a mut S,
-    read: &'a Side,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut *self.stream).poll_read(cx, buf);
-        if read.is_ready() {
-            let count = (buf.filled().len() - before) as u64;
-            self.read.bytes.set(self.read.bytes.get() + count);
-            self.read.ended.set(count == 0);
+        if self.up.ended || self.down.ended {
+            let timer = self.state.timer();
+            let moved = self.up.bytes + self.down.bytes > before;
+            if moved || !timer.is_within(HALF_OPEN) {
+                timer.arm(HALF_OPEN);
+            }
+            if timer.has_fired() {
+                return Poll::Ready(Ok(()));
+            }
+            timer.wake_with(cx.waker());
         }
-        read
+        Poll::Pending
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<'_, S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
+impl Direction {
+    fn starting_with(pending: Vec<u8>) -> Self {
+        Self {
+            bytes: pending.len() as u64,
+            pending,
+            ..Self::default()
+        }
+    }
+
+    /// Moves what there is; `Ready` when `from` has ended and `to` knows.
+    fn poll<R, W>(
+        &mut self,
         cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream).poll_shutdown(cx)
+        from: &mut R,
+        to: &mut W,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            while self.at < self.pending.len() {
+                let written = Pin::new(&mut *to).poll_write(cx, &self.pending[self.at..]);
+                match ready!(written)? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    count => self.at += count,
+                }
+                self.unflushed = true;
+            }
+            self.at = 0;
+            if self.ended {
+                buffers.reclaim(&mut self.pending);
+                if !self.closed {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.closed = true;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            // A read that filled the buffer is followed by more.
+            let full = self.pending.len() == self.pending.capacity();
+            if self.pending.capacity() == 0 {
+                self.pending = buffers.small();
+            } else if full {
+                buffers.reclaim(&mut self.pending);
+                self.pending = buffers.large();
+            }
+            self.pending.clear();
+            match poll_read_buf(Pin::new(&mut *from), cx, &mut self.pending) {
+                Poll::Ready(count) => {
+                    let count = count?;
+                    self.ended = count == 0;
+                    self.bytes += count as u64;
+                }
+                Poll::Pending => {
+                    buffers.reclaim(&mut self.pending);
+                    if self.unflushed {
+                        ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                        self.unflushed = false;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 }
 
-/// Per direction.
-const BUFFER: usize = 8 * 1024;
 /// A tunnel one side of which has ended goes when the other is silent for this long.
 const HALF_OPEN: Duration = Duration::from_secs(60);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_tunnel_is_over_when_one_side_has_ended_and_the_other_is_silent() {
-        let (up, down) = (Side::default(), Side::default());
-        let limit = Duration::from_millis(200);
-        let mut over = std::pin::pin!(half_open_for(limit, &up, &down));
-        // Open both ways it may be silent; half open it may talk.
-        let busy = async {
-            tokio::time::sleep(limit * 2).await;
-            up.ended.set(true);
-            for _ in 0..16 {
-                tokio::time::sleep(limit / 8).await;
-                down.bytes.set(down.bytes.get() + 1);
-            }
-        };
-        tokio::select! {
-            biased;
-            () = &mut over => panic!("cut"),
-            () = busy => {}
-        }
-        tokio::time::timeout(limit * 20, over).await.unwrap();
-    }
-}

@@ -9,16 +9,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
-use super::Engine;
+use super::buffers::Buffers;
 use super::clock::{Clock, TICK};
-use super::conn;
+use super::http2::StreamExecutor;
 use super::pool::Pool;
-use super::stream::StreamExecutor;
+use super::{Engine, conn};
 use crate::access::AccessWriter;
 use crate::metrics::{ConnectionMetrics, WorkerMetrics};
 use crate::route::{Cached, RouteTable};
@@ -31,7 +31,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) access: Option<AccessWriter>,
-    pub(crate) http1: http1::Builder,
+    pub(crate) buffers: Buffers,
     pub(crate) http2: http2::Builder<StreamExecutor>,
     cached: RefCell<Cached>,
     pinned: RefCell<Rc<Pinned>>,
@@ -94,8 +94,8 @@ impl Worker {
             pool: Pool::new(Rc::clone(&clock)),
             metrics,
             access,
-            http1: conn::http1(),
-            http2: conn::http2(&clock),
+            buffers: Buffers::default(),
+            http2: super::http2::builder(&clock),
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),

@@ -31,7 +31,7 @@ fn what_the_upstream_says_is_what_the_client_gets_in_its_own_framing() {
         (
             GET,
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX: 1\r\nSet-Cookie: a\r\nX: 2\r\nSet-Cookie: b\r\n\r\nabc",
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nx: 1\r\nx: 2\r\nset-cookie: a\r\nset-cookie: b\r\nconnection: close\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX: 1\r\nSet-Cookie: a\r\nX: 2\r\nSet-Cookie: b\r\nconnection: close\r\n\r\nabc",
         ),
         (
             GET,
@@ -41,7 +41,7 @@ fn what_the_upstream_says_is_what_the_client_gets_in_its_own_framing() {
         (
             GET,
             "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 404 Nope\r\nContent-Length: 0\r\nconnection: close\r\n\r\n",
         ),
         (
             GET,
@@ -61,12 +61,12 @@ fn what_the_upstream_says_is_what_the_client_gets_in_its_own_framing() {
         (
             GET,
             "HTTP/1.0 200 OK\r\nX: \r\n\r\nabc",
-            "HTTP/1.1 200 OK\r\nx: \r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: \r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         ),
         (
             GET,
             "HTTP/1.1 204 No Content\r\nContent-Length: 3\r\nX: 1\r\n\r\n",
-            "HTTP/1.1 204 No Content\r\nx: 1\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\nX: 1\r\nconnection: close\r\n\r\n",
         ),
         (
             GET,
@@ -76,17 +76,17 @@ fn what_the_upstream_says_is_what_the_client_gets_in_its_own_framing() {
         (
             GET,
             "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\nETag: \"x\"\r\n\r\n",
-            "HTTP/1.1 304 Not Modified\r\netag: \"x\"\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nconnection: close\r\n\r\n",
         ),
         (
             HEAD,
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n",
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nconnection: close\r\n\r\n",
         ),
         (
             HEAD,
             "HTTP/1.1 200 OK\r\nX: 1\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nx: 1\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: 1\r\nconnection: close\r\n\r\n",
         ),
         (
             HEAD,
@@ -99,20 +99,20 @@ fn what_the_upstream_says_is_what_the_client_gets_in_its_own_framing() {
             "HTTP/1.1 200 OK\r\nConnection: X-Inner, content-length\r\nConnection: x-second\r\n\
              X-Inner: 1\r\nX-Second: 2\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\n\
              Proxy-Authenticate: Basic\r\nX-Outer: 3\r\nContent-Length: 3\r\n\r\nabc",
-            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nx-outer: 3\r\nconnection: close\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nX-Outer: 3\r\nContent-Length: 3\r\nconnection: close\r\n\r\nabc",
         ),
         (
             GET,
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\n\r\n\
              HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
-             HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+             HTTP/1.1 200 OK\r\nContent-Length: 0\r\nconnection: close\r\n\r\n",
         ),
         // No client of HTTP/1.0 knows interim responses.
         (
             "GET / HTTP/1.0\r\nHost: a.test\r\n\r\n",
             "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
         ),
     ] {
         let got = exchange(&site, &origin, request, response);
@@ -130,7 +130,7 @@ fn hints_are_passed_on_before_the_final_response_is_there() {
         upstream.send(format!(
             "HTTP/1.1 103 Early Hints\r\nLink: <{hint}>\r\n\r\n"
         ));
-        let expected = format!("HTTP/1.1 103 Early Hints\r\nlink: <{hint}>\r\n\r\n");
+        let expected = format!("HTTP/1.1 103 Early Hints\r\nLink: <{hint}>\r\n\r\n");
         assert_eq!(client.head(), expected);
     }
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");

@@ -1,6 +1,5 @@
-//! One request and its response on one upstream connection, driven by whoever awaits it: the
-//! request's own task first, then hyper as it asks for the response body. There is no second task
-//! and no channel.
+//! One request and its response on one upstream connection, driven by whoever awaits it inside the
+//! client connection's own task. There is no second task and no channel.
 
 use std::io;
 use std::pin::Pin;
@@ -10,20 +9,22 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::Method;
-use http_body::Body as _;
-use hyper::body::{Frame, Incoming};
 use tokio::io::AsyncWrite;
-use tokio_util::io::poll_read_buf;
 
-use super::h1::{self, ResponseError, ResponseHead};
-use super::headers::{self, RequestFraming};
+use super::buffers::LARGE;
+use super::fields::Fields;
+use super::h1::{self, BodyError, ResponseError, ResponseHead};
+use super::head::{RequestFraming, RequestHead};
+use super::headers;
 use super::pool::Link;
 use super::worker::Worker;
 use crate::model::Timeouts;
 
+mod client;
 mod response;
 
-pub(crate) use response::ResponseBody;
+pub(crate) use client::{Client, Part};
+pub(crate) use response::{Chunks, Response, ResponsePart};
 
 /// One exchange in progress.
 pub(crate) struct Exchange {
@@ -37,13 +38,9 @@ pub(crate) struct Exchange {
     chunk: Bytes,
     /// What follows `chunk`.
     chunk_end: &'static [u8],
-    /// `None` once the whole body was read from the client.
-    body: Option<Incoming>,
+    /// Whether more of the body is to come from the client.
+    body_left: bool,
     framing: RequestFraming,
-    /// Body bytes promised upstream and not yet taken from the client.
-    left: u64,
-    /// Whether the client speaks HTTP/2, where a reset may look like the end of a body.
-    http2: bool,
     /// Whether any byte of the request may have reached the endpoint.
     wrote: bool,
     /// Whether any of the client's body was taken; it cannot be sent again.
@@ -81,39 +78,43 @@ pub(crate) enum ExchangeError {
     WriteTimeout(Duration),
     #[error("the client sent nothing of its body for {0:?}")]
     ClientTimeout(Duration),
-    #[error("the client's body ended early")]
-    ClientBody(#[source] hyper::Error),
-    #[error("the client took its body back")]
-    ClientCut,
+    #[error("the client's body cannot be used: {0}")]
+    ClientBody(#[source] ClientError),
+    #[error("the client left")]
+    ClientGone,
     #[error("its answer is unusable: {0}")]
     Response(#[source] ResponseError),
     #[error("it sent more than {MAX_INTERIM} interim responses")]
     Interim,
 }
 
-/// The response head, or an interim one before it.
-pub(crate) type Head = ResponseHead;
+/// What a client's body can do wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error("{0}")]
+    Body(BodyError),
+    #[error("it was taken back")]
+    Cut,
+    #[error("it broke off")]
+    Http2(#[source] hyper::Error),
+}
 
 impl Exchange {
-    /// Starts with the request head already in `link.out`. `body` is `None` when there is none.
-    pub(crate) fn new(
+    /// Starts with the request head already in `link.out`.
+    pub(crate) fn new<C: Client>(
         worker: Rc<Worker>,
         endpoint: u64,
         link: Link,
-        body: Option<Incoming>,
-        framing: RequestFraming,
-        http2: bool,
+        head: &RequestHead,
+        client: &C,
         timeouts: Timeouts,
     ) -> Self {
         let mut link = link;
-        if framing == RequestFraming::Chunked && body.is_none() {
+        let body_left = head.has_body() && !client.body_ended();
+        if head.framing == RequestFraming::Chunked && !body_left {
             // A second try of a body that turned out to be empty.
             link.out.extend_from_slice(b"0\r\n\r\n");
         }
-        let left = match framing {
-            RequestFraming::Length(length) => length,
-            RequestFraming::None | RequestFraming::Chunked => 0,
-        };
         Self {
             worker,
             endpoint,
@@ -121,10 +122,8 @@ impl Exchange {
             out_at: 0,
             chunk: Bytes::new(),
             chunk_end: b"",
-            body,
-            framing,
-            left,
-            http2,
+            body_left,
+            framing: head.framing,
             wrote: false,
             body_taken: false,
             answered: false,
@@ -143,7 +142,7 @@ impl Exchange {
 
     /// Whether no byte of an answer has been seen.
     pub(crate) fn saw_nothing(&self) -> bool {
-        !self.answered && self.link.read.is_empty()
+        !self.answered && self.link.unread().is_empty()
     }
 
     /// Whether the endpoint closed a pooled connection while it was idle, which is nobody's failure.
@@ -151,43 +150,58 @@ impl Exchange {
         self.link.reused && self.saw_nothing()
     }
 
-    /// The client's body, for another try.
-    pub(crate) fn into_body(self) -> Option<Incoming> {
-        self.body
-    }
-
     pub(crate) fn into_link(self) -> Link {
         self.link
     }
 
-    /// Sends the request and reads until a response head is complete.
-    pub(crate) fn poll_head(
+    /// The text of the head that [`Exchange::poll_head`] found, until it is taken.
+    pub(crate) fn head_text(&self, head: &ResponseHead) -> &[u8] {
+        &self.link.unread()[..head.len]
+    }
+
+    /// Its fields.
+    pub(crate) fn fields<'a>(&'a self, head: &'a ResponseHead) -> Fields<'a> {
+        Fields::new(self.head_text(head), &head.index)
+    }
+
+    /// Goes on behind a head.
+    pub(crate) fn take_head(&mut self, head: &ResponseHead) {
+        self.link.consume(head.len);
+    }
+
+    /// Sends the request and reads until a response head is complete. It stays in the buffer until
+    /// [`Exchange::take_head`].
+    pub(crate) fn poll_head<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
+        client: &mut C,
         method: &Method,
-    ) -> Poll<Result<Head, ExchangeError>> {
+    ) -> Poll<Result<ResponseHead, ExchangeError>> {
         loop {
             // An endpoint may answer and close before it has read everything; that answer counts.
-            let sending = match self.poll_send(cx) {
+            let sending = match self.poll_send(cx, client) {
                 Poll::Ready(Err(
-                    error @ (ExchangeError::ClientBody(_) | ExchangeError::ClientCut),
+                    error @ (ExchangeError::ClientBody(_) | ExchangeError::ClientGone),
                 )) => {
                     return Poll::Ready(Err(error));
                 }
                 other => other,
             };
-            match h1::parse_head(&mut self.link.read, method) {
-                Ok(Some(head)) => {
-                    self.answered = true;
-                    self.wait_for(Waiting::Nothing);
-                    return Poll::Ready(Ok(head));
+            let unread = self.link.unread();
+            if !unread.is_empty() {
+                match h1::parse_response(unread, method) {
+                    Ok(Some(head)) => {
+                        self.answered = true;
+                        self.wait_for(Waiting::Nothing);
+                        return Poll::Ready(Ok(head));
+                    }
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Err(ExchangeError::Response(error))),
                 }
-                Ok(None) => {}
-                Err(error) => return Poll::Ready(Err(ExchangeError::Response(error))),
             }
-            match self.poll_read(cx, HEAD_READ) {
+            match self.link.poll_read(cx, &self.worker.buffers) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(ExchangeError::Closed(None))),
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(_)) => self.read_something(),
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Err(ExchangeError::Closed(Some(error))));
                 }
@@ -195,25 +209,48 @@ impl Exchange {
                     if sending.is_ready() {
                         self.wait_for(Waiting::Read);
                     }
-                    return self.poll_deadline(cx).map(Err);
+                    if let Poll::Ready(error) = self.poll_deadline(cx) {
+                        return Poll::Ready(Err(error));
+                    }
+                    return client
+                        .poll_gone(cx)
+                        .map(|()| Err(ExchangeError::ClientGone));
                 }
             }
         }
     }
 
     /// Writes what there is; `Ready` when the whole request is out or can never be.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+    fn poll_send<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+    ) -> Poll<Result<(), ExchangeError>> {
         if self.broken {
             return Poll::Ready(Err(ExchangeError::Closed(None)));
         }
-        let sent = self.poll_write_all(cx);
+        if self.is_sent() {
+            return Poll::Ready(Ok(()));
+        }
+        let sent = self.poll_write_all(cx, client);
         self.broken = matches!(sent, Poll::Ready(Err(_)));
         sent
     }
 
-    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+    fn is_sent(&self) -> bool {
+        self.out_at == self.link.out.len()
+            && !self.body_left
+            && self.chunk.is_empty()
+            && self.chunk_end.is_empty()
+    }
+
+    fn poll_write_all<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+    ) -> Poll<Result<(), ExchangeError>> {
         loop {
-            let starved = self.fill(cx)?.is_pending();
+            let starved = self.body_left && self.fill(cx, client)?.is_pending();
             while self.out_at < self.link.out.len() {
                 let bytes = &self.link.out[self.out_at..];
                 match Pin::new(&mut self.link.stream).poll_write(cx, bytes) {
@@ -241,46 +278,70 @@ impl Exchange {
             } else if starved {
                 self.wait_for(Waiting::Client);
                 return Poll::Pending;
-            } else if self.body.is_none() {
+            } else if !self.body_left {
                 return Poll::Ready(Ok(()));
             }
         }
     }
 
-    /// Takes body frames from the client until there is enough to write. `Pending`: the client has
-    /// no more at the moment.
-    fn fill(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, ExchangeError> {
-        while self.chunk.is_empty() && self.chunk_end.is_empty() {
-            let Some(body) = &mut self.body else { break };
-            if self.link.out.len() - self.out_at >= COALESCE {
+    /// Takes parts of the body from the client until there is enough to write. `Pending`: the client
+    /// has no more at the moment.
+    fn fill<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+    ) -> Result<Poll<()>, ExchangeError> {
+        while self.body_left && self.chunk.is_empty() && self.chunk_end.is_empty() {
+            let queued = self.link.out.len() - self.out_at;
+            if queued >= COALESCE {
                 break;
             }
-            let frame = match Pin::new(body).poll_frame(cx) {
+            if queued == 0 && self.link.out.capacity() < LARGE && client.has_much() {
+                self.worker.buffers.reclaim(&mut self.link.out);
+                self.link.out = self.worker.buffers.large();
+                self.out_at = 0;
+            }
+            let at = self.link.out.len();
+            let room = (self.link.out.capacity() - at).max(COALESCE);
+            let part = match client.poll_body(cx, &mut self.link.out, room) {
                 Poll::Pending => return Ok(Poll::Pending),
-                Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(Some(Err(error))) => return Err(ExchangeError::ClientBody(error)),
-                Poll::Ready(None) => {
-                    // hyper reports some resets of HTTP/2 streams as the end of the body. To finish
-                    // the request then would pass a cut upload off as complete, or leave the
-                    // connection in the middle of a body for the next request.
-                    if self.left > 0 || (self.http2 && !body_ended(self.body.as_ref())) {
-                        return Err(ExchangeError::ClientCut);
-                    }
-                    if self.is_chunked() {
-                        self.link.out.extend_from_slice(b"0\r\n\r\n");
-                    }
-                    self.body = None;
-                    break;
-                }
+                Poll::Ready(part) => part?,
             };
-            self.body_taken = true;
             if self.waiting == Waiting::Client {
                 // Any progress gives the client its full time again.
                 self.waiting = Waiting::Nothing;
             }
-            match frame.into_data() {
-                Ok(data) => self.push_data(data)?,
-                Err(frame) => self.push_trailers(frame)?,
+            match part {
+                Part::Appended => {
+                    self.body_taken = true;
+                    let taken = self.link.out.len() - at;
+                    self.worker.metrics.bytes_in.add(taken as u64);
+                    if self.is_chunked() {
+                        frame_chunk(&mut self.link.out, at);
+                    }
+                }
+                Part::Chunk(data) => {
+                    self.body_taken = true;
+                    self.push_chunk(data);
+                }
+                Part::Trailers(trailers) => {
+                    self.body_taken = true;
+                    self.body_left = false;
+                    if self.is_chunked() {
+                        let out = &mut self.link.out;
+                        out.extend_from_slice(b"0\r\n");
+                        // An upstream that merges trailers into the head must not be told who it
+                        // talks to.
+                        trailers.fields().copy(out, headers::may_trail_request);
+                        out.extend_from_slice(b"\r\n");
+                    }
+                }
+                Part::End => {
+                    self.body_left = false;
+                    if self.is_chunked() {
+                        self.link.out.extend_from_slice(b"0\r\n\r\n");
+                    }
+                }
             }
         }
         Ok(Poll::Ready(()))
@@ -290,21 +351,14 @@ impl Exchange {
         self.framing == RequestFraming::Chunked
     }
 
-    fn push_data(&mut self, data: Bytes) -> Result<(), ExchangeError> {
+    fn push_chunk(&mut self, data: Bytes) {
         if data.is_empty() {
-            return Ok(());
-        }
-        let chunked = self.is_chunked();
-        if !chunked {
-            let left = self.left.checked_sub(data.len() as u64);
-            self.left = left.ok_or(ExchangeError::ClientCut)?;
+            return;
         }
         self.worker.metrics.bytes_in.add(data.len() as u64);
         let out = &mut self.link.out;
-        if chunked {
-            use io::Write;
-            // Writing to a Vec cannot fail.
-            let _ = write!(out, "{:x}\r\n", data.len());
+        if self.framing == RequestFraming::Chunked {
+            write_chunk_size(out, data.len());
             self.chunk_end = b"\r\n";
         }
         if data.len() <= COALESCE {
@@ -314,45 +368,13 @@ impl Exchange {
         } else {
             self.chunk = data;
         }
-        Ok(())
     }
 
-    fn push_trailers(&mut self, frame: Frame<Bytes>) -> Result<(), ExchangeError> {
-        let Ok(trailers) = frame.into_trailers() else {
-            return Ok(());
-        };
-        if self.left > 0 {
-            return Err(ExchangeError::ClientCut);
-        }
-        if self.is_chunked() {
-            let out = &mut self.link.out;
-            out.extend_from_slice(b"0\r\n");
-            for (name, value) in &trailers {
-                // An upstream that merges trailers into the head must not be told who it talks to.
-                if !headers::may_trail(name) {
-                    continue;
-                }
-                out.extend_from_slice(name.as_str().as_bytes());
-                out.extend_from_slice(b": ");
-                out.extend_from_slice(value.as_bytes());
-                out.extend_from_slice(b"\r\n");
-            }
-            out.extend_from_slice(b"\r\n");
-        }
-        self.body = None;
-        Ok(())
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        let read = &mut self.link.read;
-        if read.capacity() - read.len() < room / 2 {
-            read.reserve(room);
-        }
-        let read = poll_read_buf(Pin::new(&mut self.link.stream), cx, read);
-        if read.is_ready() && self.waiting == Waiting::Read {
+    /// Bytes came from the endpoint.
+    fn read_something(&mut self) {
+        if self.waiting == Waiting::Read {
             self.waiting = Waiting::Nothing;
         }
-        read
     }
 
     fn wrote(&mut self, advance: impl FnOnce(&mut Self)) {
@@ -397,15 +419,45 @@ impl Exchange {
     }
 }
 
-fn body_ended(body: Option<&Incoming>) -> bool {
-    body.is_none_or(http_body::Body::is_end_stream)
+/// Makes what stands behind `at` one chunk (RFC 9112 section 7.1).
+fn frame_chunk(out: &mut Vec<u8>, at: usize) {
+    let len = out.len() - at;
+    let mut size = Vec::with_capacity(18);
+    write_chunk_size(&mut size, len);
+    out.splice(at..at, size);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(crate) fn write_chunk_size(out: &mut Vec<u8>, len: usize) {
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).max(1);
+    for digit in (0..digits).rev() {
+        let digit = (len >> (4 * digit)) as u8 & 15;
+        out.push(digit + if digit < 10 { b'0' } else { b'a' - 10 });
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// A client must send some of its body this often.
 pub(crate) const CLIENT_BODY: Duration = Duration::from_secs(30);
 /// Interim responses before the final one.
 pub(crate) const MAX_INTERIM: u32 = 10;
-/// First read of a response.
-const HEAD_READ: usize = 8 * 1024;
 /// Body pieces up to this are copied behind the head into one write.
-const COALESCE: usize = 8 * 1024;
+const COALESCE: usize = 4 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_sizes_are_hexadecimal() {
+        for len in [0, 1, 9, 10, 15, 16, 255, 4096, 0xabcdef] {
+            let mut out = Vec::new();
+            write_chunk_size(&mut out, len);
+            assert_eq!(out, format!("{len:x}\r\n").as_bytes());
+        }
+        let mut out = b"head".to_vec();
+        out.extend_from_slice(&[b'x'; 17]);
+        frame_chunk(&mut out, 4);
+        assert_eq!(out, b"head11\r\nxxxxxxxxxxxxxxxxx\r\n");
+    }
+}

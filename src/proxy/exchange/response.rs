@@ -1,32 +1,78 @@
-//! The response body, read as hyper asks for it.
+//! The response, read as its client can take it.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use hyper::body::Frame;
+use bytes::BufMut;
+use tokio_util::io::poll_read_buf;
 
-use super::{Exchange, ExchangeError, HEAD_READ, Waiting};
-use crate::proxy::h1::{Decoder, Framing, Piece};
+use super::{Client, Exchange, ExchangeError, Waiting, write_chunk_size};
+use crate::proxy::fields::{Fields, OwnedFields};
+use crate::proxy::h1::{Decoder, Piece, ResponseError, ResponseHead};
 
-/// The response body of an exchange.
-pub(crate) struct ResponseBody {
+/// A response under way: its head, and its body as it comes.
+pub(crate) struct Response {
+    pub(crate) head: ResponseHead,
     /// `None` after the end, when the connection is back in its pool or closed.
     exchange: Option<Exchange>,
     decoder: Decoder,
     keep_alive: bool,
 }
 
-impl ResponseBody {
-    pub(crate) fn new(mut exchange: Exchange, framing: Framing, keep_alive: bool) -> Self {
+/// How data is appended for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chunks {
+    /// As it is.
+    None,
+    /// In chunks (RFC 9112 section 7.1).
+    Framed,
+}
+
+/// What [`Response::poll_body`] did.
+pub(crate) enum ResponsePart {
+    /// Appended so many bytes of data, with their framing.
+    Data(usize),
+    /// The end, with trailers.
+    Trailers(OwnedFields),
+    End,
+}
+
+impl Response {
+    /// A final head has been found at the start of what `exchange` has read; it stays there until
+    /// [`Response::take_head`].
+    pub(crate) fn new(mut exchange: Exchange, head: ResponseHead) -> Self {
         exchange.responding = true;
         Self {
+            decoder: Decoder::new(head.framing),
+            keep_alive: head.keep_alive,
             exchange: Some(exchange),
-            decoder: Decoder::new(framing),
-            keep_alive,
+            head,
         }
     }
 
-    /// Bytes left, when that is known.
+    /// The fields, before [`Response::take_head`].
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields::new(self.text(), &self.head.index)
+    }
+
+    /// The reason phrase, before [`Response::take_head`].
+    pub(crate) fn reason(&self) -> &[u8] {
+        self.text().get(self.head.reason.clone()).unwrap_or(b"")
+    }
+
+    fn text(&self) -> &[u8] {
+        let exchange = self.exchange.as_ref();
+        exchange.map_or(b"", |exchange| exchange.head_text(&self.head))
+    }
+
+    /// Goes on to the body.
+    pub(crate) fn take_head(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.take_head(&self.head);
+        }
+    }
+
+    /// Bytes left of the body, when that is known.
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.decoder.remaining()
     }
@@ -36,98 +82,129 @@ impl ResponseBody {
         self.decoder.is_done()
     }
 
-    /// The whole body, when it has already been read together with the head.
-    pub(crate) fn take_whole(&mut self) -> Option<Bytes> {
-        let left = usize::try_from(self.decoder.remaining()?).ok()?;
-        let exchange = self.exchange.as_mut()?;
-        if exchange.link.read.len() < left {
-            return None;
-        }
-        match self.decoder.decode(&mut exchange.link.read) {
-            Ok(Piece::Data(data)) => Some(data),
-            _ => Some(Bytes::new()),
+    /// Whether all that is left of the body has already been read, together with the head.
+    pub(crate) fn is_here(&self) -> bool {
+        let read = self.exchange.as_ref().map(|e| e.link.unread().len() as u64);
+        match (self.decoder.remaining(), read) {
+            (Some(left), Some(read)) => left <= read,
+            (left, _) => left == Some(0),
         }
     }
 
     /// After the last byte: the connection goes back to its pool if it may be used again.
-    pub(crate) fn finish(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn finish<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
         let Some(mut exchange) = self.exchange.take() else {
             return;
         };
-        let sent = exchange.poll_send(cx);
-        if matches!(sent, Poll::Ready(Ok(())))
+        let sent = exchange.poll_send(cx, client);
+        let clean = matches!(sent, Poll::Ready(Ok(())))
             && self.keep_alive
             && self.decoder.is_done()
-            && exchange.link.read.is_empty()
-        {
-            let Exchange {
-                worker,
-                endpoint,
-                link,
-                ..
-            } = exchange;
+            && exchange.link.unread().is_empty();
+        let Exchange {
+            worker,
+            endpoint,
+            mut link,
+            ..
+        } = exchange;
+        link.give_back(&worker.buffers);
+        if clean {
             worker.pool.put(endpoint, link);
         }
     }
 
-    /// The next piece; `None` at the end.
-    pub(crate) fn poll_frame(
+    /// Appends the next part of the body to `out`, up to about `room` bytes. The rest of the request
+    /// goes on meanwhile.
+    pub(crate) fn poll_body<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, ExchangeError>>> {
+        client: &mut C,
+        out: &mut Vec<u8>,
+        chunks: Chunks,
+        room: usize,
+    ) -> Poll<Result<ResponsePart, ExchangeError>> {
+        let unusable = |error| ExchangeError::Response(ResponseError::Body(error));
         loop {
             let Some(exchange) = &mut self.exchange else {
-                return Poll::Ready(None);
+                return Poll::Ready(Ok(ResponsePart::End));
             };
-            let frame = match self.decoder.decode(&mut exchange.link.read) {
-                Ok(Piece::Data(data)) => Some(Frame::data(data)),
-                Ok(Piece::Trailers(fields)) => Some(Frame::trailers(fields)),
-                Ok(Piece::Done) => {
-                    self.finish(cx);
-                    return Poll::Ready(None);
+            let step = self.decoder.decode(exchange.link.unread(), room);
+            let step = step.map_err(unusable)?;
+            exchange.link.consume(step.skip);
+            match step.piece {
+                Piece::Data(len) => {
+                    let data = &exchange.link.unread()[..len];
+                    match chunks {
+                        Chunks::None => out.extend_from_slice(data),
+                        Chunks::Framed => {
+                            write_chunk_size(out, len);
+                            out.extend_from_slice(data);
+                            out.extend_from_slice(b"\r\n");
+                        }
+                    }
+                    exchange.link.consume(len);
+                    self.gave(cx, client);
+                    return Poll::Ready(Ok(ResponsePart::Data(len)));
                 }
-                Ok(Piece::Starved) => None,
-                Err(error) => return Poll::Ready(Some(Err(ExchangeError::Response(error)))),
-            };
-            if let Some(frame) = frame {
-                if self.decoder.is_done() {
-                    self.finish(cx);
-                } else {
-                    // hyper may take its time now; the endpoint is not to blame for that.
-                    exchange.wait_for(Waiting::Nothing);
+                Piece::Trailers(trailers) => {
+                    self.finish(cx, client);
+                    return Poll::Ready(Ok(ResponsePart::Trailers(trailers)));
                 }
-                return Poll::Ready(Some(Ok(frame)));
+                Piece::Done => {
+                    self.finish(cx, client);
+                    return Poll::Ready(Ok(ResponsePart::End));
+                }
+                Piece::Starved => {}
             }
             // The rest of the request goes on while the response comes; its failure alone does not
             // end a response that is already under way.
-            let _ = exchange.poll_send(cx);
-            let room = match self.decoder.remaining() {
-                // An HTTP/2 connection has up to 128 of these at once.
-                _ if exchange.http2 => STREAM_READ,
-                Some(left) => usize::try_from(left).map_or(LARGE, |left| left.min(LARGE)),
-                None => STREAM_READ,
+            let _ = exchange.poll_send(cx, client);
+            let direct = match chunks {
+                Chunks::None => self.decoder.direct(),
+                Chunks::Framed => None,
             };
-            match exchange.poll_read(cx, room.max(HEAD_READ)) {
+            let before = out.len();
+            let read = match direct {
+                Some(left) if exchange.link.unread().is_empty() => {
+                    let room = usize::try_from(left).map_or(room, |left| left.min(room));
+                    out.reserve(room);
+                    let stream = Pin::new(&mut exchange.link.stream);
+                    poll_read_buf(stream, cx, &mut out.limit(room))
+                }
+                _ => exchange.link.poll_read(cx, &exchange.worker.buffers),
+            };
+            match read {
                 Poll::Ready(Ok(0)) => {
                     self.keep_alive = false;
-                    if let Err(error) = self.decoder.end() {
-                        return Poll::Ready(Some(Err(ExchangeError::Response(error))));
+                    self.decoder.end().map_err(unusable)?;
+                }
+                Poll::Ready(Ok(_)) => {
+                    exchange.read_something();
+                    let came = out.len() - before;
+                    if came > 0 {
+                        self.decoder.passed(came as u64);
+                        self.gave(cx, client);
+                        return Poll::Ready(Ok(ResponsePart::Data(came)));
                     }
                 }
-                Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Some(Err(ExchangeError::Closed(Some(error)))));
+                    return Poll::Ready(Err(ExchangeError::Closed(Some(error))));
                 }
                 Poll::Pending => {
                     exchange.wait_for(Waiting::Read);
-                    return exchange.poll_deadline(cx).map(|error| Some(Err(error)));
+                    return exchange.poll_deadline(cx).map(Err);
                 }
             }
         }
     }
-}
 
-/// Reads of a body whose length is not known.
-const STREAM_READ: usize = 16 * 1024;
-/// Reads of a large body.
-const LARGE: usize = 128 * 1024;
+    /// Data was handed out: after the last of it nothing is left to wait for.
+    fn gave<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
+        if self.decoder.is_done() {
+            self.finish(cx, client);
+        } else if let Some(exchange) = &mut self.exchange {
+            // The client may take its time now; the endpoint is not to blame for that.
+            exchange.wait_for(Waiting::Nothing);
+        }
+    }
+}

@@ -1,10 +1,7 @@
-//! The body of a response, out of the bytes as they arrive.
+//! A message body, out of the bytes as they arrive: of requests and of responses.
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-
-use super::{Framing, ResponseError};
-use crate::proxy::headers;
+use super::super::fields::{FieldIndex, OwnedFields};
+use super::{BodyError, Framing};
 
 /// Takes a body apart as bytes arrive.
 #[derive(Debug)]
@@ -26,10 +23,19 @@ pub(crate) enum Chunk {
 }
 
 /// What a decoder made of the bytes at hand.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Bytes of framing to leave out first.
+    pub(crate) skip: usize,
+    pub(crate) piece: Piece,
+}
+
+#[derive(Debug)]
 pub(crate) enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
+    /// So many bytes of the body follow.
+    Data(usize),
+    /// The end, with trailers.
+    Trailers(OwnedFields),
     /// More bytes are needed.
     Starved,
     Done,
@@ -38,7 +44,7 @@ pub(crate) enum Piece {
 impl Decoder {
     pub(crate) fn new(framing: Framing) -> Self {
         match framing {
-            Framing::Empty => Self::Done,
+            Framing::Empty | Framing::Length(0) => Self::Done,
             Framing::Length(length) => Self::Length(length),
             Framing::Chunked => Self::Chunked(Chunk::Size),
             Framing::Close => Self::Close,
@@ -58,86 +64,112 @@ impl Decoder {
         }
     }
 
-    /// The next piece of the body out of `buf`.
-    pub(crate) fn decode(&mut self, buf: &mut BytesMut) -> Result<Piece, ResponseError> {
+    /// How many bytes may be read straight to where the body goes; `None` where framing stands
+    /// between them.
+    pub(crate) fn direct(&self) -> Option<u64> {
         match self {
-            Self::Done => Ok(Piece::Done),
-            Self::Close if buf.is_empty() => Ok(Piece::Starved),
-            Self::Close => Ok(Piece::Data(buf.split().freeze())),
+            Self::Length(left) => Some(*left),
+            Self::Close => Some(u64::MAX),
+            Self::Chunked(_) | Self::Done => None,
+        }
+    }
+
+    /// Tells of bytes that were read past the decoder; at most what [`Decoder::direct`] allows.
+    pub(crate) fn passed(&mut self, count: u64) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(count);
+            if *left == 0 {
+                *self = Self::Done;
+            }
+        }
+    }
+
+    /// The next piece of the body at the start of `input`, of at most `room` bytes of data. The
+    /// caller goes on behind what is skipped and the data.
+    pub(crate) fn decode(&mut self, input: &[u8], room: usize) -> Result<Step, BodyError> {
+        let plain = |piece| Ok(Step { skip: 0, piece });
+        match self {
+            Self::Done => plain(Piece::Done),
+            _ if input.is_empty() => plain(Piece::Starved),
+            Self::Close => plain(Piece::Data(input.len().min(room))),
             Self::Length(left) => {
-                if buf.is_empty() {
-                    return Ok(Piece::Starved);
-                }
-                let data = take(buf, *left);
-                *left -= data.len() as u64;
-                if *left == 0 {
-                    *self = Self::Done;
-                }
-                Ok(Piece::Data(data))
+                let len = at_most(*left, input.len().min(room));
+                self.passed(len as u64);
+                plain(Piece::Data(len))
             }
             Self::Chunked(chunk) => {
-                let piece = chunk.decode(buf)?;
-                if matches!(piece, Piece::Done | Piece::Trailers(_)) {
+                let step = chunk.decode(input, room)?;
+                if matches!(step.piece, Piece::Done | Piece::Trailers(_)) {
                     *self = Self::Done;
                 }
-                Ok(piece)
+                Ok(step)
             }
         }
     }
 
     /// The connection ended: fine only where the end is the delimiter.
-    pub(crate) fn end(&mut self) -> Result<(), ResponseError> {
+    pub(crate) fn end(&mut self) -> Result<(), BodyError> {
         match self {
             Self::Close | Self::Done => {
                 *self = Self::Done;
                 Ok(())
             }
-            Self::Length(_) | Self::Chunked(_) => Err(ResponseError::Truncated),
+            Self::Length(_) | Self::Chunked(_) => Err(BodyError::Truncated),
         }
     }
 }
 
 impl Chunk {
-    fn decode(&mut self, buf: &mut BytesMut) -> Result<Piece, ResponseError> {
-        loop {
+    fn decode(&mut self, input: &[u8], room: usize) -> Result<Step, BodyError> {
+        let mut skip = 0;
+        let piece = loop {
+            let rest = &input[skip..];
             match self {
                 Self::Size => {
-                    let Some(line) = memchr::memchr(b'\n', buf) else {
-                        return if buf.len() > MAX_CHUNK_LINE {
-                            Err(ResponseError::Chunk)
-                        } else {
-                            Ok(Piece::Starved)
-                        };
+                    let Some(line) = memchr::memchr(b'\n', rest) else {
+                        if rest.len() > MAX_CHUNK_LINE {
+                            return Err(BodyError::Chunk);
+                        }
+                        break Piece::Starved;
                     };
-                    let size = chunk_size(&buf[..line]).ok_or(ResponseError::Chunk)?;
-                    buf.advance(line + 1);
+                    let size = chunk_size(&rest[..line]).ok_or(BodyError::Chunk)?;
+                    skip += line + 1;
                     *self = if size == 0 {
                         Self::Trailers
                     } else {
                         Self::Data(size)
                     };
                 }
-                Self::Data(_) if buf.is_empty() => return Ok(Piece::Starved),
+                Self::Data(_) if rest.is_empty() => break Piece::Starved,
                 Self::Data(left) => {
-                    let data = take(buf, *left);
-                    *left -= data.len() as u64;
+                    let len = at_most(*left, rest.len().min(room));
+                    *left -= len as u64;
                     if *left == 0 {
                         *self = Self::End;
                     }
-                    return Ok(Piece::Data(data));
+                    break Piece::Data(len);
                 }
-                Self::End => match buf.get(..2) {
+                Self::End => match rest.get(..2) {
                     Some(b"\r\n") => {
-                        buf.advance(2);
+                        skip += 2;
                         *self = Self::Size;
                     }
-                    Some(_) => return Err(ResponseError::Chunk),
-                    None => return Ok(Piece::Starved),
+                    Some(_) => return Err(BodyError::Chunk),
+                    None => break Piece::Starved,
                 },
-                Self::Trailers => return trailers(buf),
+                Self::Trailers => {
+                    let (len, piece) = trailers(rest)?;
+                    skip += len;
+                    break piece;
+                }
             }
-        }
+        };
+        Ok(Step { skip, piece })
     }
+}
+
+fn at_most(left: u64, len: usize) -> usize {
+    usize::try_from(left).map_or(len, |left| left.min(len))
 }
 
 /// `1*HEXDIG [ chunk-ext ] CR`, the LF already found.
@@ -151,45 +183,33 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
         return None;
     }
     let rest = line[digits..].trim_ascii_start();
-    if !(rest.is_empty() || rest[0] == b';') {
+    let bare = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    if !(rest.is_empty() || rest[0] == b';') || line.iter().any(bare) {
         return None;
     }
     let text = std::str::from_utf8(&line[..digits]).ok()?;
     u64::from_str_radix(text, 16).ok()
 }
 
-fn trailers(buf: &mut BytesMut) -> Result<Piece, ResponseError> {
-    if buf.starts_with(b"\r\n") {
-        buf.advance(2);
-        return Ok(Piece::Done);
+/// The trailer section, its length with it.
+fn trailers(input: &[u8]) -> Result<(usize, Piece), BodyError> {
+    if input.starts_with(b"\r\n") {
+        return Ok((2, Piece::Done));
     }
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
-    match httparse::parse_headers(buf, &mut fields) {
-        Ok(httparse::Status::Complete((len, fields))) => {
-            let mut map = HeaderMap::with_capacity(fields.len());
-            for field in fields {
-                let (Ok(name), Ok(value)) = (
-                    HeaderName::from_bytes(field.name.as_bytes()),
-                    HeaderValue::from_bytes(field.value),
-                ) else {
-                    return Err(ResponseError::Chunk);
-                };
-                // Framing and routing fields have no meaning in trailers (RFC 9110 section 6.5.1).
-                if !headers::is_hop_by_hop(&name) && name != header::CONTENT_LENGTH {
-                    map.append(name, value);
-                }
-            }
-            buf.advance(len);
-            Ok(Piece::Trailers(map))
+    match httparse::parse_headers(input, &mut fields) {
+        Ok(httparse::Status::Complete((len, fields))) if len <= MAX_TRAILER_BYTES => {
+            let mut trailers = OwnedFields {
+                text: input[..len].to_vec(),
+                index: FieldIndex::with_capacity(fields.len()),
+            };
+            // The positions are the same in the copy.
+            trailers.index.extend(input, fields);
+            Ok((len, Piece::Trailers(trailers)))
         }
-        Ok(httparse::Status::Partial) if buf.len() < MAX_TRAILER_BYTES => Ok(Piece::Starved),
-        _ => Err(ResponseError::Chunk),
+        Ok(httparse::Status::Partial) if input.len() < MAX_TRAILER_BYTES => Ok((0, Piece::Starved)),
+        _ => Err(BodyError::Chunk),
     }
-}
-
-fn take(buf: &mut BytesMut, at_most: u64) -> Bytes {
-    let len = usize::try_from(at_most).map_or(buf.len(), |most| most.min(buf.len()));
-    buf.split_to(len).freeze()
 }
 
 const MAX_CHUNK_LINE: usize = 256;
@@ -201,14 +221,16 @@ mod tests {
     use super::*;
 
     /// Feeds `wire` in pieces of `step` bytes; returns the body and the trailers.
-    fn chunked(wire: &[u8], step: usize) -> Result<(Vec<u8>, Option<HeaderMap>), ResponseError> {
+    fn chunked(wire: &[u8], step: usize) -> Result<(Vec<u8>, Option<OwnedFields>), BodyError> {
         let mut decoder = Decoder::new(Framing::Chunked);
-        let mut buf = BytesMut::new();
+        let mut buf = Vec::new();
         let mut body = Vec::new();
         let mut pieces = wire.chunks(step);
         loop {
-            match decoder.decode(&mut buf)? {
-                Piece::Data(data) => body.extend_from_slice(&data),
+            let Step { skip, piece } = decoder.decode(&buf, 3)?;
+            buf.drain(..skip);
+            match piece {
+                Piece::Data(len) => body.extend(buf.drain(..len)),
                 Piece::Trailers(map) => return Ok((body, Some(map))),
                 Piece::Done => return Ok((body, None)),
                 Piece::Starved => match pieces.next() {
@@ -225,7 +247,12 @@ mod tests {
         for step in 1..=wire.len() {
             let (body, trailers) = chunked(wire, step).unwrap();
             assert_eq!(body, b"Wikipedia");
-            assert_eq!(trailers.unwrap()["x-sum"], "9");
+            let trailers = trailers.unwrap();
+            let fields: Vec<_> = trailers.fields().iter().collect();
+            assert_eq!(
+                (fields[0].name, fields[0].value),
+                (&b"X-Sum"[..], &b"9"[..])
+            );
         }
     }
 
@@ -238,11 +265,22 @@ mod tests {
             b"-1\r\n",
             b"0x4\r\nWiki\r\n",
             b"ffffffffffffffff\r\n",
+            b"4;\rx\r\n",
         ] {
-            assert_eq!(chunked(wire, 64), Err(ResponseError::Chunk), "{wire:?}");
+            assert_eq!(chunked(wire, 64).unwrap_err(), BodyError::Chunk, "{wire:?}");
         }
-        assert_eq!(chunked(b"4\r\nWi", 64), Err(ResponseError::Truncated));
-        assert_eq!(chunked(b"4\r\nWiki\r\n", 64), Err(ResponseError::Truncated));
+        for wire in [&b"4\r\nWi"[..], b"4\r\nWiki\r\n"] {
+            assert_eq!(chunked(wire, 64).unwrap_err(), BodyError::Truncated);
+        }
+    }
+
+    #[test]
+    fn what_is_read_past_the_decoder_counts() {
+        let mut decoder = Decoder::new(Framing::Length(5));
+        decoder.passed(3);
+        assert_eq!(decoder.direct(), Some(2));
+        let step = decoder.decode(b"xyz", 9).unwrap();
+        assert!(matches!(step.piece, Piece::Data(2)) && decoder.is_done());
     }
 
     proptest::proptest! {

@@ -1,31 +1,37 @@
-//! HTTP/1.1 as spoken to upstreams: parsing responses, without I/O.
+//! HTTP/1.1 without I/O: parsing request heads, response heads and bodies, writing response heads.
 //!
-//! Our own small codec rather than hyper's client, because the exchange is driven inside the
-//! request's own task (no second task, no channel per request) and because retry rules need to know
-//! exactly what was sent and read. Requests from clients are parsed by hyper.
+//! Our own small codec rather than hyper's, towards upstreams and towards clients: an exchange is
+//! driven inside the client connection's own task (no second task, no channel per request), retry
+//! rules need to know exactly what was sent and read, and bytes that nobody has to look at are
+//! copied on in one piece. What an exchange costs beside hyper's is in docs/performance.md.
 
-use bytes::BytesMut;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use super::fields::{FieldIndex, Fields, Known};
 use super::headers;
 
 mod decode;
+mod request;
 
-pub(crate) use decode::{Decoder, Piece};
+pub(crate) use decode::{Decoder, Piece, Step};
+pub(crate) use request::{MAX_HEAD, RequestError, parse as parse_request};
 
-/// A parsed response head.
+/// A parsed response head. Its fields point into the bytes it was parsed from.
 #[derive(Debug)]
 pub(crate) struct ResponseHead {
+    /// Bytes it takes.
+    pub(crate) len: usize,
     pub(crate) status: StatusCode,
+    /// Where its reason phrase stands.
+    pub(crate) reason: std::ops::Range<usize>,
     /// As received; hop-by-hop fields are still there.
-    pub(crate) headers: HeaderMap,
+    pub(crate) index: FieldIndex,
     pub(crate) framing: Framing,
     /// Whether the connection may be used again once the body is read.
     pub(crate) keep_alive: bool,
 }
 
-/// How a response body ends (RFC 9112 section 6.3).
+/// How a message body ends (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     Empty,
@@ -33,6 +39,15 @@ pub(crate) enum Framing {
     Chunked,
     /// Until the connection closes.
     Close,
+}
+
+/// Why a body is unusable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("a malformed chunk")]
+    Chunk,
+    #[error("the connection closed before the end of the body")]
+    Truncated,
 }
 
 /// Why a response is unusable. All mean 502.
@@ -46,17 +61,13 @@ pub(crate) enum ResponseError {
     ContentLength,
     #[error("it sent a Transfer-Encoding other than chunked")]
     TransferEncoding,
-    #[error("it sent a malformed chunk")]
-    Chunk,
-    #[error("it closed the connection before the end of the body")]
-    Truncated,
+    #[error("it sent {0}")]
+    Body(BodyError),
 }
 
-/// Parses one response head at the start of `buf` and removes it. `None`: more bytes are needed.
-///
-/// Header values are slices of `buf`'s own memory, not copies.
-pub(crate) fn parse_head(
-    buf: &mut BytesMut,
+/// Parses the response head at the start of `buf`. `None`: more bytes are needed.
+pub(crate) fn parse_response(
+    buf: &[u8],
     method: &Method,
 ) -> Result<Option<ResponseHead>, ResponseError> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
@@ -83,71 +94,38 @@ pub(crate) fn parse_head(
         .and_then(|code| StatusCode::from_u16(code).ok())
         .ok_or(ResponseError::Malformed)?;
     let http11 = response.version == Some(1);
-
-    // Positions first: the fields borrow `buf`, which is about to be split.
-    let base = buf.as_ptr() as usize;
-    let mut spans = [Span::default(); MAX_FIELDS];
-    let count = response.headers.len();
-    for (span, field) in spans.iter_mut().zip(response.headers.iter()) {
-        let name = field.name.as_ptr() as usize - base;
-        // An empty value may point outside the buffer.
-        let value = if field.value.is_empty() {
-            0
-        } else {
-            field.value.as_ptr() as usize - base
-        };
-        // All below MAX_HEAD, so below 65536.
-        *span = Span {
-            name: name as u16,
-            name_len: field.name.len() as u16,
-            value: value as u16,
-            value_len: field.value.len() as u16,
-        };
-    }
-    let head = buf.split_to(len).freeze();
-    let mut headers = HeaderMap::with_capacity(count);
-    for span in &spans[..count] {
-        let name = &head[usize::from(span.name)..][..usize::from(span.name_len)];
-        let name = HeaderName::from_bytes(name).map_err(|_| ResponseError::Malformed)?;
-        let value = usize::from(span.value);
-        let value = head.slice(value..value + usize::from(span.value_len));
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| ResponseError::Malformed)?;
-        headers.append(name, value);
-    }
-    let framing = framing(status, method, &headers, http11)?;
-    let keep_alive = framing != Framing::Close && keep_alive(&headers, http11);
+    let reason = match response.reason {
+        Some(reason) if !reason.is_empty() => {
+            let at = reason.as_ptr() as usize - buf.as_ptr() as usize;
+            at..at + reason.len()
+        }
+        _ => 0..0,
+    };
+    let mut index = FieldIndex::with_capacity(response.headers.len());
+    index.extend(&buf[..len], response.headers);
+    let fields = Fields::new(&buf[..len], &index);
+    let framing = framing(status, method, fields, http11)?;
+    let keep_alive = framing != Framing::Close && keep_alive(fields, http11);
     Ok(Some(ResponseHead {
+        len,
         status,
-        headers,
+        reason,
+        index,
         framing,
         keep_alive,
     }))
 }
 
-/// Where a field stands in the head.
-#[derive(Clone, Copy, Default)]
-struct Span {
-    name: u16,
-    name_len: u16,
-    value: u16,
-    value_len: u16,
-}
-
 fn framing(
     status: StatusCode,
     method: &Method,
-    headers: &HeaderMap,
+    fields: Fields<'_>,
     http11: bool,
 ) -> Result<Framing, ResponseError> {
-    let bodiless = *method == Method::HEAD
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let bodiless = *method == Method::HEAD || status.is_informational() || is_bodiless(status);
+    let mut codings = fields.get_all(Known::TransferEncoding);
     if let Some(coding) = codings.next() {
-        let chunked = coding
-            .as_bytes()
-            .trim_ascii()
-            .eq_ignore_ascii_case(b"chunked");
+        let chunked = coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
         if !chunked || codings.next().is_some() || !http11 {
             return Err(ResponseError::TransferEncoding);
         }
@@ -157,7 +135,7 @@ fn framing(
             Framing::Chunked
         });
     }
-    let length = headers::content_length(headers).map_err(|()| ResponseError::ContentLength)?;
+    let length = headers::content_length(fields).map_err(|()| ResponseError::ContentLength)?;
     Ok(match length {
         _ if bodiless => Framing::Empty,
         Some(0) => Framing::Empty,
@@ -166,31 +144,32 @@ fn framing(
     })
 }
 
-fn keep_alive(headers: &HeaderMap, http11: bool) -> bool {
+/// Statuses whose responses never have a body (RFC 9110 sections 15.3.5 and 15.4.5).
+pub(crate) fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn keep_alive(fields: Fields<'_>, http11: bool) -> bool {
     // A message with both is either a mistake or an attack; never trust the bytes after it.
-    if headers.contains_key(header::TRANSFER_ENCODING)
-        && headers.contains_key(header::CONTENT_LENGTH)
-    {
+    if fields.has(Known::TransferEncoding) && fields.has(Known::ContentLength) {
         return false;
     }
     if http11 {
-        !headers::has_token(headers, header::CONNECTION, "close")
+        !headers::has_token(fields, Known::Connection, "close")
     } else {
-        headers::has_token(headers, header::CONNECTION, "keep-alive")
+        headers::has_token(fields, Known::Connection, "keep-alive")
     }
 }
 
 /// Fields of a response head.
 const MAX_FIELDS: usize = 128;
-/// Bytes of a response head.
-const MAX_HEAD: usize = 64 * 1024 - 1;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn head(text: &str, method: Method) -> Result<Option<ResponseHead>, ResponseError> {
-        parse_head(&mut BytesMut::from(text), &method)
+        parse_response(text.as_bytes(), &method)
     }
 
     fn get(text: &str) -> ResponseHead {
@@ -295,7 +274,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_input_panics(wire in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = parse_head(&mut BytesMut::from(&wire[..]), &Method::GET);
+            let _ = parse_response(&wire, &Method::GET);
         }
     }
 }

@@ -2,20 +2,18 @@
 
 use std::net::IpAddr;
 
-use http::header::HeaderMap;
-
-use super::X_FORWARDED_FOR;
+use super::super::fields::{Fields, Known};
 
 /// The client behind trusted proxies: the last address of `X-Forwarded-For`, from the right, that
 /// is not itself trusted (nginx `real_ip_recursive on`).
 pub(crate) fn client_address(
     peer: IpAddr,
-    fields: &HeaderMap,
+    fields: Fields<'_>,
     trusted: impl Fn(IpAddr) -> bool,
 ) -> IpAddr {
     let mut client = peer;
-    for value in fields.get_all(X_FORWARDED_FOR).iter().rev() {
-        for item in value.to_str().unwrap_or("").rsplit(',') {
+    for value in fields.get_all(Known::XForwardedFor).rev() {
+        for item in std::str::from_utf8(value).unwrap_or("").rsplit(',') {
             let Some(address) = parse_address(item.trim()) else {
                 return client;
             };
@@ -44,16 +42,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header::HeaderName;
-
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            map.append(name, value.parse().unwrap());
-        }
-        map
-    }
+    use crate::proxy::head::RequestHead;
 
     #[test]
     fn the_client_is_the_last_untrusted_address() {
@@ -65,9 +54,9 @@ mod tests {
             ("garbage, 10.0.0.2", "10.0.0.2"),
             ("203.0.113.7:4711", "203.0.113.7"),
         ] {
-            let fields = map(&[("x-forwarded-for", value)]);
+            let head = RequestHead::get("/", &[("x-forwarded-for", value)]);
             assert_eq!(
-                client_address(peer, &fields, trusted).to_string(),
+                client_address(peer, head.fields(), trusted).to_string(),
                 client,
                 "{value}"
             );

@@ -1,23 +1,5 @@
 //! Which host a request is for.
 
-use http::Uri;
-use http::header::{self, HeaderMap};
-
-/// The request's one authority: `:authority` or an absolute target first, else the one `Host`.
-/// `None` when there is none, several, or one that is no host.
-pub(crate) fn authority<'a>(uri: &'a Uri, fields: &'a HeaderMap) -> Option<&'a str> {
-    let mut hosts = fields.get_all(header::HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return None;
-    }
-    match uri.authority() {
-        // User information has no place in a request (RFC 9110 section 4.2.4).
-        Some(authority) => (!authority.as_str().contains('@')).then(|| authority.as_str()),
-        None => host?.to_str().ok().map(str::trim_ascii),
-    }
-}
-
 /// A host name lower-cased in place, without port, trailing dot or brackets.
 pub(crate) struct HostName {
     bytes: [u8; 255],

@@ -1,18 +1,20 @@
 //! Which fields travel, which stay, which are ours: hop-by-hop, `Host`, forwarding headers.
 //!
-//! Requests are written straight into the upstream's buffer, so nothing is cloned or edited in
-//! place; a response's map is edited, because hyper takes it over as it is.
+//! Heads are written straight into the buffer that goes out; nothing is cloned or edited in place.
 
 use std::net::IpAddr;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
+
+use super::fields::{Field, Fields, Known, write_field as field};
+use super::h1;
+use super::head::{RequestFraming, RequestHead};
 
 mod client;
 mod host;
 
 pub(crate) use client::client_address;
-pub(crate) use host::{HostName, authority};
+pub(crate) use host::HostName;
 
 /// What the forwarding headers of one request are made from.
 #[derive(Debug)]
@@ -33,26 +35,16 @@ pub(crate) struct Origin<'a> {
     pub(crate) prefix: Option<&'a str>,
 }
 
-/// How the request body is framed upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestFraming {
-    None,
-    /// `Content-Length`, 0 included.
-    Length(u64),
-    Chunked,
-}
-
 /// Writes a request head for an HTTP/1.1 upstream.
 pub(crate) fn write_request(
     out: &mut Vec<u8>,
-    method: &Method,
+    head: &RequestHead,
     target: &[&str],
-    fields: &HeaderMap,
     origin: &Origin<'_>,
-    framing: RequestFraming,
     websocket: bool,
 ) {
-    out.extend_from_slice(method.as_str().as_bytes());
+    let fields = head.fields();
+    out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     for part in target {
         out.extend_from_slice(part.as_bytes());
@@ -62,46 +54,37 @@ pub(crate) fn write_request(
     out.extend_from_slice(b"\r\n");
     copy_fields(out, fields, origin.trusted);
     write_forwarding(out, fields, origin);
-    match framing {
+    match head.framing {
         RequestFraming::None => {}
-        RequestFraming::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        RequestFraming::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        RequestFraming::Length(length) => write_length(out, length),
+        RequestFraming::Chunked => out.extend_from_slice(CHUNKED),
     }
     if websocket {
-        out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n");
+        out.extend_from_slice(SWITCH);
     }
     out.extend_from_slice(b"\r\n");
 }
 
-fn copy_fields(out: &mut Vec<u8>, fields: &HeaderMap, trusted: bool) {
+fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, trusted: bool) {
     let nominated = Nominated::of(fields);
-    for (name, value) in fields {
-        if is_rewritten(name) || is_hop_by_hop(name) || nominated.holds(name) {
-            continue;
-        }
-        if *name == header::FORWARDED && !trusted {
-            continue;
-        }
-        // HTTP/2 clients may send cookies in crumbs; applications expect one field (RFC 9113
-        // section 8.2.3).
-        if *name == header::COOKIE {
-            continue;
-        }
-        field(out, name.as_str().as_bytes(), value.as_bytes());
+    let mut dropped = HOP_BY_HOP | REWRITTEN;
+    if !trusted {
+        dropped |= Known::set(&[Known::Forwarded]);
     }
-    let mut cookies = fields.get_all(header::COOKIE).iter();
-    if let Some(first) = cookies.next()
-        && !nominated.holds(&header::COOKIE)
-    {
+    // HTTP/2 clients may send cookies in crumbs; applications expect one field (RFC 9113 section
+    // 8.2.3).
+    let crumbs = fields.has(Known::Cookie) && fields.get_all(Known::Cookie).nth(1).is_some();
+    if crumbs {
+        dropped |= Known::set(&[Known::Cookie]);
+    }
+    fields.copy(out, |field| {
+        !field.known.is_in(dropped) && !nominated.holds(field.name)
+    });
+    if crumbs && !nominated.holds(b"cookie") {
         out.extend_from_slice(b"cookie: ");
-        out.extend_from_slice(first.as_bytes());
-        for crumb in cookies {
-            out.extend_from_slice(b"; ");
-            out.extend_from_slice(crumb.as_bytes());
+        for (index, crumb) in fields.get_all(Known::Cookie).enumerate() {
+            out.extend_from_slice(if index == 0 { b"" } else { b"; " });
+            out.extend_from_slice(crumb);
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -109,13 +92,13 @@ fn copy_fields(out: &mut Vec<u8>, fields: &HeaderMap, trusted: bool) {
 
 /// `X-Real-IP` and the `X-Forwarded-*` family (product.md S3 to S6): rebuilt from the connection
 /// unless the peer is a trusted proxy, whose values are kept and extended.
-fn write_forwarding(out: &mut Vec<u8>, fields: &HeaderMap, origin: &Origin<'_>) {
+fn write_forwarding(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
     let mut text = IpText { bytes: [0; 46] };
     field(out, b"x-real-ip", text.write(origin.client));
     out.extend_from_slice(b"x-forwarded-for: ");
     if origin.trusted {
-        for value in fields.get_all(X_FORWARDED_FOR) {
-            out.extend_from_slice(value.as_bytes());
+        for value in fields.get_all(Known::XForwardedFor) {
+            out.extend_from_slice(value);
             out.extend_from_slice(b", ");
         }
     }
@@ -129,162 +112,160 @@ fn write_forwarding(out: &mut Vec<u8>, fields: &HeaderMap, origin: &Origin<'_>) 
             None
         }
     };
-    match kept(X_FORWARDED_HOST) {
-        Some(value) => field(out, b"x-forwarded-host", value.as_bytes()),
-        None => field(out, b"x-forwarded-host", origin.authority.as_bytes()),
-    }
-    match kept(X_FORWARDED_PORT) {
-        Some(value) => field(out, b"x-forwarded-port", value.as_bytes()),
-        None => {
-            let mut port = itoa::Buffer::new();
-            field(
-                out,
-                b"x-forwarded-port",
-                port.format(origin.port).as_bytes(),
-            );
-        }
-    }
+    let host = kept(Known::XForwardedHost).unwrap_or(origin.authority.as_bytes());
+    field(out, b"x-forwarded-host", host);
+    let mut port = itoa::Buffer::new();
+    let port = kept(Known::XForwardedPort).unwrap_or_else(|| port.format(origin.port).as_bytes());
+    field(out, b"x-forwarded-port", port);
     // A prefix from a trusted proxy is kept and ours is added behind it.
-    let outer = kept(X_FORWARDED_PREFIX);
+    let outer = kept(Known::XForwardedPrefix);
     if outer.is_some() || origin.prefix.is_some() {
         out.extend_from_slice(b"x-forwarded-prefix: ");
-        out.extend_from_slice(outer.map_or(&b""[..], HeaderValue::as_bytes));
+        out.extend_from_slice(outer.unwrap_or(b""));
         out.extend_from_slice(origin.prefix.unwrap_or("").as_bytes());
         out.extend_from_slice(b"\r\n");
     }
 }
 
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
+/// What a client is told of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persist {
+    /// It lives on, as HTTP/1.1 takes for granted.
+    Keep,
+    /// It lives on, which a client of HTTP/1.0 has to be told.
+    Told,
+    Close,
+}
+
+/// Writes the start line of a response to an HTTP/1 client.
+pub(crate) fn write_status(out: &mut Vec<u8>, version: Version, status: StatusCode, reason: &[u8]) {
+    let http: &[u8] = match version {
+        Version::HTTP_10 => b"HTTP/1.0 ",
+        _ => b"HTTP/1.1 ",
+    };
+    out.extend_from_slice(http);
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    match reason {
+        b"" => out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes()),
+        reason => out.extend_from_slice(reason),
+    }
     out.extend_from_slice(b"\r\n");
 }
 
-/// Removes what must not reach the client: hop-by-hop fields, what the upstream's `Connection`
-/// names, and framing that the engine decides itself.
-pub(crate) fn strip_response(fields: &mut HeaderMap, keep_length: bool) {
-    if fields.keys().any(is_hop_by_hop) {
-        strip_hop_by_hop(fields);
-    }
-    if !keep_length {
-        fields.remove(header::CONTENT_LENGTH);
-    } else if let Ok(Some(length)) = content_length(fields) {
-        // `3, 3` was one length to us; others may see it otherwise.
-        let mut written = fields.get_all(header::CONTENT_LENGTH).iter();
-        let plain = |value: &HeaderValue| !value.as_bytes().contains(&b',');
-        if !(written.next().is_some_and(plain) && written.next().is_none()) {
-            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
+/// Writes the fields of an upstream's response: all but hop-by-hop fields, what its `Connection`
+/// names, and framing, of which one plain `Content-Length` is kept where `keep_length` says so.
+pub(crate) fn write_response_fields(out: &mut Vec<u8>, fields: Fields<'_>, keep_length: bool) {
+    let kept = Kept::of(fields, keep_length);
+    fields.copy(out, |field| kept.holds(field));
+    if let Some(length) = kept.rewritten {
+        write_length(out, length);
     }
 }
 
-fn strip_hop_by_hop(fields: &mut HeaderMap) {
-    // Further lines are rare, so nothing is collected as a rule.
-    let further = fields.get_all(header::CONNECTION).iter().skip(1).cloned();
-    let further: Vec<HeaderValue> = further.collect();
-    for connection in fields.remove(header::CONNECTION).into_iter().chain(further) {
-        for name in connection.as_bytes().split(|byte| *byte == b',') {
-            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii())
-                && name != header::CONTENT_LENGTH
-            {
-                fields.remove(name);
+/// Ends a head: what becomes of the connection, and a length of zero or chunks.
+pub(crate) fn write_end(out: &mut Vec<u8>, persist: Persist, framing: &[u8]) {
+    match persist {
+        Persist::Keep => {}
+        Persist::Told => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        Persist::Close => out.extend_from_slice(b"connection: close\r\n"),
+    }
+    out.extend_from_slice(framing);
+    out.extend_from_slice(b"\r\n");
+}
+
+pub(crate) fn write_length(out: &mut Vec<u8>, length: u64) {
+    let mut text = itoa::Buffer::new();
+    field(out, b"content-length", text.format(length).as_bytes());
+}
+
+/// Which fields of an upstream's response may reach the client.
+pub(crate) struct Kept<'a> {
+    nominated: Nominated<'a>,
+    dropped: u32,
+    /// The length, where the upstream wrote it in a way that others may read otherwise: `3, 3` was
+    /// one length to us.
+    pub(crate) rewritten: Option<u64>,
+}
+
+impl<'a> Kept<'a> {
+    pub(crate) fn of(fields: Fields<'a>, keep_length: bool) -> Self {
+        let mut dropped = RESPONSE_HOP_BY_HOP;
+        let mut rewritten = None;
+        let mut lengths = fields.get_all(Known::ContentLength);
+        if let Some(first) = lengths.next() {
+            let plain = !first.contains(&b',') && lengths.next().is_none();
+            if !keep_length || !plain {
+                dropped |= Known::set(&[Known::ContentLength]);
+            }
+            if keep_length && !plain {
+                rewritten = content_length(fields).ok().flatten();
             }
         }
+        Self {
+            nominated: Nominated::of(fields),
+            dropped,
+            rewritten,
+        }
     }
-    for name in &HOP_BY_HOP {
-        fields.remove(name);
-    }
-}
 
-/// Fields that end at the next hop (RFC 9110 section 7.6.1; `Proxy` is httpoxy's). `Trailer` is not
-/// among them: trailers are passed on, and hyper sends only those it announces.
-pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
-    match name.as_str().len() {
-        2 => *name == header::TE,
-        5 => name.as_str() == "proxy",
-        7 => *name == header::UPGRADE,
-        10 => *name == header::CONNECTION || name.as_str() == "keep-alive",
-        14 => name.as_str() == "http2-settings",
-        16 => name.as_str() == "proxy-connection",
-        17 => *name == header::TRANSFER_ENCODING,
-        18 => *name == header::PROXY_AUTHENTICATE,
-        19 => *name == header::PROXY_AUTHORIZATION,
-        _ => false,
-    }
-}
-
-/// Request fields Wharf writes itself.
-fn is_rewritten(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    match name.len() {
-        4 => name == "host",
-        6 => name == "expect",
-        9 => reads_as(name, "x-real-ip"),
-        14 => reads_as(name, "content-length"),
-        15 => reads_as(name, "x-forwarded-for"),
-        16 => reads_as(name, "x-forwarded-host") || reads_as(name, "x-forwarded-port"),
-        17 => reads_as(name, "x-forwarded-proto") || reads_as(name, "transfer-encoding"),
-        18 => reads_as(name, "x-forwarded-prefix"),
-        _ => false,
+    pub(crate) fn holds(&self, field: Field<'_>) -> bool {
+        // Framing cannot be nominated away.
+        !field.known.is_in(self.dropped)
+            && (field.known == Known::ContentLength || !self.nominated.holds(field.name))
     }
 }
 
 /// Whether a field may stand in the trailers of a request: none that frames it, says who sent it or
 /// what that one may do.
-pub(crate) fn may_trail(name: &HeaderName) -> bool {
-    let personal = matches!(
-        *name,
-        header::FORWARDED | header::COOKIE | header::AUTHORIZATION
-    );
-    !(personal || is_rewritten(name) || is_hop_by_hop(name))
+pub(crate) fn may_trail_request(field: Field<'_>) -> bool {
+    let personal = Known::set(&[Known::Forwarded, Known::Cookie, Known::Authorization]);
+    !field.known.is_in(personal | REWRITTEN | HOP_BY_HOP)
 }
 
-/// Whether an application that hears of headers by CGI's rules, where `-` becomes `_`, takes `name`
-/// for `ours` (product.md B42).
-fn reads_as(name: &str, ours: &str) -> bool {
-    name.bytes()
-        .zip(ours.bytes())
-        .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+/// Framing and routing fields have no meaning in trailers (RFC 9110 section 6.5.1).
+pub(crate) fn may_trail_response(field: Field<'_>) -> bool {
+    let framing = Known::set(&[Known::ContentLength]);
+    !field.known.is_in(framing | HOP_BY_HOP)
 }
 
 /// Names listed in `Connection`; the usual `keep-alive` and `close` cost nothing.
-struct Nominated<'a>(Option<&'a HeaderMap>);
+struct Nominated<'a>(Option<Fields<'a>>);
 
 impl<'a> Nominated<'a> {
-    fn of(fields: &'a HeaderMap) -> Self {
-        let plain = |value: &HeaderValue| {
-            let value = value.as_bytes();
+    fn of(fields: Fields<'a>) -> Self {
+        let plain = |value: &[u8]| {
             value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
         };
-        let any = fields
-            .get_all(header::CONNECTION)
-            .iter()
-            .any(|value| !plain(value));
+        let any = fields.has(Known::Connection)
+            && fields.get_all(Known::Connection).any(|value| !plain(value));
         Self(any.then_some(fields))
     }
 
-    fn holds(&self, name: &HeaderName) -> bool {
+    fn holds(&self, name: &[u8]) -> bool {
         self.0
-            .is_some_and(|fields| has_token(fields, header::CONNECTION, name.as_str()))
+            .is_some_and(|fields| lists(fields, Known::Connection, name))
     }
 }
 
 /// Whether the comma list in `name` holds `token`, in any case.
-pub(crate) fn has_token(fields: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    fields.get_all(name).iter().any(|value| {
+pub(crate) fn has_token(fields: Fields<'_>, name: Known, token: &str) -> bool {
+    fields.has(name) && lists(fields, name, token.as_bytes())
+}
+
+fn lists(fields: Fields<'_>, name: Known, token: &[u8]) -> bool {
+    fields.get_all(name).any(|value| {
         value
-            .as_bytes()
             .split(|byte| *byte == b',')
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
     })
 }
 
 /// The one content length, if any (RFC 9110 section 8.6): repeated equal values count once.
-pub(crate) fn content_length(fields: &HeaderMap) -> Result<Option<u64>, ()> {
+pub(crate) fn content_length(fields: Fields<'_>) -> Result<Option<u64>, ()> {
     let mut found = None;
-    for value in fields.get_all(header::CONTENT_LENGTH) {
-        for item in value.as_bytes().split(|byte| *byte == b',') {
+    for value in fields.get_all(Known::ContentLength) {
+        for item in value.split(|byte| *byte == b',') {
             let item = item.trim_ascii();
             let digits = !item.is_empty() && item.iter().all(u8::is_ascii_digit);
             let text = std::str::from_utf8(item).map_err(drop)?;
@@ -303,16 +284,31 @@ pub(crate) fn content_length(fields: &HeaderMap) -> Result<Option<u64>, ()> {
 }
 
 /// Whether the request asks to become a WebSocket (RFC 6455 section 4.1).
-pub(crate) fn wants_websocket(method: &Method, version: Version, fields: &HeaderMap) -> bool {
-    *method == Method::GET
-        && version == Version::HTTP_11
-        && fields.get(header::UPGRADE).is_some_and(|value| {
-            value
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"websocket")
-        })
-        && has_token(fields, header::CONNECTION, "upgrade")
+pub(crate) fn wants_websocket(head: &RequestHead) -> bool {
+    let fields = head.fields();
+    fields.has(Known::Upgrade)
+        && head.method == Method::GET
+        && head.version == Version::HTTP_11
+        && is_websocket(fields)
+        && has_token(fields, Known::Connection, "upgrade")
+}
+
+/// Whether `Upgrade` names WebSocket.
+pub(crate) fn is_websocket(fields: Fields<'_>) -> bool {
+    let value = fields.get(Known::Upgrade);
+    value.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// An interim response as an HTTP/1.1 client gets it.
+pub(crate) fn write_interim(out: &mut Vec<u8>, head: &h1::ResponseHead, text: &[u8]) {
+    write_status(
+        out,
+        Version::HTTP_11,
+        head.status,
+        &text[head.reason.clone()],
+    );
+    write_response_fields(out, Fields::new(text, &head.index), false);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// An address as text without allocating.
@@ -344,35 +340,39 @@ impl IpText {
     }
 }
 
-const HOP_BY_HOP: [HeaderName; 7] = [
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// Fields that end at the next hop (RFC 9110 section 7.6.1; `Proxy` is httpoxy's). `Trailer` is not
+/// among them: trailers are passed on.
+const HOP_BY_HOP: u32 = RESPONSE_HOP_BY_HOP | Known::set(&[Known::Proxy, Known::Http2Settings]);
+const RESPONSE_HOP_BY_HOP: u32 = Known::set(&[
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyAuthenticate,
+    Known::ProxyAuthorization,
+    Known::ProxyConnection,
+    Known::Te,
+    Known::TransferEncoding,
+    Known::Upgrade,
+]);
+/// Request fields Wharf writes itself, or answers itself.
+const REWRITTEN: u32 = Known::set(&[
+    Known::ContentLength,
+    Known::Disguised,
+    Known::Expect,
+    Known::Host,
+    Known::TransferEncoding,
+    Known::XForwardedFor,
+    Known::XForwardedHost,
+    Known::XForwardedPort,
+    Known::XForwardedPrefix,
+    Known::XForwardedProto,
+    Known::XRealIp,
+]);
+pub(crate) const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
+pub(crate) const SWITCH: &[u8] = b"connection: Upgrade\r\nupgrade: websocket\r\n";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(fields: &[(&str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                value.parse().unwrap(),
-            );
-        }
-        map
-    }
 
     fn written(fields: &[(&str, &str)], trusted: bool) -> String {
         let mut out = Vec::new();
@@ -385,16 +385,8 @@ mod tests {
             port: 8443,
             prefix: None,
         };
-        let framing = RequestFraming::None;
-        write_request(
-            &mut out,
-            &Method::GET,
-            &["/"],
-            &map(fields),
-            &origin,
-            framing,
-            false,
-        );
+        let head = RequestHead::get("/", fields);
+        write_request(&mut out, &head, &["/"], &origin, false);
         String::from_utf8(out).unwrap()
     }
 
@@ -465,16 +457,18 @@ mod tests {
 
     #[test]
     fn responses_lose_what_their_connection_field_names() {
-        let mut fields = map(&[
-            ("connection", "close, X-Internal"),
-            ("x-internal", "1"),
-            ("transfer-encoding", "chunked"),
-            ("content-length", "3"),
-            ("x-kept", "1"),
-        ]);
-        strip_response(&mut fields, true);
-        let names: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names.len(), 2, "{names:?}");
-        assert!(fields.contains_key("content-length") && fields.contains_key("x-kept"));
+        let head = RequestHead::get(
+            "/",
+            &[
+                ("connection", "close, X-Internal, content-length"),
+                ("x-internal", "1"),
+                ("transfer-encoding", "chunked"),
+                ("content-length", "3"),
+                ("x-kept", "1"),
+            ],
+        );
+        let mut out = Vec::new();
+        write_response_fields(&mut out, head.fields(), true);
+        assert_eq!(out, b"content-length: 3\r\nx-kept: 1\r\n");
     }
 }

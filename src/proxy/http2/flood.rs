@@ -1,7 +1,7 @@
 //! Counts HTTP/2 control frames as they come: h2 answers each, so a flood of them is work that no
 //! request pays for (RFC 9113 section 10.5).
 
-use super::clock::TICK;
+use crate::proxy::clock::TICK;
 
 /// Looks at the bytes of one connection, in any cut.
 #[derive(Debug)]

@@ -1,0 +1,387 @@
+//! The fields of a head, as positions in the bytes they came in: nothing is copied, hashed or
+//! changed in case until somebody needs it, and untouched lines are copied on whole.
+
+use http::header::HeaderMap;
+
+/// The fields of one head or trailer section, with the text they point into.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    text: &'a [u8],
+    index: &'a FieldIndex,
+}
+
+/// Where the fields stand in a text. Invariant: every span lies within the text it was made from,
+/// which is shorter than 64 KiB.
+#[derive(Debug, Default)]
+pub(crate) struct FieldIndex {
+    spans: Vec<Span>,
+    /// One bit for each [`Known`] name that occurs.
+    seen: u32,
+}
+
+/// Fields that own their text.
+#[derive(Debug, Default)]
+pub(crate) struct OwnedFields {
+    pub(crate) text: Vec<u8>,
+    pub(crate) index: FieldIndex,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    name: u16,
+    name_len: u16,
+    value: u16,
+    value_len: u16,
+    known: Known,
+}
+
+/// One field.
+#[derive(Clone, Copy)]
+pub(crate) struct Field<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) known: Known,
+}
+
+/// Names the engine itself looks at; compared once, when a head is parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Known {
+    Other,
+    Accept,
+    Authorization,
+    Connection,
+    ContentLength,
+    Cookie,
+    Expect,
+    Forwarded,
+    Host,
+    Http2Settings,
+    KeepAlive,
+    Proxy,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    ProxyConnection,
+    Te,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    Via,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedPort,
+    XForwardedPrefix,
+    XForwardedProto,
+    XRealIp,
+    /// An application that hears of headers by CGI's rules, where `-` becomes `_`, takes it for one
+    /// that Wharf writes itself (product.md B42).
+    Disguised,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(text: &'a [u8], index: &'a FieldIndex) -> Self {
+        Self { text, index }
+    }
+
+    pub(crate) fn iter(self) -> impl DoubleEndedIterator<Item = Field<'a>> + use<'a> {
+        let text = self.text;
+        self.index.spans.iter().map(move |span| span.of(text))
+    }
+
+    pub(crate) fn has(self, known: Known) -> bool {
+        self.index.seen & known.bit() != 0
+    }
+
+    /// The value of the first field of that name.
+    pub(crate) fn get(self, known: Known) -> Option<&'a [u8]> {
+        if self.has(known) {
+            self.get_all(known).next()
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn get_all(
+        self,
+        known: Known,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a> {
+        self.iter()
+            .filter(move |field| field.known == known)
+            .map(|field| field.value)
+    }
+
+    /// Appends the fields for which `keep` says so as lines. Lines that are already written the way
+    /// Wharf writes them go out in one copy with their neighbours.
+    pub(crate) fn copy(self, out: &mut Vec<u8>, mut keep: impl FnMut(Field<'a>) -> bool) {
+        let mut run = 0..0;
+        for span in &self.index.spans {
+            let field = span.of(self.text);
+            if !keep(field) {
+                continue;
+            }
+            match span.line(self.text) {
+                Some(line) if line.start == run.end => run.end = line.end,
+                Some(line) => {
+                    out.extend_from_slice(&self.text[run]);
+                    run = line;
+                }
+                None => {
+                    out.extend_from_slice(&self.text[run]);
+                    run = 0..0;
+                    write_field(out, field.name, field.value);
+                }
+            }
+        }
+        out.extend_from_slice(&self.text[run]);
+    }
+
+    /// As hyper takes them. `None` where a name or value is none, which a parsed head has not.
+    pub(crate) fn to_map(self, mut keep: impl FnMut(Field<'a>) -> bool) -> Option<HeaderMap> {
+        use http::header::{HeaderName, HeaderValue};
+        let mut map = HeaderMap::with_capacity(self.index.spans.len());
+        for field in self.iter() {
+            if keep(field) {
+                let name = HeaderName::from_bytes(field.name).ok()?;
+                map.append(name, HeaderValue::from_bytes(field.value).ok()?);
+            }
+        }
+        Some(map)
+    }
+}
+
+impl FieldIndex {
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self {
+            spans: Vec::with_capacity(count),
+            seen: 0,
+        }
+    }
+
+    /// Adds fields that httparse found in `text`.
+    pub(crate) fn extend(&mut self, text: &[u8], parsed: &[httparse::Header<'_>]) {
+        let base = text.as_ptr() as usize;
+        for field in parsed {
+            let name = field.name.as_ptr() as usize - base;
+            // An empty value may point outside the text.
+            let value = if field.value.is_empty() {
+                name + field.name.len()
+            } else {
+                field.value.as_ptr() as usize - base
+            };
+            self.push(name, field.name.as_bytes(), value, field.value.len());
+        }
+    }
+
+    fn push(&mut self, at: usize, name: &[u8], value: usize, value_len: usize) {
+        let known = Known::of(name);
+        self.seen |= known.bit();
+        // By the invariant all are below 65536.
+        self.spans.push(Span {
+            name: at as u16,
+            name_len: name.len() as u16,
+            value: value as u16,
+            value_len: value_len as u16,
+            known,
+        });
+    }
+}
+
+impl OwnedFields {
+    /// Copies what hyper parsed. `None` where it is 64 KiB or more.
+    pub(crate) fn from_map(map: &HeaderMap, mut text: Vec<u8>) -> Option<Self> {
+        let mut index = FieldIndex::with_capacity(map.len());
+        for (name, value) in map {
+            let (at, name, value) = (text.len(), name.as_str().as_bytes(), value.as_bytes());
+            if at + name.len() + value.len() + 4 > MAX_TEXT {
+                return None;
+            }
+            write_field(&mut text, name, value);
+            index.push(at, name, at + name.len() + 2, value.len());
+        }
+        Some(Self { text, index })
+    }
+
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields::new(&self.text, &self.index)
+    }
+}
+
+impl Span {
+    fn of(self, text: &[u8]) -> Field<'_> {
+        Field {
+            name: &text[usize::from(self.name)..][..usize::from(self.name_len)],
+            value: &text[usize::from(self.value)..][..usize::from(self.value_len)],
+            known: self.known,
+        }
+    }
+
+    /// The whole line, where it is written as `name: value` and ends with CR LF.
+    fn line(self, text: &[u8]) -> Option<std::ops::Range<usize>> {
+        let colon = usize::from(self.name) + usize::from(self.name_len);
+        let value = usize::from(self.value);
+        let end = value + usize::from(self.value_len);
+        let plain = value == colon + 2
+            && text.get(colon..value) == Some(b": ")
+            && text.get(end..end + 2) == Some(b"\r\n");
+        plain.then(|| usize::from(self.name)..end + 2)
+    }
+}
+
+impl Known {
+    const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+
+    /// A set of names.
+    pub(crate) const fn set(names: &[Self]) -> u32 {
+        let (mut set, mut at) = (0, 0);
+        while at < names.len() {
+            set |= names[at].bit();
+            at += 1;
+        }
+        set
+    }
+
+    pub(crate) const fn is_in(self, set: u32) -> bool {
+        set & self.bit() != 0
+    }
+
+    pub(crate) fn of(name: &[u8]) -> Self {
+        let candidates: &[(&str, Self)] = match name.len() {
+            2 => &[("te", Self::Te)],
+            3 => &[("via", Self::Via)],
+            4 => &[("host", Self::Host)],
+            5 => &[("proxy", Self::Proxy)],
+            6 => &[
+                ("accept", Self::Accept),
+                ("cookie", Self::Cookie),
+                ("expect", Self::Expect),
+            ],
+            7 => &[("upgrade", Self::Upgrade), ("trailer", Self::Trailer)],
+            9 => &[("x-real-ip", Self::XRealIp), ("forwarded", Self::Forwarded)],
+            10 => &[
+                ("connection", Self::Connection),
+                ("keep-alive", Self::KeepAlive),
+            ],
+            13 => &[("authorization", Self::Authorization)],
+            14 => &[
+                ("content-length", Self::ContentLength),
+                ("http2-settings", Self::Http2Settings),
+            ],
+            15 => &[("x-forwarded-for", Self::XForwardedFor)],
+            16 => &[
+                ("x-forwarded-host", Self::XForwardedHost),
+                ("x-forwarded-port", Self::XForwardedPort),
+                ("proxy-connection", Self::ProxyConnection),
+            ],
+            17 => &[
+                ("transfer-encoding", Self::TransferEncoding),
+                ("x-forwarded-proto", Self::XForwardedProto),
+            ],
+            18 => &[
+                ("x-forwarded-prefix", Self::XForwardedPrefix),
+                ("proxy-authenticate", Self::ProxyAuthenticate),
+            ],
+            19 => &[("proxy-authorization", Self::ProxyAuthorization)],
+            _ => return Self::Other,
+        };
+        for (text, known) in candidates {
+            if name.eq_ignore_ascii_case(text.as_bytes()) {
+                return *known;
+            }
+            if known.is_in(WRITTEN) && reads_as(name, text.as_bytes()) {
+                return Self::Disguised;
+            }
+        }
+        Self::Other
+    }
+}
+
+/// Whether `name` is `ours` with `_` for `-`.
+fn reads_as(name: &[u8], ours: &[u8]) -> bool {
+    name.iter()
+        .zip(ours)
+        .all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))
+}
+
+pub(crate) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Request fields Wharf writes itself.
+const WRITTEN: u32 = Known::set(&[
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::XForwardedFor,
+    Known::XForwardedHost,
+    Known::XForwardedPort,
+    Known::XForwardedPrefix,
+    Known::XForwardedProto,
+    Known::XRealIp,
+]);
+/// Bytes of a text that spans can point into.
+pub(crate) const MAX_TEXT: usize = u16::MAX as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> FieldIndex {
+        let mut headers = [httparse::EMPTY_HEADER; 16];
+        let parsed = httparse::parse_headers(text.as_bytes(), &mut headers).unwrap();
+        let httparse::Status::Complete((_, parsed)) = parsed else {
+            panic!("incomplete");
+        };
+        let mut index = FieldIndex::default();
+        index.extend(text.as_bytes(), parsed);
+        index
+    }
+
+    #[test]
+    fn copied_lines_are_canonical_however_they_were_written() {
+        let text = "A: 1\r\nB: 2\r\nDrop: 3\r\nC:4\r\nD:   5 \t\r\nE: 6\nF: \r\nG:\r\nH: 7\r\n\r\n";
+        let index = parse(text);
+        let mut out = Vec::new();
+        Fields::new(text.as_bytes(), &index).copy(&mut out, |field| field.name != b"Drop");
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(
+            out,
+            "A: 1\r\nB: 2\r\nC: 4\r\nD: 5\r\nE: 6\r\nF: \r\nG: \r\nH: 7\r\n"
+        );
+    }
+
+    #[test]
+    fn names_are_known_in_any_case_and_in_disguise() {
+        for (name, known) in [
+            ("Content-Length", Known::ContentLength),
+            ("content_LENGTH", Known::Disguised),
+            ("X_Forwarded-For", Known::Disguised),
+            ("X-REAL-IP", Known::XRealIp),
+            ("proxy_connection", Known::Other),
+            ("keep_alive", Known::Other),
+            ("HOST", Known::Host),
+            ("hosts", Known::Other),
+            ("", Known::Other),
+        ] {
+            assert_eq!(Known::of(name.as_bytes()), known, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_map_and_back() {
+        let mut map = HeaderMap::new();
+        map.insert("cookie", "a".parse().unwrap());
+        map.append("cookie", "b".parse().unwrap());
+        map.insert("te", "trailers".parse().unwrap());
+        let owned = OwnedFields::from_map(&map, Vec::new()).unwrap();
+        let fields = owned.fields();
+        assert!(fields.has(Known::Te) && !fields.has(Known::Host));
+        assert_eq!(fields.get_all(Known::Cookie).count(), 2);
+        assert_eq!(fields.to_map(|_| true).unwrap(), map);
+        map.insert("x", "y".repeat(MAX_TEXT).parse().unwrap());
+        assert!(OwnedFields::from_map(&map, Vec::new()).is_none());
+    }
+}

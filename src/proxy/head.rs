@@ -1,0 +1,167 @@
+//! The head of a request, whichever protocol it came in.
+
+use http::request::Parts;
+use http::{Method, Uri, Version};
+
+use super::fields::{FieldIndex, Fields, Known, OwnedFields};
+use super::headers;
+
+/// A request without its body.
+#[derive(Debug)]
+pub(crate) struct RequestHead {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    /// How its body is framed, and how it will be towards the upstream.
+    pub(crate) framing: RequestFraming,
+    /// Whether the client lets the connection live on (RFC 9112 section 9.3).
+    pub(crate) keep_alive: bool,
+    target: Target,
+    fields: OwnedFields,
+}
+
+/// How a request body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestFraming {
+    None,
+    /// `Content-Length`, 0 included.
+    Length(u64),
+    Chunked,
+}
+
+/// The request target (RFC 9112 section 3.2).
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// Starts with `/`, all of it plain ASCII; a range of the head's text.
+    Origin { at: u16, len: u16 },
+    /// Any other form, and all of HTTP/2.
+    Uri(Uri),
+}
+
+impl RequestHead {
+    /// Of HTTP/1: `fields` own the text that `target` points into.
+    pub(crate) fn new(
+        method: Method,
+        version: Version,
+        target: Target,
+        fields: OwnedFields,
+        framing: RequestFraming,
+    ) -> Self {
+        let all = fields.fields();
+        let keep_alive = match version {
+            Version::HTTP_10 => headers::has_token(all, Known::Connection, "keep-alive"),
+            _ => !headers::has_token(all, Known::Connection, "close"),
+        };
+        Self {
+            method,
+            version,
+            framing,
+            keep_alive,
+            target,
+            fields,
+        }
+    }
+
+    /// Of HTTP/2; `None` when the fields are too large to be passed on. `text` is an empty buffer.
+    pub(crate) fn from_parts(parts: Parts, framing: RequestFraming, text: Vec<u8>) -> Option<Self> {
+        Some(Self {
+            fields: OwnedFields::from_map(&parts.headers, text)?,
+            method: parts.method,
+            version: parts.version,
+            framing,
+            keep_alive: true,
+            target: Target::Uri(parts.uri),
+        })
+    }
+
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        self.fields.fields()
+    }
+
+    /// Path and query as the client sent them; `*` for the asterisk form, and perhaps without the
+    /// leading slash where an absolute target has no path.
+    pub(crate) fn target(&self) -> &str {
+        match &self.target {
+            Target::Origin { at, len } => {
+                let text = &self.fields.text[usize::from(*at)..][..usize::from(*len)];
+                // ASCII by the invariant of `Target`.
+                std::str::from_utf8(text).unwrap_or("/")
+            }
+            Target::Uri(uri) => uri.path_and_query().map_or("/", |target| target.as_str()),
+        }
+    }
+
+    /// The path without the query.
+    pub(crate) fn path(&self) -> &str {
+        match &self.target {
+            Target::Origin { .. } => {
+                let target = self.target();
+                match memchr::memchr(b'?', target.as_bytes()) {
+                    Some(query) => &target[..query],
+                    None => target,
+                }
+            }
+            Target::Uri(uri) => uri.path(),
+        }
+    }
+
+    /// The target, where it is no plain path.
+    pub(crate) fn uri(&self) -> Option<&Uri> {
+        match &self.target {
+            Target::Origin { .. } => None,
+            Target::Uri(uri) => Some(uri),
+        }
+    }
+
+    /// The request's one authority: `:authority` or an absolute target first, else the one `Host`.
+    /// `None` when there is none, several, or one that is no text.
+    pub(crate) fn authority(&self) -> Option<&str> {
+        let mut hosts = self.fields().get_all(Known::Host);
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return None;
+        }
+        match self.uri().and_then(Uri::authority) {
+            // User information has no place in a request (RFC 9110 section 4.2.4).
+            Some(authority) => (!authority.as_str().contains('@')).then(|| authority.as_str()),
+            None => std::str::from_utf8(host?).ok().map(str::trim_ascii),
+        }
+    }
+
+    /// Whether the client has a body to send, be it empty.
+    pub(crate) fn has_body(&self) -> bool {
+        !matches!(
+            self.framing,
+            RequestFraming::None | RequestFraming::Length(0)
+        )
+    }
+
+    /// The buffer its text was in; the head is empty afterwards.
+    pub(crate) fn take_text(&mut self) -> Vec<u8> {
+        self.target = Target::Origin { at: 0, len: 0 };
+        self.fields.index = FieldIndex::default();
+        std::mem::take(&mut self.fields.text)
+    }
+}
+
+impl RequestFraming {
+    /// Of a request without a body: an application may expect to be told so.
+    pub(crate) fn of_none(method: &Method) -> Self {
+        match *method {
+            Method::POST | Method::PUT | Method::PATCH => Self::Length(0),
+            _ => Self::None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl RequestHead {
+    /// For tests: `GET` of this target with these fields.
+    pub(crate) fn get(target: &str, fields: &[(&str, &str)]) -> Self {
+        let mut request = http::Request::get(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        Self::from_parts(parts, RequestFraming::None, Vec::new()).unwrap()
+    }
+}

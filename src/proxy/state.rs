@@ -1,0 +1,133 @@
+//! What the parts of one client connection share: who it is, and until when it has to do something.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::clock::Timer;
+
+/// What the parts of one client connection share.
+pub(crate) struct ConnState {
+    /// Canonical: never an IPv4-mapped IPv6 address.
+    pub(crate) peer: SocketAddr,
+    /// `https` behind TLS.
+    pub(crate) tls: bool,
+    /// The name of the TLS handshake, canonical.
+    pub(crate) sni: Option<Box<str>>,
+    timer: Timer,
+    protocol: Protocol,
+    /// Requests whose response has not ended.
+    open: Cell<u32>,
+    /// Whether bytes of the next request head have come.
+    reading_head: Cell<bool>,
+    /// Whether the last write found the socket full.
+    stalled: Cell<bool>,
+    /// Whether hyper handed bytes over that it has not flushed yet; HTTP/2 only.
+    unflushed: Cell<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl ConnState {
+    /// A connection just accepted: its first request head is due within [`HEAD_TIMEOUT`].
+    pub(crate) fn new(
+        peer: SocketAddr,
+        tls: bool,
+        sni: Option<Box<str>>,
+        timer: Timer,
+        protocol: Protocol,
+    ) -> Rc<Self> {
+        timer.arm(HEAD_TIMEOUT);
+        Rc::new(Self {
+            peer,
+            tls,
+            sni,
+            timer,
+            protocol,
+            open: Cell::new(0),
+            // HTTP/2 has no head to be in the middle of: a client that asks nothing is idle.
+            reading_head: Cell::new(protocol == Protocol::Http1),
+            stalled: Cell::new(false),
+            unflushed: Cell::new(false),
+        })
+    }
+
+    pub(crate) fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    /// Whether nothing is under way and nothing of a next request has come.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.get() == 0 && !self.reading_head.get()
+    }
+
+    /// Whether no request is under way and nothing of a response is left to write, though a request
+    /// may be on its way in.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.open.get() == 0 && !self.unflushed.get()
+    }
+
+    /// A request head has been read.
+    pub(crate) fn request_began(&self) {
+        self.open.set(self.open.get() + 1);
+        self.reading_head.set(false);
+        self.rearm();
+    }
+
+    /// Its response has ended, one way or another.
+    pub(crate) fn request_ended(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        self.rearm();
+    }
+
+    fn rearm(&self) {
+        if self.stalled.get() {
+            // Armed when the socket filled up; other requests do not give a slow reader more time.
+        } else if self.open.get() > 0 {
+            self.timer.disarm();
+        } else if self.reading_head.get() {
+            self.timer.arm(HEAD_TIMEOUT);
+        } else {
+            self.timer.arm(IDLE_TIMEOUT);
+        }
+    }
+
+    /// Bytes have come from the client.
+    pub(crate) fn bytes_came(&self) {
+        if self.protocol == Protocol::Http1 && self.is_idle() {
+            self.reading_head.set(true);
+            self.rearm();
+        }
+    }
+
+    /// Bytes were written to the client, or could not be: its socket is full.
+    pub(crate) fn wrote(&self, progress: bool) {
+        self.unflushed.set(true);
+        // The first full socket starts the time, the next byte taken ends it.
+        if progress == self.stalled.get() {
+            self.stalled.set(!progress);
+            if progress {
+                self.rearm();
+            } else {
+                self.timer.arm(WRITE_TIMEOUT);
+            }
+        }
+    }
+
+    /// hyper has flushed what it had handed over.
+    pub(crate) fn flushed(&self) {
+        self.unflushed.set(false);
+    }
+}
+
+/// A request head must be complete this long after its first byte (nginx `client_header_timeout`).
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without a request is closed after this (nginx `keepalive_timeout`).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that takes no byte for this long is gone (nginx `send_timeout`).
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,0 +1,110 @@
+//! A request from its head to the end of its response, and what is left to do then.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use http::Version;
+
+use super::head::RequestHead;
+use super::state::ConnState;
+use super::worker::Worker;
+use crate::access::AccessLine;
+use crate::metrics::ErrorKind;
+use crate::model::RouteKey;
+
+/// One request. Its end counts it, logs it and tells the connection; that is on drop, so also when
+/// the client goes away.
+pub(crate) struct Tail {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) conn: Rc<ConnState>,
+    pub(crate) head: RequestHead,
+    pub(crate) started: Instant,
+    /// 499 until there is a response, as nginx logs a client that left.
+    pub(crate) status: u16,
+    /// Bytes of the response body.
+    pub(crate) bytes: u64,
+    pub(crate) request_id: u64,
+    pub(crate) record: Record,
+}
+
+/// What is found out on the way and only the log wants to know.
+#[derive(Default)]
+pub(crate) struct Record {
+    /// When requests are logged.
+    pub(crate) time: Option<SystemTime>,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) route: Option<RouteKey>,
+    pub(crate) endpoint: Option<SocketAddr>,
+}
+
+impl Tail {
+    pub(crate) fn begin(worker: &Rc<Worker>, conn: &Rc<ConnState>, head: RequestHead) -> Self {
+        conn.request_began();
+        worker.metrics.requests_open.inc();
+        match head.version {
+            Version::HTTP_2 => worker.metrics.requests_h2.inc(),
+            _ => worker.metrics.requests_h1.inc(),
+        }
+        Self {
+            worker: Rc::clone(worker),
+            conn: Rc::clone(conn),
+            head,
+            started: Instant::now(),
+            status: 499,
+            bytes: 0,
+            request_id: worker.request_id(),
+            record: Record {
+                time: worker.access.is_some().then(SystemTime::now),
+                ..Record::default()
+            },
+        }
+    }
+
+    /// A response head is about to be sent.
+    pub(crate) fn responds(&mut self, status: http::StatusCode) {
+        self.status = status.as_u16();
+        let metrics = &self.worker.metrics;
+        metrics.count_status(self.status);
+        metrics.request_seconds.observe(self.started.elapsed());
+    }
+
+    /// The client left before there was a response.
+    pub(crate) fn gone(&self) {
+        self.worker.metrics.count_error(ErrorKind::ClientClosed);
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let metrics = &self.worker.metrics;
+        metrics.requests_open.dec();
+        metrics.bytes_out.add(self.bytes);
+        self.conn.request_ended();
+        if let (Some(time), Some(access)) = (self.record.time, &self.worker.access) {
+            access.write(&AccessLine {
+                time,
+                client: self.record.client.unwrap_or_else(|| self.conn.peer.ip()),
+                host: self.head.authority().unwrap_or(""),
+                method: self.head.method.as_str(),
+                path: self.head.target(),
+                status: self.status,
+                bytes: self.bytes,
+                duration: self.started.elapsed(),
+                route: self.record.route.as_ref().map_or("", |key| &key.0),
+                endpoint: self.record.endpoint,
+                request_id: self.request_id,
+                protocol: protocol(self.head.version),
+            });
+        }
+        self.worker.buffers.give(self.head.take_text());
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
