@@ -3,11 +3,14 @@
 
 use std::cell::RefCell;
 
+use super::fields::FieldIndex;
+
 /// A worker's spare buffers.
 #[derive(Default)]
 pub(crate) struct Buffers {
     small: RefCell<Vec<Vec<u8>>>,
     large: RefCell<Vec<Vec<u8>>>,
+    indexes: RefCell<Vec<FieldIndex>>,
 }
 
 impl Buffers {
@@ -38,6 +41,20 @@ impl Buffers {
         }
     }
 
+    /// An empty index of fields.
+    pub(crate) fn index(&self) -> FieldIndex {
+        self.indexes.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes an index back.
+    pub(crate) fn give_index(&self, mut index: FieldIndex) {
+        let mut spare = self.indexes.borrow_mut();
+        if spare.len() < SPARE_INDEXES {
+            index.clear();
+            spare.push(index);
+        }
+    }
+
     /// Takes the buffer out of its owner and back.
     pub(crate) fn reclaim(&self, buffer: &mut Vec<u8>) {
         if buffer.capacity() > 0 {
@@ -54,6 +71,8 @@ const MAX_KEPT: usize = 2 * LARGE;
 /// At most 1 MiB and 1 MiB are kept for each worker.
 const SPARE_SMALL: usize = 128;
 const SPARE_LARGE: usize = 8;
+/// Of at most 128 fields, so 160 KiB.
+const SPARE_INDEXES: usize = 128;
 
 #[cfg(test)]
 mod tests {

@@ -157,9 +157,15 @@ impl FieldIndex {
         }
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.spans.clear();
+        self.seen = 0;
+    }
+
     /// Adds fields that httparse found in `text`.
     pub(crate) fn extend(&mut self, text: &[u8], parsed: &[httparse::Header<'_>]) {
         let base = text.as_ptr() as usize;
+        self.spans.reserve(parsed.len());
         for field in parsed {
             let name = field.name.as_ptr() as usize - base;
             // An empty value may point outside the text.

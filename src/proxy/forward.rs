@@ -10,7 +10,6 @@ use http::StatusCode;
 
 use super::error::ProxyError;
 use super::exchange::{Client, Exchange, ExchangeError, MAX_INTERIM, Response};
-use super::h1::ResponseHead;
 use super::head::RequestHead;
 use super::headers::{self, Origin};
 use super::page::Page;
@@ -33,11 +32,11 @@ pub(crate) struct Forward<'a> {
 /// What comes of it.
 pub(crate) enum Answer {
     /// Wharf's own.
-    Page(Page),
+    Page(Box<Page>),
     /// The upstream's.
     Response(Response),
     /// Both sides agreed to switch protocols; the upstream's head is still to be passed on.
-    Switched(Exchange, ResponseHead),
+    Switched(Box<Exchange>),
     /// The client has left; nobody is there to be answered.
     Gone,
 }
@@ -74,9 +73,9 @@ impl Forward<'_> {
                 };
                 let mut exchange = self.exchange(endpoint, link, client);
                 match self.final_head(&mut exchange, client).await {
-                    Ok(head) => {
+                    Ok(()) => {
                         *used = Some(endpoint.addr);
-                        return self.answer(endpoint, exchange, head);
+                        return self.answer(endpoint, exchange);
                     }
                     Err(ExchangeError::ClientGone) => return Ok(Answer::Gone),
                     Err(ExchangeError::Closed(_))
@@ -109,7 +108,7 @@ impl Forward<'_> {
         endpoint: &Endpoint,
         pooled: bool,
         client: &mut C,
-    ) -> Result<Option<Link>, ProxyError> {
+    ) -> Result<Option<Box<Link>>, ProxyError> {
         let metrics = &self.worker.metrics;
         let once = !self.head.method.is_idempotent();
         if pooled && let Some(link) = self.worker.pool.take(endpoint.live.id, once) {
@@ -124,7 +123,7 @@ impl Forward<'_> {
         &self,
         endpoint: &Endpoint,
         client: &mut C,
-    ) -> Result<Option<Link>, ProxyError> {
+    ) -> Result<Option<Box<Link>>, ProxyError> {
         let metrics = &self.worker.metrics;
         let limit = self.route.timeouts.connect;
         let open = async {
@@ -144,7 +143,7 @@ impl Forward<'_> {
         match opened.await {
             Some(Ok(Ok(link))) => {
                 metrics.upstream_connects.inc();
-                Ok(Some(link))
+                Ok(Some(Box::new(link)))
             }
             Some(Ok(Err(cause))) => {
                 self.connect_failed(endpoint);
@@ -171,13 +170,19 @@ impl Forward<'_> {
             .fetch_add(1, Ordering::Relaxed);
     }
 
-    fn exchange<C: Client>(&self, endpoint: &Endpoint, mut link: Link, client: &C) -> Exchange {
+    fn exchange<C: Client>(
+        &self,
+        endpoint: &Endpoint,
+        mut link: Box<Link>,
+        client: &C,
+    ) -> Box<Exchange> {
         link.out = self.worker.buffers.small();
         let out = &mut link.out;
         headers::write_request(out, self.head, &self.target, &self.origin, self.websocket);
         let worker = Rc::clone(self.worker);
         let timeouts = self.route.timeouts;
-        Exchange::new(worker, endpoint.live.id, link, self.head, client, timeouts)
+        let id = endpoint.live.id;
+        Box::new(Exchange::new(worker, id, link, self.head, client, timeouts))
     }
 
     /// The final response head (or 101); interim ones are passed on.
@@ -185,32 +190,28 @@ impl Forward<'_> {
         &self,
         exchange: &mut Exchange,
         client: &mut C,
-    ) -> Result<ResponseHead, ExchangeError> {
+    ) -> Result<(), ExchangeError> {
         for _ in 0..=MAX_INTERIM {
-            let head = poll_fn(|cx| exchange.poll_head(cx, client, &self.head.method)).await?;
-            if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(head);
+            poll_fn(|cx| exchange.poll_head(cx, client, &self.head.method)).await?;
+            let status = exchange.head.status;
+            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(());
             }
             // `Expect` ends here: Wharf sends its own 100 when the body is first read.
-            if head.status != StatusCode::CONTINUE {
-                client.send_interim(&head, exchange.head_text(&head));
+            if status != StatusCode::CONTINUE {
+                client.send_interim(&exchange.head, exchange.head_text());
             }
-            exchange.take_head(&head);
+            exchange.take_head();
         }
         Err(ExchangeError::Interim)
     }
 
-    fn answer(
-        &self,
-        endpoint: &Endpoint,
-        exchange: Exchange,
-        head: ResponseHead,
-    ) -> Result<Answer, ProxyError> {
-        if head.status != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Answer::Response(Response::new(exchange, head)));
+    fn answer(&self, endpoint: &Endpoint, exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
+        if exchange.head.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Answer::Response(Response::new(exchange)));
         }
-        if self.websocket && headers::is_websocket(exchange.fields(&head)) {
-            return Ok(Answer::Switched(exchange, head));
+        if self.websocket && headers::is_websocket(exchange.fields()) {
+            return Ok(Answer::Switched(exchange));
         }
         Err(ProxyError::UnsolicitedUpgrade {
             container: (&*endpoint.container).into(),

@@ -3,7 +3,7 @@
 use http::request::Parts;
 use http::{Method, Uri, Version};
 
-use super::fields::{FieldIndex, Fields, Known, OwnedFields};
+use super::fields::{Fields, Known, OwnedFields};
 use super::headers;
 
 /// A request without its body.
@@ -90,16 +90,13 @@ impl RequestHead {
         }
     }
 
-    /// The path without the query.
-    pub(crate) fn path(&self) -> &str {
+    /// The path without the query; `target` is what [`RequestHead::target`] says.
+    pub(crate) fn path<'a>(&'a self, target: &'a str) -> &'a str {
         match &self.target {
-            Target::Origin { .. } => {
-                let target = self.target();
-                match memchr::memchr(b'?', target.as_bytes()) {
-                    Some(query) => &target[..query],
-                    None => target,
-                }
-            }
+            Target::Origin { .. } => match memchr::memchr(b'?', target.as_bytes()) {
+                Some(query) => &target[..query],
+                None => target,
+            },
             Target::Uri(uri) => uri.path(),
         }
     }
@@ -135,11 +132,10 @@ impl RequestHead {
         )
     }
 
-    /// The buffer its text was in; the head is empty afterwards.
-    pub(crate) fn take_text(&mut self) -> Vec<u8> {
+    /// What its fields are made of, to be used again; the head is empty afterwards.
+    pub(crate) fn take_fields(&mut self) -> OwnedFields {
         self.target = Target::Origin { at: 0, len: 0 };
-        self.fields.index = FieldIndex::default();
-        std::mem::take(&mut self.fields.text)
+        std::mem::take(&mut self.fields)
     }
 }
 

@@ -38,11 +38,14 @@ pub(crate) struct Link {
     idle_since: u32,
 }
 
+/// Boxed, since a connection changes hands several times for each request.
+type Links = Vec<Box<Link>>;
+
 /// A worker's idle connections.
 pub(crate) struct Pool {
     clock: Rc<Clock>,
     /// One entry for each endpoint of the current table; a connection to any other is closed.
-    idle: RefCell<HashMap<u64, Vec<Link>, RandomState>>,
+    idle: RefCell<HashMap<u64, Links, RandomState>>,
     /// Woken when something comes on an idle connection.
     reaper: RefCell<Waker>,
 }
@@ -176,7 +179,7 @@ impl Pool {
     /// The connection used last, if it still looks alive. A request that cannot be sent twice
     /// (`once`) takes none that has rested for more than [`ONCE_IDLE`]: the endpoint may be closing
     /// it at this very moment, and such a request could not be retried.
-    pub(crate) fn take(&self, endpoint: u64, once: bool) -> Option<Link> {
+    pub(crate) fn take(&self, endpoint: u64, once: bool) -> Option<Box<Link>> {
         let mut idle = self.idle.borrow_mut();
         let links = idle.get_mut(&endpoint)?;
         let oldest = self.clock.now().saturating_sub(ticks(ONCE_IDLE));
@@ -193,7 +196,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange ended cleanly.
-    pub(crate) fn put(&self, endpoint: u64, mut link: Link) {
+    pub(crate) fn put(&self, endpoint: u64, mut link: Box<Link>) {
         let now = self.clock.now();
         link.requests += 1;
         if link.requests >= MAX_REQUESTS || now.saturating_sub(link.born) > ticks(MAX_AGE) {

@@ -22,7 +22,9 @@ use crate::route::{HostEntry, NoMatch, Route, RouteTable};
 struct Head<'a> {
     request: &'a RequestHead,
     authority: &'a str,
-    host: HostName,
+    host: HostName<'a>,
+    /// Path and query; see [`RequestHead::target`].
+    target: &'a str,
     path: &'a str,
     client: Client,
     /// As the client used it, a trusted proxy's word included.
@@ -56,7 +58,8 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
             worker.metrics.count_error(error.kind());
             tracing::debug!(%error, request_id = format_args!("{request_id:016x}"));
             let detail = may_see_details(&worker.table(), head, client);
-            Answer::Page(page::error(&error, head.fields(), *request_id, detail))
+            let page = page::error(&error, head.fields(), *request_id, detail);
+            Answer::Page(Box::new(page))
         }
     }
 }
@@ -90,7 +93,9 @@ async fn steps<C: ClientSide>(
     check_sni(conn, &table, &head, entry, route)?;
     if !head.https
         && let Some(port) = table.https_port
-        && let Some(answer) = secure(worker, port, &head, entry, route).await?
+        && route.https != HttpsMode::Both
+        // Boxed, so that other requests need not carry its room along.
+        && let Some(answer) = Box::pin(secure(worker, port, &head, entry, route)).await?
     {
         return Ok(answer);
     }
@@ -114,6 +119,7 @@ async fn steps<C: ClientSide>(
             scheme: if head.https { "https" } else { "http" },
             authority: head.authority,
             port: port(&head),
+            lines: (!head.client.trusted).then(|| conn.lines()),
             prefix,
         },
         websocket,
@@ -150,10 +156,11 @@ impl<'a> Head<'a> {
         let host = HostName::parse(authority).ok_or(ProxyError::BadRequest(
             "a request needs exactly one valid Host",
         ))?;
-        if request.target().len() > MAX_TARGET {
+        let target = request.target();
+        if target.len() > MAX_TARGET {
             return Err(ProxyError::TargetTooLong);
         }
-        let path = match request.path() {
+        let path = match request.path(target) {
             "" => "/",
             "*" if request.method == Method::OPTIONS => "/",
             path if path.starts_with('/') => path,
@@ -176,6 +183,7 @@ impl<'a> Head<'a> {
             request,
             authority,
             host,
+            target,
             path,
             client,
             https,
@@ -234,7 +242,7 @@ fn challenge(worker: &Worker, head: &Head<'_>) -> Option<Answer> {
     let token = head.path.strip_prefix(ACME_PATH)?;
     let index = worker.engine.certs.current();
     let answer = index.challenge_answer(head.host.as_str(), token)?;
-    Some(Answer::Page(page::text(answer)))
+    Some(Answer::Page(Box::new(page::text(answer))))
 }
 
 /// A request may name another host than the handshake did only within one tenant (421 otherwise:
@@ -277,8 +285,8 @@ async fn secure(
     }
     let certs = &worker.engine.certs;
     if certs.current().find(&entry.pattern).is_none() {
-        // Boxed, so that other requests need not carry its room along.
-        Box::pin(certs.obtain(&entry.pattern))
+        certs
+            .obtain(&entry.pattern)
             .await
             .map_err(ProxyError::NoCertificate)?;
     }
@@ -287,7 +295,7 @@ async fn secure(
         _ => StatusCode::PERMANENT_REDIRECT,
     };
     let host = head.host.as_str();
-    let target = match head.request.target() {
+    let target = match head.target {
         target if target.starts_with('/') => target,
         _ => "/",
     };
@@ -300,7 +308,7 @@ async fn secure(
     let redirect = page::redirect(status, &location).ok_or(ProxyError::BadRequest(
         "the request target cannot be redirected",
     ))?;
-    Ok(Some(Answer::Page(redirect)))
+    Ok(Some(Answer::Page(Box::new(redirect))))
 }
 
 /// RFC 8555 section 8.3: base64url, at least 128 bits.
@@ -319,7 +327,7 @@ fn port(head: &Head<'_>) -> u16 {
 
 /// The target for the upstream, byte for byte but for a stripped prefix, and that prefix.
 fn target<'a>(head: &Head<'a>, route: &'a Route) -> ([&'a str; 2], Option<&'a str>) {
-    let target = head.request.target();
+    let target = head.target;
     if target == "*" {
         return (["*", ""], None);
     }

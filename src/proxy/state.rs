@@ -1,11 +1,12 @@
 //! What the parts of one client connection share: who it is, and until when it has to do something.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::clock::Timer;
+use super::headers;
 
 /// What the parts of one client connection share.
 pub(crate) struct ConnState {
@@ -15,6 +16,8 @@ pub(crate) struct ConnState {
     pub(crate) tls: bool,
     /// The name of the TLS handshake, canonical.
     pub(crate) sni: Option<Box<str>>,
+    /// See [`headers::Origin::lines`].
+    lines: OnceCell<Box<[u8]>>,
     timer: Timer,
     protocol: Protocol,
     /// Requests whose response has not ended.
@@ -47,6 +50,7 @@ impl ConnState {
             peer,
             tls,
             sni,
+            lines: OnceCell::new(),
             timer,
             protocol,
             open: Cell::new(0),
@@ -55,6 +59,13 @@ impl ConnState {
             stalled: Cell::new(false),
             unflushed: Cell::new(false),
         })
+    }
+
+    /// What upstreams are told of a stranger's connection.
+    pub(crate) fn lines(&self) -> &[u8] {
+        let scheme = if self.tls { "https" } else { "http" };
+        self.lines
+            .get_or_init(|| headers::lines_of(self.peer.ip(), scheme))
     }
 
     pub(crate) fn timer(&self) -> &Timer {

@@ -18,7 +18,7 @@ use crate::model::RouteKey;
 pub(crate) struct Tail {
     pub(crate) worker: Rc<Worker>,
     pub(crate) conn: Rc<ConnState>,
-    pub(crate) head: RequestHead,
+    pub(crate) head: Box<RequestHead>,
     pub(crate) started: Instant,
     /// 499 until there is a response, as nginx logs a client that left.
     pub(crate) status: u16,
@@ -39,7 +39,7 @@ pub(crate) struct Record {
 }
 
 impl Tail {
-    pub(crate) fn begin(worker: &Rc<Worker>, conn: &Rc<ConnState>, head: RequestHead) -> Self {
+    pub(crate) fn begin(worker: &Rc<Worker>, conn: &Rc<ConnState>, head: Box<RequestHead>) -> Self {
         conn.request_began();
         worker.metrics.requests_open.inc();
         match head.version {
@@ -97,7 +97,9 @@ impl Drop for Tail {
                 protocol: protocol(self.head.version),
             });
         }
-        self.worker.buffers.give(self.head.take_text());
+        let fields = self.head.take_fields();
+        self.worker.buffers.give(fields.text);
+        self.worker.buffers.give_index(fields.index);
     }
 }
 

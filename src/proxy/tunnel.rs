@@ -67,7 +67,7 @@ impl Tunnel {
     }
 
     /// Relays until both sides have ended.
-    pub(crate) async fn run(mut self, mut tail: Tail) {
+    pub(crate) async fn run(mut self, mut tail: Box<Tail>) {
         let metrics = std::sync::Arc::clone(&self.worker.metrics);
         metrics.upgrades.inc();
         metrics.upgrades_open.inc();

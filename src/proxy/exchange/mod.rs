@@ -31,7 +31,10 @@ pub(crate) struct Exchange {
     worker: Rc<Worker>,
     /// Whose pool the connection goes back to.
     endpoint: u64,
-    link: Link,
+    link: Box<Link>,
+    /// The last head that came; its text stands at the start of what was read until
+    /// [`Exchange::take_head`].
+    pub(crate) head: ResponseHead,
     /// How much of `link.out` is written.
     out_at: usize,
     /// Body data being written, after `link.out`.
@@ -104,12 +107,11 @@ impl Exchange {
     pub(crate) fn new<C: Client>(
         worker: Rc<Worker>,
         endpoint: u64,
-        link: Link,
+        mut link: Box<Link>,
         head: &RequestHead,
         client: &C,
         timeouts: Timeouts,
     ) -> Self {
-        let mut link = link;
         let body_left = head.has_body() && !client.body_ended();
         if head.framing == RequestFraming::Chunked && !body_left {
             // A second try of a body that turned out to be empty.
@@ -119,6 +121,7 @@ impl Exchange {
             worker,
             endpoint,
             link,
+            head: ResponseHead::default(),
             out_at: 0,
             chunk: Bytes::new(),
             chunk_end: b"",
@@ -150,23 +153,25 @@ impl Exchange {
         self.link.reused && self.saw_nothing()
     }
 
-    pub(crate) fn into_link(self) -> Link {
+    pub(crate) fn into_link(self) -> Box<Link> {
         self.link
     }
 
     /// The text of the head that [`Exchange::poll_head`] found, until it is taken.
-    pub(crate) fn head_text(&self, head: &ResponseHead) -> &[u8] {
-        &self.link.unread()[..head.len]
+    pub(crate) fn head_text(&self) -> &[u8] {
+        self.link.unread().get(..self.head.len).unwrap_or(b"")
     }
 
     /// Its fields.
-    pub(crate) fn fields<'a>(&'a self, head: &'a ResponseHead) -> Fields<'a> {
-        Fields::new(self.head_text(head), &head.index)
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields::new(self.head_text(), &self.head.index)
     }
 
-    /// Goes on behind a head.
-    pub(crate) fn take_head(&mut self, head: &ResponseHead) {
-        self.link.consume(head.len);
+    /// Goes on behind the head.
+    pub(crate) fn take_head(&mut self) {
+        self.link.consume(self.head.len);
+        let index = std::mem::take(&mut self.head.index);
+        self.worker.buffers.give_index(index);
     }
 
     /// Sends the request and reads until a response head is complete. It stays in the buffer until
@@ -176,7 +181,7 @@ impl Exchange {
         cx: &mut Context<'_>,
         client: &mut C,
         method: &Method,
-    ) -> Poll<Result<ResponseHead, ExchangeError>> {
+    ) -> Poll<Result<(), ExchangeError>> {
         loop {
             // An endpoint may answer and close before it has read everything; that answer counts.
             let sending = match self.poll_send(cx, client) {
@@ -189,11 +194,12 @@ impl Exchange {
             };
             let unread = self.link.unread();
             if !unread.is_empty() {
-                match h1::parse_response(unread, method) {
+                match h1::parse_response(unread, method, self.worker.buffers.index()) {
                     Ok(Some(head)) => {
+                        self.head = head;
                         self.answered = true;
                         self.wait_for(Waiting::Nothing);
-                        return Poll::Ready(Ok(head));
+                        return Poll::Ready(Ok(()));
                     }
                     Ok(None) => {}
                     Err(error) => return Poll::Ready(Err(ExchangeError::Response(error))),

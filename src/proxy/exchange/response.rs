@@ -4,17 +4,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BufMut;
+use http::StatusCode;
 use tokio_util::io::poll_read_buf;
 
 use super::{Client, Exchange, ExchangeError, Waiting, write_chunk_size};
 use crate::proxy::fields::{Fields, OwnedFields};
-use crate::proxy::h1::{Decoder, Piece, ResponseError, ResponseHead};
+use crate::proxy::h1::{Decoder, Framing, Piece, ResponseError};
 
 /// A response under way: its head, and its body as it comes.
 pub(crate) struct Response {
-    pub(crate) head: ResponseHead,
+    pub(crate) status: StatusCode,
+    pub(crate) framing: Framing,
     /// `None` after the end, when the connection is back in its pool or closed.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     decoder: Decoder,
     keep_alive: bool,
 }
@@ -40,35 +42,28 @@ pub(crate) enum ResponsePart {
 impl Response {
     /// A final head has been found at the start of what `exchange` has read; it stays there until
     /// [`Response::take_head`].
-    pub(crate) fn new(mut exchange: Exchange, head: ResponseHead) -> Self {
+    pub(crate) fn new(mut exchange: Box<Exchange>) -> Self {
         exchange.responding = true;
         Self {
-            decoder: Decoder::new(head.framing),
-            keep_alive: head.keep_alive,
+            status: exchange.head.status,
+            framing: exchange.head.framing,
+            decoder: Decoder::new(exchange.head.framing),
+            keep_alive: exchange.head.keep_alive,
             exchange: Some(exchange),
-            head,
         }
     }
 
-    /// The fields, before [`Response::take_head`].
-    pub(crate) fn fields(&self) -> Fields<'_> {
-        Fields::new(self.text(), &self.head.index)
-    }
-
-    /// The reason phrase, before [`Response::take_head`].
-    pub(crate) fn reason(&self) -> &[u8] {
-        self.text().get(self.head.reason.clone()).unwrap_or(b"")
-    }
-
-    fn text(&self) -> &[u8] {
-        let exchange = self.exchange.as_ref();
-        exchange.map_or(b"", |exchange| exchange.head_text(&self.head))
+    /// The fields and the reason phrase, before [`Response::take_head`].
+    pub(crate) fn head(&self) -> Option<(Fields<'_>, &[u8])> {
+        let exchange = self.exchange.as_ref()?;
+        let reason = exchange.head.reason(exchange.head_text());
+        Some((exchange.fields(), reason))
     }
 
     /// Goes on to the body.
     pub(crate) fn take_head(&mut self) {
         if let Some(exchange) = &mut self.exchange {
-            exchange.take_head(&self.head);
+            exchange.take_head();
         }
     }
 
@@ -106,7 +101,7 @@ impl Response {
             endpoint,
             mut link,
             ..
-        } = exchange;
+        } = *exchange;
         link.give_back(&worker.buffers);
         if clean {
             worker.pool.put(endpoint, link);

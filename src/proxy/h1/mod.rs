@@ -17,13 +17,13 @@ pub(crate) use decode::{Decoder, Piece, Step};
 pub(crate) use request::{MAX_HEAD, RequestError, parse as parse_request};
 
 /// A parsed response head. Its fields point into the bytes it was parsed from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ResponseHead {
     /// Bytes it takes.
     pub(crate) len: usize,
     pub(crate) status: StatusCode,
-    /// Where its reason phrase stands.
-    pub(crate) reason: std::ops::Range<usize>,
+    /// Where its reason phrase stands, and its length.
+    reason: (u16, u16),
     /// As received; hop-by-hop fields are still there.
     pub(crate) index: FieldIndex,
     pub(crate) framing: Framing,
@@ -31,9 +31,18 @@ pub(crate) struct ResponseHead {
     pub(crate) keep_alive: bool,
 }
 
+impl ResponseHead {
+    /// The reason phrase; `text` is what the head was parsed from.
+    pub(crate) fn reason<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let (at, len) = (usize::from(self.reason.0), usize::from(self.reason.1));
+        text.get(at..at + len).unwrap_or(b"")
+    }
+}
+
 /// How a message body ends (RFC 9112 section 6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Framing {
+    #[default]
     Empty,
     Length(u64),
     Chunked,
@@ -65,10 +74,11 @@ pub(crate) enum ResponseError {
     Body(BodyError),
 }
 
-/// Parses the response head at the start of `buf`. `None`: more bytes are needed.
+/// Parses the response head at the start of `buf`; `index` is empty. `None`: more bytes are needed.
 pub(crate) fn parse_response(
     buf: &[u8],
     method: &Method,
+    mut index: FieldIndex,
 ) -> Result<Option<ResponseHead>, ResponseError> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut []);
@@ -96,12 +106,12 @@ pub(crate) fn parse_response(
     let http11 = response.version == Some(1);
     let reason = match response.reason {
         Some(reason) if !reason.is_empty() => {
+            // Below 65536, as the whole head is.
             let at = reason.as_ptr() as usize - buf.as_ptr() as usize;
-            at..at + reason.len()
+            (at as u16, reason.len() as u16)
         }
-        _ => 0..0,
+        _ => (0, 0),
     };
-    let mut index = FieldIndex::with_capacity(response.headers.len());
     index.extend(&buf[..len], response.headers);
     let fields = Fields::new(&buf[..len], &index);
     let framing = framing(status, method, fields, http11)?;
@@ -169,7 +179,7 @@ mod tests {
     use super::*;
 
     fn head(text: &str, method: Method) -> Result<Option<ResponseHead>, ResponseError> {
-        parse_response(text.as_bytes(), &method)
+        parse_response(text.as_bytes(), &method, FieldIndex::default())
     }
 
     fn get(text: &str) -> ResponseHead {
@@ -274,7 +284,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_input_panics(wire in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = parse_response(&wire, &Method::GET);
+            let _ = parse_response(&wire, &Method::GET, FieldIndex::default());
         }
     }
 }

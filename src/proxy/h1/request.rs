@@ -4,6 +4,7 @@ use http::{Method, Uri, Version};
 
 use super::super::fields::{FieldIndex, Fields, Known, OwnedFields};
 use super::super::head::{RequestFraming, RequestHead, Target};
+use super::super::headers;
 
 /// A head found at the start of a buffer; made whole by [`Parsed::into_head`].
 #[derive(Debug)]
@@ -37,8 +38,8 @@ pub(crate) enum RequestError {
     TransferEncoding,
 }
 
-/// Parses the head at the start of `buf`. `None`: more bytes are needed.
-pub(crate) fn parse(buf: &[u8]) -> Result<Option<Parsed>, RequestError> {
+/// Parses the head at the start of `buf`; `index` is empty. `None`: more bytes are needed.
+pub(crate) fn parse(buf: &[u8], mut index: FieldIndex) -> Result<Option<Parsed>, RequestError> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     let len = match request.parse_with_uninit_headers(buf, &mut fields) {
@@ -71,7 +72,6 @@ pub(crate) fn parse(buf: &[u8]) -> Result<Option<Parsed>, RequestError> {
     } else {
         Target::Uri(target.parse::<Uri>().map_err(|_| RequestError::Target)?)
     };
-    let mut index = FieldIndex::with_capacity(request.headers.len());
     index.extend(&buf[..len], request.headers);
     let (framing, doubtful) = framing(&method, version, Fields::new(&buf[..len], &index))?;
     Ok(Some(Parsed {
@@ -110,7 +110,7 @@ fn framing(
 ) -> Result<(RequestFraming, bool), RequestError> {
     let mut length = None;
     for value in fields.get_all(Known::ContentLength) {
-        let found = parse_length(value).ok_or(RequestError::ContentLength)?;
+        let found = headers::parse_length(value).ok_or(RequestError::ContentLength)?;
         if length.is_some_and(|before| before != found) {
             return Err(RequestError::ContentLength);
         }
@@ -129,12 +129,6 @@ fn framing(
         None => RequestFraming::of_none(method),
     };
     Ok((framing, false))
-}
-
-fn parse_length(value: &[u8]) -> Option<u64> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(value).ok().filter(|_| digits)?;
-    text.parse().ok()
 }
 
 const PLAIN: [bool; 256] = {
@@ -158,7 +152,9 @@ mod tests {
     use super::*;
 
     fn head(text: &str) -> RequestHead {
-        let parsed = parse(text.as_bytes()).unwrap().unwrap();
+        let parsed = parse(text.as_bytes(), FieldIndex::default())
+            .unwrap()
+            .unwrap();
         assert_eq!(parsed.len, text.len());
         parsed.into_head(text.into())
     }
@@ -174,11 +170,14 @@ mod tests {
             ("*", "*"),
         ] {
             let head = head(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-            assert_eq!((head.target(), head.path()), (target, path));
+            assert_eq!((head.target(), head.path(head.target())), (target, path));
             assert_eq!(head.authority(), Some("a"));
         }
         let absolute = head("GET http://b:1/x?y HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!((absolute.target(), absolute.path()), ("/x?y", "/x"));
+        assert_eq!(
+            (absolute.target(), absolute.path(absolute.target())),
+            ("/x?y", "/x")
+        );
         assert_eq!(absolute.authority(), Some("b:1"));
     }
 
@@ -209,7 +208,9 @@ mod tests {
                 true,
             ),
         ] {
-            let parsed = parse(lines.as_bytes()).unwrap().unwrap();
+            let parsed = parse(lines.as_bytes(), FieldIndex::default())
+                .unwrap()
+                .unwrap();
             assert_eq!(
                 (parsed.framing, parsed.doubtful),
                 (framing, doubtful),
@@ -242,15 +243,17 @@ mod tests {
                 E::TransferEncoding,
             ),
         ] {
-            assert_eq!(parse(text.as_bytes()).unwrap_err(), error, "{text}");
+            let parsed = parse(text.as_bytes(), FieldIndex::default());
+            assert_eq!(parsed.unwrap_err(), error, "{text}");
         }
-        assert!(parse(b"GET / HTTP/1.1\r\nA: b\r\n").unwrap().is_none());
+        let parsed = parse(b"GET / HTTP/1.1\r\nA: b\r\n", FieldIndex::default());
+        assert!(parsed.unwrap().is_none());
     }
 
     proptest::proptest! {
         #[test]
         fn no_input_panics(wire in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            let _ = parse(&wire);
+            let _ = parse(&wire, FieldIndex::default());
         }
 
         #[test]

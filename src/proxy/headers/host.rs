@@ -1,58 +1,60 @@
 //! Which host a request is for.
 
-/// A host name lower-cased in place, without port, trailing dot or brackets.
-pub(crate) struct HostName {
-    bytes: [u8; 255],
-    len: u8,
-}
+use std::borrow::Cow;
 
-impl HostName {
+/// A host name in lower case, without port, trailing dot or brackets. Most come that way, so nothing
+/// is copied for them.
+#[derive(Debug)]
+pub(crate) struct HostName<'a>(Cow<'a, str>);
+
+impl<'a> HostName<'a> {
     /// Parses `host[:port]`; `None` where that is no valid authority (RFC 3986 section 3.2.2).
-    pub(crate) fn parse(authority: &str) -> Option<Self> {
-        let bytes = authority.as_bytes();
-        let literal: String;
+    pub(crate) fn parse(authority: &'a str) -> Option<Self> {
         let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
             let (host, port) = rest.split_once(']')?;
             // An address has many forms as text; the table knows one.
             let address: std::net::Ipv6Addr = host.parse().ok()?;
-            literal = address.to_string();
-            (
-                &*literal,
-                port.strip_prefix(':')
-                    .or_else(|| port.is_empty().then_some(""))?,
-            )
+            let port = port
+                .strip_prefix(':')
+                .or_else(|| port.is_empty().then_some(""))?;
+            (Cow::Owned(address.to_string()), port)
         } else {
-            match memchr::memchr(b':', bytes) {
+            let (host, port) = match memchr::memchr(b':', authority.as_bytes()) {
                 Some(colon) => (&authority[..colon], &authority[colon + 1..]),
                 None => (authority, ""),
-            }
-        };
-        if !(port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())) {
-            return None;
-        }
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let mut name = Self {
-            bytes: [0; 255],
-            len: u8::try_from(host.len()).ok()?,
-        };
-        if host.is_empty() {
-            return None;
-        }
-        for (to, byte) in name.bytes.iter_mut().zip(host.bytes()) {
-            *to = match byte {
-                b'A'..=b'Z' => byte | 0x20,
-                b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' => byte,
-                _ => return None,
             };
-        }
-        Some(name)
+            (canonical(host.strip_suffix('.').unwrap_or(host))?, port)
+        };
+        let number = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+        number.then_some(Self(host))
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        // Only ASCII is ever written.
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
+        &self.0
     }
 }
+
+fn canonical(host: &str) -> Option<Cow<'_, str>> {
+    if host.is_empty() || host.len() > MAX_HOST {
+        return None;
+    }
+    let mut upper = false;
+    for byte in host.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {}
+            b'A'..=b'Z' => upper = true,
+            _ => return None,
+        }
+    }
+    Some(if upper {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    })
+}
+
+/// RFC 1035 section 2.3.4.
+const MAX_HOST: usize = 255;
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,9 @@ pub(crate) struct Origin<'a> {
     pub(crate) authority: &'a str,
     /// Port the client used.
     pub(crate) port: u16,
+    /// Addresses and scheme as lines, written once for the connection; `None` behind a trusted
+    /// proxy, where they differ from request to request.
+    pub(crate) lines: Option<&'a [u8]>,
     /// Prefix removed from the path.
     pub(crate) prefix: Option<&'a str>,
 }
@@ -93,18 +96,12 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, trusted: bool) {
 /// `X-Real-IP` and the `X-Forwarded-*` family (product.md S3 to S6): rebuilt from the connection
 /// unless the peer is a trusted proxy, whose values are kept and extended.
 fn write_forwarding(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
-    let mut text = IpText { bytes: [0; 46] };
-    field(out, b"x-real-ip", text.write(origin.client));
-    out.extend_from_slice(b"x-forwarded-for: ");
-    if origin.trusted {
-        for value in fields.get_all(Known::XForwardedFor) {
-            out.extend_from_slice(value);
-            out.extend_from_slice(b", ");
-        }
+    if let Some(lines) = origin.lines {
+        out.extend_from_slice(lines);
+    } else {
+        write_addresses(out, fields, origin);
+        field(out, b"x-forwarded-proto", origin.scheme.as_bytes());
     }
-    out.extend_from_slice(text.write(origin.peer));
-    out.extend_from_slice(b"\r\n");
-    field(out, b"x-forwarded-proto", origin.scheme.as_bytes());
     let kept = |name| {
         if origin.trusted {
             fields.get(name)
@@ -125,6 +122,30 @@ fn write_forwarding(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) 
         out.extend_from_slice(origin.prefix.unwrap_or("").as_bytes());
         out.extend_from_slice(b"\r\n");
     }
+}
+
+fn write_addresses(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
+    let mut text = IpText { bytes: [0; 46] };
+    field(out, b"x-real-ip", text.write(origin.client));
+    out.extend_from_slice(b"x-forwarded-for: ");
+    if origin.trusted {
+        for value in fields.get_all(Known::XForwardedFor) {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b", ");
+        }
+    }
+    out.extend_from_slice(text.write(origin.peer));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What every request of a stranger's connection is told of it; see [`Origin::lines`].
+pub(crate) fn lines_of(peer: IpAddr, scheme: &str) -> Box<[u8]> {
+    let mut text = IpText { bytes: [0; 46] };
+    let mut lines = Vec::with_capacity(128);
+    field(&mut lines, b"x-real-ip", text.write(peer));
+    field(&mut lines, b"x-forwarded-for", text.write(peer));
+    field(&mut lines, b"x-forwarded-proto", scheme.as_bytes());
+    lines.into()
 }
 
 /// What a client is told of the connection.
@@ -266,14 +287,7 @@ pub(crate) fn content_length(fields: Fields<'_>) -> Result<Option<u64>, ()> {
     let mut found = None;
     for value in fields.get_all(Known::ContentLength) {
         for item in value.split(|byte| *byte == b',') {
-            let item = item.trim_ascii();
-            let digits = !item.is_empty() && item.iter().all(u8::is_ascii_digit);
-            let text = std::str::from_utf8(item).map_err(drop)?;
-            let length: u64 = if digits {
-                text.parse().map_err(drop)?
-            } else {
-                return Err(());
-            };
+            let length = parse_length(item.trim_ascii()).ok_or(())?;
             if found.is_some_and(|before| before != length) {
                 return Err(());
             }
@@ -281,6 +295,16 @@ pub(crate) fn content_length(fields: Fields<'_>) -> Result<Option<u64>, ()> {
         }
     }
     Ok(found)
+}
+
+/// `1*DIGIT`.
+pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
+    let mut length = 0_u64;
+    for digit in digits {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        length = length.checked_mul(10)?.checked_add(digit.into())?;
+    }
+    (!digits.is_empty()).then_some(length)
 }
 
 /// Whether the request asks to become a WebSocket (RFC 6455 section 4.1).
@@ -301,12 +325,7 @@ pub(crate) fn is_websocket(fields: Fields<'_>) -> bool {
 
 /// An interim response as an HTTP/1.1 client gets it.
 pub(crate) fn write_interim(out: &mut Vec<u8>, head: &h1::ResponseHead, text: &[u8]) {
-    write_status(
-        out,
-        Version::HTTP_11,
-        head.status,
-        &text[head.reason.clone()],
-    );
+    write_status(out, Version::HTTP_11, head.status, head.reason(text));
     write_response_fields(out, Fields::new(text, &head.index), false);
     out.extend_from_slice(b"\r\n");
 }
@@ -383,6 +402,7 @@ mod tests {
             scheme: "https",
             authority: "a.test:8443",
             port: 8443,
+            lines: None,
             prefix: None,
         };
         let head = RequestHead::get("/", fields);

@@ -74,7 +74,7 @@ enum After {
     /// The end, though the client may still be sending: what it was sent must reach it.
     Linger,
     End,
-    Tunnel(Box<(Link, Tail)>),
+    Tunnel(Box<Link>, Box<Tail>),
 }
 
 /// Serves requests until the connection ends.
@@ -84,7 +84,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<Co
         let next = poll_fn(|cx| conn.poll_next(cx)).await;
         let after = match next {
             // Boxed, so that resting connections do not carry its room along.
-            Next::Request(head) => Box::pin(conn.request(*head)).await,
+            Next::Request(head) => Box::pin(conn.request(head)).await,
             Next::Refuse(error) => Box::pin(conn.refuse(error)).await,
             Next::End => After::End,
         };
@@ -95,8 +95,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<Co
                 poll_fn(|cx| conn.poll_linger(cx)).await;
                 return;
             }
-            After::Tunnel(switched) => {
-                conn.tunnel(*switched).await;
+            After::Tunnel(link, tail) => {
+                conn.tunnel(link, tail).await;
                 return;
             }
         }
@@ -173,7 +173,8 @@ impl Connection {
 
     /// The head at the start of what was read, once it is complete.
     fn parse(&mut self) -> Result<Option<RequestHead>, RequestError> {
-        let Some(parsed) = h1::parse_request(self.unread())? else {
+        let index = self.worker.buffers.index();
+        let Some(parsed) = h1::parse_request(self.unread(), index)? else {
             return Ok(None);
         };
         let len = parsed.len;
@@ -223,24 +224,24 @@ impl Connection {
         read
     }
 
-    async fn request(&mut self, head: RequestHead) -> After {
+    async fn request(&mut self, head: Box<RequestHead>) -> After {
         self.begin(&head);
         let (worker, state) = (Rc::clone(&self.worker), Rc::clone(&self.state));
         let mut tail = Tail::begin(&worker, &state, head);
         match service::answer(&mut tail, self).await {
-            Answer::Page(page) => self.page(page, &mut tail).await,
+            Answer::Page(page) => self.page(*page, &mut tail).await,
             Answer::Response(response) => self.respond(response, tail).await,
-            Answer::Switched(exchange, head) => {
-                tail.responds(head.status);
+            Answer::Switched(mut exchange) => {
+                let status = exchange.head.status;
+                tail.responds(status);
                 self.lend_out();
-                let fields = exchange.fields(&head);
-                headers::write_status(&mut self.out, Version::HTTP_11, head.status, b"");
-                headers::write_response_fields(&mut self.out, fields, false);
+                headers::write_status(&mut self.out, Version::HTTP_11, status, b"");
+                headers::write_response_fields(&mut self.out, exchange.fields(), false);
                 self.out.extend_from_slice(headers::SWITCH);
                 self.out.extend_from_slice(b"\r\n");
-                let mut link = exchange.into_link();
-                link.consume(head.len);
-                After::Tunnel(Box::new((link, tail)))
+                exchange.take_head();
+                let link = exchange.into_link();
+                After::Tunnel(link, Box::new(tail))
             }
             Answer::Gone => {
                 tail.gone();
@@ -432,7 +433,7 @@ impl Connection {
     }
 
     /// Lets bytes through both ways from here on.
-    async fn tunnel(mut self, (link, tail): (Link, Tail)) {
+    async fn tunnel(mut self, link: Box<Link>, tail: Box<Tail>) {
         if poll_fn(|cx| self.poll_flush_timed(cx)).await.is_err() {
             return;
         }
@@ -445,7 +446,7 @@ impl Connection {
             ..
         } = self;
         state.timer().disarm();
-        Tunnel::new(stream, link, early, worker, state)
+        Tunnel::new(stream, *link, early, worker, state)
             .run(tail)
             .await;
     }

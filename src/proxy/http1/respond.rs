@@ -25,9 +25,9 @@ impl Connection {
     pub(super) async fn respond(&mut self, mut response: Response, mut tail: Tail) -> After {
         // An answer to a body that nobody asked for: the client need not send it.
         self.expects = false;
-        tail.responds(response.head.status);
+        tail.responds(response.status);
         let http10 = tail.head.version == Version::HTTP_10;
-        let known = !matches!(response.head.framing, Framing::Chunked | Framing::Close);
+        let known = !matches!(response.framing, Framing::Chunked | Framing::Close);
         // The end of the connection is the only delimiter that HTTP/1.0 leaves.
         let keep = self.keeps(&tail.head) && (known || !http10);
         let chunks = match known || http10 {
@@ -62,20 +62,19 @@ impl Connection {
 
     fn write_head(&mut self, response: &Response, tail: &Tail, keep: bool, chunks: Chunks) {
         self.lend_out();
-        let (head, out) = (&response.head, &mut self.out);
-        headers::write_status(out, tail.head.version, head.status, response.reason());
-        let keep_length = !is_bodiless(head.status) && head.framing != Framing::Chunked;
-        headers::write_response_fields(
-            out,
-            response.fields(),
-            keep_length && chunks == Chunks::None,
-        );
-        let framing: &[u8] = match head.framing {
+        let Some((fields, reason)) = response.head() else {
+            return;
+        };
+        let (status, out) = (response.status, &mut self.out);
+        headers::write_status(out, tail.head.version, status, reason);
+        let keep_length = !is_bodiless(status) && response.framing != Framing::Chunked;
+        headers::write_response_fields(out, fields, keep_length && chunks == Chunks::None);
+        let framing: &[u8] = match response.framing {
             _ if chunks == Chunks::Framed => CHUNKED,
-            Framing::Empty if needs_zero(&tail.head.method, head.status) => {
+            Framing::Empty if needs_zero(&tail.head.method, status) => {
                 // Without a length of its own it would be taken for one that ends with the
                 // connection.
-                match headers::content_length(response.fields()) {
+                match headers::content_length(fields) {
                     Ok(None) => b"content-length: 0\r\n",
                     _ => b"",
                 }

@@ -114,13 +114,13 @@ async fn answer(
         return Ok(page.map(Body::page));
     };
     let mut upload = Upload::new(body, framing);
-    let mut tail = Tail::begin(&worker, &state, head);
+    let mut tail = Tail::begin(&worker, &state, Box::new(head));
     let answer = service::answer(&mut tail, &mut upload).await;
     let response = match answer {
         Answer::Response(response) => respond(response, upload, tail).await,
         Answer::Page(page) => {
             tail.responds(page.status());
-            page.map(|bytes| match tail.head.method {
+            (*page).map(|bytes| match tail.head.method {
                 Method::HEAD => Body::whole(Bytes::new(), tail),
                 _ => Body::whole(bytes, tail),
             })
@@ -145,9 +145,11 @@ async fn respond(
     mut upload: Upload,
     mut tail: Tail,
 ) -> Response<Body> {
-    let status = response.head.status;
-    let keep_length = !is_bodiless(status) && response.head.framing != Framing::Chunked;
-    let fields = response.fields();
+    let status = response.status;
+    let keep_length = !is_bodiless(status) && response.framing != Framing::Chunked;
+    let Some((fields, _)) = response.head() else {
+        return bad_gateway(tail);
+    };
     let kept = Kept::of(fields, keep_length);
     let Some(mut map) = fields.to_map(|field| kept.holds(field)) else {
         return bad_gateway(tail);
