@@ -131,11 +131,16 @@ def rollup(pid):
     return {line.split(":")[0]: int(line.split()[1]) for line in lines}
 
 
-def raise_limits():
-    """As many descriptors as may be had, here and in whatever is started from here; returns how many."""
+def descriptors():
+    """As many as may be had."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+    return 1 << 20 if most == resource.RLIM_INFINITY else most
+
+
+def raise_limits():
+    """All descriptors that may be had, here and in whatever is started from here."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors(), most))
 
 
 def end_on_sigterm():

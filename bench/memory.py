@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from common import HERE, BenchError, pin, raise_limits
+from common import HERE, BenchError, descriptors, pin
 from report import Figure, Ratio
 from servers import RIVALS, Setting
 from stage import CURRENT
@@ -53,8 +53,9 @@ class Idle:
 
     def __init__(self, name, what, kind):
         self.name, self.what, self.kind = name, what, kind
-        # A tunnel is two descriptors of the proxy, and limits are not always ours to raise.
-        most = (raise_limits() - 500) // (2 if kind == "ws" else 1)
+        # Limits are not always ours to raise: a tunnel is two descriptors of the proxy, and Wharf keeps half of its
+        # descriptors for upstreams anyway.
+        most = descriptors() // 2 - (250 if kind == "ws" else 0)
         self.counts = [min(count, most) for count in (5_000, 10_000)]
         self.figures = [Figure(f"at{i}", f"KiB each at {count:,}", 2, spread=True) for i, count in enumerate(self.counts)]
         self.figures.append(Figure("rest", "MB before", 1))

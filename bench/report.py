@@ -70,14 +70,13 @@ def as_markdown(results, peers, rivals, about):
     for work, samples, (header, rows) in results:
         if not work.main and rows:
             parts.append([f"**{work.what[0].upper()}{work.what[1:]}** (`{work.name}`)", ""] + markdown_rows(header, rows))
-    return "\n\n".join("\n".join(part) for part in parts).replace(" us", " µs") + "\n"
+    return "\n\n".join("\n".join(part) for part in parts).replace(" us/", " µs/") + "\n"
 
 
 def main_row(work, samples, table, peers, rivals):
-    header, rows = table
-    rows = {row[0]: row for row in rows}
-    cost, ratio = work.figures[0], rows["wharf"][-1] if "wharf" in rows else ""
-    unit = cost.heading.removeprefix("CPU ")
+    rows = {row[0]: row for row in table[1]}
+    ratio = rows["wharf"][-1] if "wharf" in rows else ""
+    unit = "s/GB" if work.per == "GB" else "µs"
     cells = [rows[name][1] if name in rows else "–" for name in peers]
     rate = beside(work, samples, rivals, "rate", max, "{:,.0f}") if saturated(samples, rivals) else "–"
     p99 = beside(work, samples, rivals, "p99", min, "{:.2f}") if work.per != "GB" else "–"
