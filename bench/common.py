@@ -1,6 +1,7 @@
 """What bench/run and bench/discovery share: building, ports, processes that are ended by whoever started them."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -22,9 +23,10 @@ class Server:
     def __init__(self, name, directory, core=None):
         self.name, self.core = name, core
         self.directory = directory / name
-        self.directory.mkdir()
+        self.directory.mkdir(parents=True)
         self.plain, self.tls = free_port(), free_port()
-        self.log = open(self.directory / "log", "w+")
+        # Appended to, so that it may be cut while its writer runs.
+        self.log = open(self.directory / "log", "a+")
         self.processes = []
 
     def start(self, command, environment=None, core=None):
@@ -57,6 +59,16 @@ class Server:
                 process.wait()
         self.log.close()
 
+    def end_last(self):
+        """Ends the process that is measured; another may be started in its place."""
+        process = self.processes.pop()
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
     def pids(self):
         """The measured process and its descendants."""
         parents = {}
@@ -86,13 +98,49 @@ class Server:
         return total / 1e9
 
     def memory(self):
-        """MB of resident memory; pages shared between processes are counted once (PSS)."""
-        total = 0
+        """KiB of resident memory, as its PSS would be if nothing else ran: a page of a file counts once, whoever else
+        has it mapped, and one that a fork shares with its parent counts once."""
+        anonymous, files = 0, {}
         for pid in self.pids():
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += int(line.split()[1])
-        return total / 1024
+            anonymous += rollup(pid)["Pss_Anon"]
+            of_process = {}
+            for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+                words = line.split()
+                if not words[0].endswith(":"):
+                    # addresses, permissions, offset, device, inode, path
+                    key = (words[5], words[2]) if len(words) > 5 else None
+                elif words[0] == "Rss:":
+                    resident = int(words[1])
+                elif words[0] == "Anonymous:" and key:
+                    of_process[key] = of_process.get(key, 0) + resident - int(words[1])
+            for key, pages in of_process.items():
+                files[key] = max(files.get(key, 0), pages)
+        return anonymous + sum(files.values())
+
+    def anonymous(self):
+        """KiB of that which are no pages of files: heap and stacks."""
+        return sum(rollup(pid)["Pss_Anon"] for pid in self.pids())
+
+    def resident(self):
+        """KiB as `ps` tells them (RSS), of all processes together."""
+        return sum(rollup(pid)["Rss"] for pid in self.pids())
+
+
+def rollup(pid):
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines}
+
+
+def descriptors():
+    """As many as may be had."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 1 << 20 if most == resource.RLIM_INFINITY else most
+
+
+def raise_limits():
+    """All descriptors that may be had, here and in whatever is started from here."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors(), most))
 
 
 def end_on_sigterm():
@@ -118,6 +166,11 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def site(number):
+    """A name with a certificate of its own, for the work `start`."""
+    return f"h{number}.start.example"
 
 
 def wait_until(condition, what):

@@ -1,15 +1,22 @@
-"""A Docker engine that runs one container, `origin`, and never changes: Wharf's routes for the benchmark.
+"""A Docker engine that runs one container, `origin`: Wharf's routes for the benchmark.
 
-engine.py SOCKET PORT [HOSTS]: serves on the Unix socket SOCKET; the container is 127.0.0.1 and exposes PORT.
-With HOSTS there are as many more host names, on containers of a hundred each.
+engine.py SOCKET PORT [--hosts N] [--sites N] [--swap]: serves on the Unix socket SOCKET; the container is 127.0.0.1
+and exposes PORT. With --hosts there are as many more host names, on containers of a hundred each; with --sites as many
+more containers, each with a name and a certificate of its own. With --swap one more container changes its host name
+every 10 ms, with an event each time, from SIGUSR1 until SIGUSR2.
 """
 
+import argparse
 import json
 import os
 import re
+import signal
 import socketserver
-import sys
+import threading
+import time
 from http.server import BaseHTTPRequestHandler
+
+from common import site
 
 ID = "b" * 64
 NETWORK_ID = "c" * 64
@@ -19,9 +26,13 @@ LABELS = {
     "wharf.https": "both",
     "wharf.tls": "internal",
 }
+SWAP_EVERY = 0.01
+# Names of the container that changes; a list sees the same one again only after 970 ms.
+SWAP_NAMES = 97
 
 
-def answers(port, hosts=0):
+def answers(port, hosts, sites):
+    """Path -> what is answered there."""
     networks = {
         "bridge": {
             "NetworkID": NETWORK_ID,
@@ -60,15 +71,16 @@ def answers(port, hosts=0):
         "NetworkSettings": {"Networks": networks},
     }
     network = {"Name": "bridge", "Id": NETWORK_ID, "Scope": "local", "Driver": "bridge", "Internal": False}
+
+    def another(kind, number, labels):
+        return container | {"Id": f"{kind}{number:063x}", "Names": [f"/other{kind}{number}"], "Labels": labels}
+
     others = [
-        container
-        | {
-            "Id": f"{first:064x}",
-            "Names": [f"/other{first}"],
-            "Labels": LABELS | {"wharf.host": ", ".join(f"h{first + i}.bench.localhost" for i in range(100))},
-        }
+        another(0, first, LABELS | {"wharf.host": ", ".join(f"h{first + i}.bench.localhost" for i in range(100))})
         for first in range(0, hosts, 100)
     ]
+    # Their certificates come from the store, where only names of `auto` are looked for.
+    others += [another(1, i, LABELS | {"wharf.host": site(i), "wharf.tls": "auto"}) for i in range(sites)]
     return {
         "/version": {"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64"},
         "/info": {"ID": "bench", "Name": "bench", "ServerVersion": "20.10.24", "Swarm": {"LocalNodeState": "inactive"}},
@@ -82,6 +94,35 @@ def answers(port, hosts=0):
 
 class Engine(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
+
+    def __init__(self, path, answers, swap):
+        super().__init__(path, Handler)
+        # Written once: how long this takes is not to be measured.
+        self.answers = {path: json.dumps(answer).encode() for path, answer in answers.items()}
+        self.listeners = set()
+        self.turn, self.swapping = 0, threading.Event()
+        self.template = answers["/containers/json"][0] if swap else None
+
+    def containers(self):
+        """The list, with the container that changes as it is at this moment."""
+        listed = self.answers["/containers/json"]
+        if self.template is None:
+            return listed
+        labels = LABELS | {"wharf.host": f"swap{self.turn % SWAP_NAMES}.bench.localhost"}
+        changed = self.template | {"Id": "f" * 64, "Names": ["/swap"], "Labels": labels}
+        return listed[:-1] + b", " + json.dumps(changed).encode() + b"]"
+
+    def swap(self):
+        due = time.monotonic()
+        while True:
+            self.swapping.wait()
+            due = max(due + SWAP_EVERY, time.monotonic())
+            time.sleep(max(0, due - time.monotonic()))
+            self.turn += 1
+            actor = {"ID": "f" * 64, "Attributes": {"name": "swap"}}
+            event = {"Type": "container", "Action": "start", "Actor": actor, "time": int(time.time())}
+            for listener in list(self.listeners):
+                listener.tell(event)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -98,15 +139,26 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self.wfile.flush()
-            self.rfile.read(1)  # Nothing ever happens; returns when the client leaves.
+            self.server.listeners.add(self)
+            self.rfile.read(1)  # Returns when the client leaves.
+            self.server.listeners.discard(self)
             self.close_connection = True
+        elif path == "/containers/json":
+            self.answer(200, self.server.containers(), "application/json")
         elif path in self.server.answers:
-            self.answer(200, json.dumps(self.server.answers[path]).encode(), "application/json")
+            self.answer(200, self.server.answers[path], "application/json")
         else:
             message = {"message": f"the benchmark's engine does not know {path}"}
             self.answer(404, json.dumps(message).encode(), "application/json")
 
     do_HEAD = do_GET
+
+    def tell(self, event):
+        line = json.dumps(event).encode() + b"\n"
+        try:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+        except OSError:
+            self.server.listeners.discard(self)
 
     def answer(self, status, body, kind):
         self.send_response(status)
@@ -121,10 +173,23 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-if __name__ == "__main__":
-    path, port = sys.argv[1], int(sys.argv[2])
-    if os.path.exists(path):
-        os.unlink(path)
-    with Engine(path, Handler) as engine:
-        engine.answers = answers(port, *(int(hosts) for hosts in sys.argv[3:]))
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("socket")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--hosts", type=int, default=0)
+    parser.add_argument("--sites", type=int, default=0)
+    parser.add_argument("--swap", action="store_true")
+    options = parser.parse_args()
+    if os.path.exists(options.socket):
+        os.unlink(options.socket)
+    with Engine(options.socket, answers(options.port, options.hosts, options.sites), options.swap) as engine:
+        if options.swap:
+            signal.signal(signal.SIGUSR1, lambda *_: engine.swapping.set())
+            signal.signal(signal.SIGUSR2, lambda *_: engine.swapping.clear())
+            threading.Thread(target=engine.swap, daemon=True).start()
         engine.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

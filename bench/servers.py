@@ -1,207 +1,214 @@
-"""The origin and the proxies of bench/run: their configuration, and how each is started."""
+"""The servers of bench/run: how each is configured and started. The templates are in configs.py."""
 
 import os
 import subprocess
 import sys
 import time
+from collections import namedtuple
+from functools import partial
 
-from common import HERE, BenchError, Server, free_port, wait_until
+from certificates import keep_certificates
+from common import HERE, BenchError, Server, free_port, site, wait_until
+from configs import (
+    CADDY, HAPROXY, HAPROXY_CHOOSE, HAPROXY_LARGE_TUNNELS, HAPROXY_SITE, NGINX, NGINX_LARGE_TUNNELS, NGINX_SITE,
+    NGINX_UPGRADE, NGINX_UPGRADE_MAP, ORIGIN,
+)
 
 MB = 1 << 20
 SMALL = b"Hello from the origin. " * 5
+# The directory URL under whose name Wharf keeps the certificates of the work `start`; nobody is ever asked.
+ACME = "ca.localhost"
 
-ORIGIN = """
-daemon off; master_process off; pid {directory}/pid; error_log {directory}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000000; client_max_body_size 0; sendfile on; tcp_nopush on;
-  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/f;
-  uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
-  server {{
-    listen 127.0.0.1:{plain};
-    root {directory}/files;
-    location = /small {{ default_type text/plain; return 200 "{small}"; }}
-    # nginx answers after it has read the whole body only where it passes the request on.
-    location = /up {{
-      client_body_buffer_size 12m;
-      proxy_pass http://127.0.0.1:{plain}/small; proxy_method GET; proxy_pass_request_body off;
-      proxy_set_header Content-Length "";
-    }}
-  }}
-}}
-"""
-
-NGINX = """
-daemon off; worker_processes 1; pid {directory}/pid; error_log {directory}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000000; client_max_body_size 0;
-  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/f;
-  uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
-  upstream origin {{ server 127.0.0.1:{origin}; keepalive 512; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{plain};
-    listen 127.0.0.1:{tls} ssl http2;
-    ssl_certificate {certificate}; ssl_certificate_key {certificate};
-    ssl_protocols TLSv1.2 TLSv1.3;
-    proxy_http_version 1.1; proxy_set_header Connection "";
-    proxy_set_header Host $http_host; proxy_set_header X-Real-IP $remote_addr;
-    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
-    proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Port $server_port;
-    # Streams both ways, as the others do: no temporary files.
-    proxy_request_buffering off; proxy_max_temp_file_size 0;
-    location / {{ proxy_pass http://origin; }}
-    # Large buffers save a third of nginx's time on 100 MB, and cost a little on 1 MB.
-    location = /100m {{
-      proxy_pass http://origin;
-      proxy_buffer_size 16k; proxy_buffers 16 64k; proxy_busy_buffers_size 512k;
-    }}
-  }}
-}}
-"""
-
-HAPROXY = """
-global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode http
-  timeout connect 2s
-  timeout client 60s
-  timeout server 60s
-  http-reuse always
-frontend in
-  bind 127.0.0.1:{plain}
-  bind 127.0.0.1:{tls} ssl crt {certificate} alpn h2,http/1.1
-  option forwardfor
-  http-request set-header X-Real-IP %[src]
-  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]
-  http-request set-header X-Forwarded-Host %[req.hdr(host)]
-  http-request set-header X-Forwarded-Port %[dst_port]
-  default_backend origin
-backend origin
-  server origin 127.0.0.1:{origin}
-"""
+# What all peers of a work have in common. `origin` is `files` or `echo`; `pinned`: the proxy has a core to itself, or
+# all share both; `sites` are names with a certificate each; `large` are buffers for large messages in tunnels.
+Setting = namedtuple(
+    "Setting", "origin connections pinned sites large", defaults=("files", 4096, True, 0, False)
+)
+# What a start is given: a setting, with the origin's port, the certificates and the options of the run.
+Scene = namedtuple("Scene", "setting origin certificate certificates options")
 
 
-def start_peer(name, directory, origin, certificate, options):
+def start_peer(name, directory, scene):
     """Starts a proxy and checks that its answers are the origin's, before anything is measured."""
-    peer = Server(name, directory, options.proxy_core)
+    peer = new_peer(name, directory, scene)
     try:
-        PEERS[name](peer, origin.plain, certificate, options)
-        check(peer)
+        peer.begin()
+        check(peer, scene.setting)
     except BaseException:
         peer.stop()
         raise
     return peer
 
 
-def check(peer):
+def new_peer(name, directory, scene):
+    """A proxy that is set up, but not yet started: `begin` does."""
+    options = scene.options
+    peer = Server(name, directory, options.proxy_core if scene.setting.pinned else None)
+    peer.load_core = options.load_core if scene.setting.pinned else None
+    peer.admin, peer.programs = free_port(), options.programs
+    try:
+        peer.begin = partial(peer.start, *PEERS[name](peer, scene))
+    except BaseException:
+        peer.stop()
+        raise
+    return peer
+
+
+def check(peer, setting):
     deadline = time.monotonic() + 20
     schemes = [("http", peer.plain)] + ([] if peer.name in PLAIN_ONLY else [("https", peer.tls)])
-    for scheme, port in schemes:
-        for path, size in (("/small", len(SMALL)), ("/1m", MB)):
-            while (found := curl(f"{scheme}://localhost:{port}{path}")) != f"200 {size}":
-                if time.monotonic() > deadline or not peer.alive():
-                    wrong = f"{peer.name}: {scheme} {path} answered `{found}`, not `200 {size}`"
-                    raise BenchError(f"{wrong}\n{peer.last_words()}")
-                time.sleep(0.1)
+    if setting.origin == "echo":
+        asked = [(f"{scheme}://localhost:{port}/ws", "101 0") for scheme, port in schemes]
+    else:
+        paths = (("/small", len(SMALL)), ("/1m", MB))
+        asked = [(f"{scheme}://localhost:{port}{path}", f"200 {size}") for scheme, port in schemes for path, size in paths]
+    for url, wanted in asked:
+        while (found := curl(url, upgrade=setting.origin == "echo")) != wanted:
+            if time.monotonic() > deadline or not peer.alive():
+                raise BenchError(f"{peer.name}: {url} answered `{found}`, not `{wanted}`\n{peer.last_words()}")
+            time.sleep(0.1)
 
 
-def curl(url):
+def curl(url, upgrade=False):
     command = ["curl", "-sk", "--noproxy", "*", "-o", os.devnull, "--max-time", "5"]
+    if upgrade:
+        # curl waits for the end of a tunnel, which does not come.
+        command[-1] = "0.3"
+        command += ["--http1.1", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket"]
+        command += ["-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
     done = subprocess.run(command + ["-w", "%{http_code} %{size_download}", url], capture_output=True, text=True)
     return done.stdout
 
 
-def start_origin(directory, core):
-    peer = Server("origin", directory, core)
-    files = peer.directory / "files"
+def start_files(directory, core, _programs):
+    origin = Server("origin", directory, core)
+    files = origin.directory / "files"
     files.mkdir()
     (files / "1m").write_bytes(bytes(MB))
     (files / "100m").write_bytes(bytes(100 * MB))
-    peer.start(nginx_command(peer, ORIGIN.format(directory=peer.directory, plain=peer.plain, small=SMALL.decode())))
-    return peer
+    config = ORIGIN.format(directory=origin.directory, plain=origin.plain, small=SMALL.decode())
+    origin.start(nginx_command(origin, config))
+    return origin
 
 
-def start_nginx(peer, origin, certificate, _options):
+def start_echo(directory, core, programs):
+    compiled(programs, "tunnels")  # its client, which is not to be built while something is measured
+    origin = Server("echo", directory, core)
+    origin.start([str(compiled(programs, "echo")), str(origin.plain)])
+    return origin
+
+
+def nginx(peer, scene, workers=1):
+    setting, sites = scene.setting, range(scene.setting.sites)
+    tunnels = setting.origin == "echo"
+    http = [NGINX_UPGRADE_MAP if tunnels else "", NGINX_LARGE_TUNNELS if setting.large else ""]
+    common = dict(plain=peer.plain, tls=peer.tls, origin=scene.origin)
     config = NGINX.format(
-        directory=peer.directory, plain=peer.plain, tls=peer.tls, origin=origin, certificate=certificate,
+        **common,
+        directory=peer.directory,
+        certificate=scene.certificate,
+        workers=workers,
+        connections=setting.connections,
+        # As Wharf does: one socket for each worker.
+        listen="reuseport" if workers > 1 else "",
+        http=" ".join(http),
+        upgrade=NGINX_UPGRADE if tunnels else 'proxy_set_header Connection "";',
+        sites="".join(
+            NGINX_SITE.format(**common, name=site(i), certificate=scene.certificates / f"{site(i)}.pem") for i in sites
+        ),
     )
-    peer.start(nginx_command(peer, config))
+    return (nginx_command(peer, config),)
 
 
-def start_haproxy(peer, origin, certificate, _options):
+def haproxy(peer, scene, workers=1):
+    setting, sites = scene.setting, range(scene.setting.sites)
+    hosts = peer.directory / "hosts.map"
+    hosts.write_text("".join(f"{site(i)} {site(i)}\n" for i in sites))
     config = peer.directory / "haproxy.cfg"
     config.write_text(
         HAPROXY.format(
-            plain=peer.plain, tls=peer.tls, origin=origin, certificate=certificate,
+            plain=peer.plain,
+            tls=peer.tls,
+            origin=scene.origin,
+            certificate=scene.certificate,
+            certificates=f"crt {scene.certificates}" if sites else "",
+            workers=workers,
+            connections=setting.connections,
+            tune=HAPROXY_LARGE_TUNNELS if setting.large else "",
+            choose=HAPROXY_CHOOSE.format(map=hosts) if sites else "",
+            sites="".join(HAPROXY_SITE.format(name=site(i), origin=scene.origin) for i in sites),
         )
     )
-    peer.start(["haproxy", "-db", "-f", str(config)])
+    return (["haproxy", "-db", "-f", str(config)],)
 
 
-def start_wharf(peer, origin, _certificate, options, hosts=0, binary=None):
-    engine = peer.directory / "docker.sock"
-    peer.start([sys.executable, str(HERE / "engine.py"), str(engine), str(origin), str(hosts)], core=options.load_core)
+def caddy(peer, scene):
+    config = peer.directory / "Caddyfile"
+    config.write_text(CADDY.format(plain=peer.plain, tls=peer.tls, origin=scene.origin, certificate=scene.certificate))
+    environment = {name: str(peer.directory) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+    if scene.setting.pinned:
+        environment["GOMAXPROCS"] = "1"
+    return ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)], environment
+
+
+def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False):
+    engine, sites = peer.directory / "docker.sock", scene.setting.sites
+    words = [str(engine), str(scene.origin), "--hosts", str(hosts), "--sites", str(sites)]
+    peer.start([sys.executable, str(HERE / "engine.py"), *words] + (["--swap"] if swap else []), core=peer.load_core)
     wait_until(engine.exists, "the fake Docker engine")
+    data = peer.directory / "data"
+    if sites:
+        keep_certificates(data, scene.certificates, sites, ACME)
     environment = {
         "DOCKER_HOST": f"unix://{engine}",
         "WHARF_HTTP": f"127.0.0.1:{peer.plain}",
         "WHARF_HTTPS": f"127.0.0.1:{peer.tls}",
-        "WHARF_ADMIN": f"127.0.0.1:{free_port()}",
-        "WHARF_DATA": str(peer.directory / "data"),
-        "WHARF_WORKERS": "1",
-        "WHARF_ACCESS_LOG": "off",
+        "WHARF_ADMIN": f"127.0.0.1:{peer.admin}",
+        "WHARF_ACME": f"https://{ACME}",
+        "WHARF_DATA": str(data),
+        "WHARF_WORKERS": str(workers),
+        "WHARF_ACCESS_LOG": "on" if log else "off",
         "WHARF_LOG": "warn",
     }
-    peer.start([binary or options.binary, "run"], environment)
+    return [scene.options.base if base else scene.options.binary, "run"], environment
 
 
-def start_wharf_10k(peer, origin, certificate, options):
-    """Wharf with 10,000 more hosts: `--peers wharf,wharf-10k` shows what they cost a request."""
-    start_wharf(peer, origin, certificate, options, hosts=10_000)
+def relay(peer, scene):
+    return ([str(compiled(peer.programs, "relay")), str(peer.plain), str(scene.origin)],)
 
 
-def start_base(peer, origin, certificate, options):
-    """Another build of Wharf, `--base FILE`: what a change costs or saves."""
-    start_wharf(peer, origin, certificate, options, binary=options.base)
-
-
-def start_relay(peer, origin, _certificate, options):
-    peer.start([str(options.relay), str(peer.plain), str(origin)])
-
-
+# Name -> what is to be started: the command, and its environment where that matters.
 PEERS = {
-    "wharf": start_wharf,
-    "nginx": start_nginx,
-    "haproxy": start_haproxy,
-    "relay": start_relay,
-    "base": start_base,
-    "wharf-10k": start_wharf_10k,
+    "wharf": wharf,
+    "nginx": nginx,
+    "haproxy": haproxy,
+    "caddy": caddy,
+    "relay": relay,
+    # Another build of Wharf, `--base FILE`: what a change costs or saves.
+    "base": partial(wharf, base=True),
+    "wharf-1k": partial(wharf, hosts=1_000),
+    "wharf-10k": partial(wharf, hosts=10_000),
+    "wharf-log": partial(wharf, log=True),
+    "wharf-swap": partial(wharf, swap=True),
+    "wharf-2": partial(wharf, workers=2),
+    "nginx-2": partial(nginx, workers=2),
+    "haproxy-2": partial(haproxy, workers=2),
 }
 # Who Wharf is compared with; the others are yardsticks.
-RIVALS = ("nginx", "haproxy")
+RIVALS = ("nginx", "haproxy", "caddy")
 PLAIN_ONLY = ("relay",)
 
 
-def nginx_command(peer, config):
-    path = peer.directory / "nginx.conf"
+def nginx_command(server, config):
+    path = server.directory / "nginx.conf"
     # As root, workers change to another user, which could not read the origin's files.
     path.write_text(("user root;\n" if os.getuid() == 0 else "") + config)
-    return ["nginx", "-p", str(peer.directory), "-e", str(peer.directory / "error.log"), "-c", str(path)]
+    return ["nginx", "-p", str(server.directory), "-e", str(server.directory / "error.log"), "-c", str(path)]
 
 
-def build_relay(directory):
-    relay = directory / "relay-program"
-    subprocess.run(["cc", "-O2", "-o", str(relay), str(HERE / "relay.c")], check=True)
-    return relay
-
-
-def make_certificate(directory):
-    key, certificate, both = directory / "key.pem", directory / "certificate.pem", directory / "both.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,DNS:bench.localhost"]
-    subprocess.run(command + ["-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    both.write_text(certificate.read_text() + key.read_text())
-    return both
+def compiled(directory, name):
+    """A helper written in C."""
+    program = directory / f"{name}-program"
+    if not program.exists():
+        subprocess.run(["cc", "-O2", "-o", str(program), str(HERE / f"{name}.c")], check=True)
+    return program
