@@ -291,7 +291,16 @@ impl Known {
             19 => &[("proxy-authorization", Self::ProxyAuthorization)],
             _ => return Self::Other,
         };
+        // Both ends tell most names apart.
+        let ends = |name: &[u8]| {
+            let (first, last) = (name.first().copied(), name.last().copied());
+            (first.unwrap_or(0) | 0x20, last.unwrap_or(0) | 0x20)
+        };
+        let found = ends(name);
         for (text, known) in candidates {
+            if ends(text.as_bytes()) != found {
+                continue;
+            }
             if name.eq_ignore_ascii_case(text.as_bytes()) {
                 return *known;
             }

@@ -239,8 +239,9 @@ fn ticks(duration: Duration) -> u32 {
 }
 
 /// Idle connections kept for each endpoint and worker (nginx `keepalive`). HTTP/2 clients bring
-/// requests in bursts of a hundred; a smaller pool would close and dial in step with them.
-const MAX_IDLE: usize = 256;
+/// requests in bursts of a hundred each; a smaller pool would close and dial in step with them. One
+/// that is not needed again goes after [`IDLE`].
+const MAX_IDLE: usize = 1024;
 /// nginx `keepalive_timeout` of upstreams.
 const IDLE: Duration = Duration::from_secs(60);
 /// Between two looks for connections that were closed; a network outlives its container for longer.

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::buffers::Buffers;
-use super::clock::{Clock, TICK};
+use super::clock::{Clock, Ticker};
 use super::http2::StreamExecutor;
 use super::pool::Pool;
 use super::{Engine, conn};
@@ -197,11 +197,10 @@ impl Worker {
     }
 
     async fn tick(self: Rc<Self>) {
-        let mut interval = tokio::time::interval(TICK);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let ticker = Ticker::new();
         let mut count = 0_u32;
         loop {
-            interval.tick().await;
+            ticker.next().await;
             self.clock.sweep();
             if let Some(access) = &self.access {
                 access.flush();
