@@ -22,6 +22,7 @@ mod headers;
 mod http1;
 mod http2;
 mod page;
+mod pipe;
 mod pool;
 mod service;
 mod state;

@@ -24,6 +24,14 @@ impl ClientStream {
         }
     }
 
+    /// The socket, where nothing but the kernel stands between it and the bytes.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(_) => None,
+        }
+    }
+
     /// Closing it is to be a reset, so that the client cannot take what it got for the whole.
     pub(crate) fn reset_on_close(&self) {
         // A socket that is gone cannot be told, and need not be.

@@ -17,6 +17,7 @@ use tokio::task::spawn_local;
 use super::buffers::Buffers;
 use super::clock::{Clock, Ticker};
 use super::http2::StreamExecutor;
+use super::pipe::Pipes;
 use super::pool::Pool;
 use super::{Engine, conn};
 use crate::access::AccessWriter;
@@ -32,6 +33,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) access: Option<AccessWriter>,
     pub(crate) buffers: Buffers,
+    pub(crate) pipes: Rc<Pipes>,
     pub(crate) http2: http2::Builder<StreamExecutor>,
     cached: RefCell<Cached>,
     pinned: RefCell<Rc<Pinned>>,
@@ -95,6 +97,7 @@ impl Worker {
             metrics,
             access,
             buffers: Buffers::default(),
+            pipes: Rc::default(),
             http2: super::http2::builder(&clock),
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),

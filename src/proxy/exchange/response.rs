@@ -10,6 +10,7 @@ use tokio_util::io::poll_read_buf;
 use super::{Client, Exchange, ExchangeError, Waiting, write_chunk_size};
 use crate::proxy::fields::{Fields, OwnedFields};
 use crate::proxy::h1::{Decoder, Framing, Piece, ResponseError};
+use crate::proxy::pipe::{Pipe, WORTH};
 
 /// A response under way: its head, and its body as it comes.
 pub(crate) struct Response {
@@ -189,6 +190,45 @@ impl Response {
                     exchange.wait_for(Waiting::Read);
                     return exchange.poll_deadline(cx).map(Err);
                 }
+            }
+        }
+    }
+
+    /// Whether so much of the body is left to be passed on as it is that a pipe pays.
+    pub(crate) fn is_spliceable(&self) -> bool {
+        let read = self.exchange.as_ref().map(|e| e.link.unread().len());
+        read == Some(0) && self.decoder.direct().is_some_and(|left| left >= WORTH)
+    }
+
+    /// Like [`Response::poll_body`], into an empty pipe.
+    pub(crate) fn poll_splice<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<ResponsePart, ExchangeError>> {
+        let (Some(exchange), Some(left)) = (&mut self.exchange, self.decoder.direct()) else {
+            return Poll::Ready(Ok(ResponsePart::End));
+        };
+        let _ = exchange.poll_send(cx, client);
+        match pipe.poll_fill(cx, &exchange.link.stream, left) {
+            Poll::Ready(Ok(0)) => {
+                self.keep_alive = false;
+                let ended = self.decoder.end();
+                ended.map_err(|error| ExchangeError::Response(ResponseError::Body(error)))?;
+                self.finish(cx, client);
+                Poll::Ready(Ok(ResponsePart::End))
+            }
+            Poll::Ready(Ok(count)) => {
+                exchange.read_something();
+                self.decoder.passed(count as u64);
+                self.gave(cx, client);
+                Poll::Ready(Ok(ResponsePart::Data(count)))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(ExchangeError::Closed(Some(error)))),
+            Poll::Pending => {
+                exchange.wait_for(Waiting::Read);
+                exchange.poll_deadline(cx).map(Err)
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::proxy::buffers::{LARGE, SMALL};
 use crate::proxy::exchange::{Chunks, Client, ExchangeError, Response, ResponsePart};
 use crate::proxy::h1::{Framing, is_bodiless};
 use crate::proxy::headers::{self, CHUNKED};
+use crate::proxy::pipe::Pipe;
 use crate::proxy::tail::Tail;
 
 /// Why a response could not be brought to its end.
@@ -18,6 +19,15 @@ enum Broken {
     Upstream(ExchangeError),
     /// The client left, or takes nothing.
     Client,
+}
+
+/// How far a response is.
+struct Progress {
+    chunks: Chunks,
+    /// All of it was read.
+    ended: bool,
+    /// Once the rest goes from socket to socket.
+    pipe: Option<Pipe>,
 }
 
 impl Connection {
@@ -36,9 +46,12 @@ impl Connection {
         };
         self.write_head(&response, &tail, keep, chunks);
         response.take_head();
-        let mut ended = false;
-        let sent =
-            poll_fn(|cx| self.poll_respond(cx, &mut response, &mut tail, chunks, &mut ended));
+        let mut progress = Progress {
+            chunks,
+            ended: false,
+            pipe: None,
+        };
+        let sent = poll_fn(|cx| self.poll_respond(cx, &mut response, &mut tail, &mut progress));
         match sent.await {
             Ok(()) => {}
             Err(Broken::Client) => return After::End,
@@ -90,10 +103,13 @@ impl Connection {
         cx: &mut Context<'_>,
         response: &mut Response,
         tail: &mut Tail,
-        chunks: Chunks,
-        ended: &mut bool,
+        progress: &mut Progress,
     ) -> Poll<Result<(), Broken>> {
+        let chunks = progress.chunks;
         loop {
+            if progress.pipe.is_some() {
+                return self.poll_splice(cx, response, tail, progress);
+            }
             // Reading goes on only once the client has taken nearly all of what was read.
             let mut starved = false;
             let mut broken = None;
@@ -112,7 +128,7 @@ impl Connection {
                 self.worker.buffers.give(std::mem::replace(&mut out, other));
             }
             let full = out.capacity().min(LARGE) / 2;
-            while !*ended && out.len() < full {
+            while !progress.ended && out.len() < full {
                 // Room for the framing of a chunk, too.
                 let room = out.capacity() - out.len() - 32;
                 match response.poll_body(cx, self, &mut out, chunks, room) {
@@ -124,19 +140,19 @@ impl Connection {
                         tail.bytes += count as u64;
                         // Everything that is at hand goes out together; a read in between would
                         // only delay it.
-                        *ended = response.is_done() && chunks == Chunks::None;
+                        progress.ended = response.is_done() && chunks == Chunks::None;
                         if chunks == Chunks::None {
                             break;
                         }
                     }
                     Poll::Ready(Ok(ResponsePart::End)) => {
-                        *ended = true;
+                        progress.ended = true;
                         if chunks == Chunks::Framed {
                             out.extend_from_slice(b"0\r\n\r\n");
                         }
                     }
                     Poll::Ready(Ok(ResponsePart::Trailers(trailers))) => {
-                        *ended = true;
+                        progress.ended = true;
                         if chunks == Chunks::Framed {
                             out.extend_from_slice(b"0\r\n");
                             if self.trailers {
@@ -158,15 +174,68 @@ impl Connection {
                 return Poll::Ready(Err(Broken::Upstream(error)));
             }
             match flushed {
-                Poll::Ready(Ok(())) if *ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if progress.ended => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if starved => {
                     let gone = Client::poll_gone(self, cx);
                     return gone.map(|()| Err(Broken::Client));
                 }
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) => {
+                    if chunks == Chunks::None
+                        && self.stream.plain().is_some()
+                        && response.is_spliceable()
+                    {
+                        progress.pipe = self.worker.pipes.lend();
+                    }
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),
                 Poll::Pending => {
                     return self.poll_stalled(cx).map(|_| Err(Broken::Client));
+                }
+            }
+        }
+    }
+
+    /// Moves the rest of a large body from socket to socket.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut Response,
+        tail: &mut Tail,
+        progress: &mut Progress,
+    ) -> Poll<Result<(), Broken>> {
+        let Some(pipe) = &mut progress.pipe else {
+            return Poll::Pending;
+        };
+        loop {
+            while pipe.filled() > 0 {
+                let Some(socket) = self.stream.plain() else {
+                    return Poll::Ready(Err(Broken::Client));
+                };
+                let written = pipe.poll_drain(cx, socket);
+                self.state.wrote(written.is_ready());
+                match written {
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),
+                    Poll::Pending => {
+                        return self.poll_stalled(cx).map(|_| Err(Broken::Client));
+                    }
+                }
+            }
+            if progress.ended {
+                return Poll::Ready(Ok(()));
+            }
+            match response.poll_splice(cx, self, pipe) {
+                Poll::Ready(Ok(ResponsePart::Data(count))) => {
+                    tail.bytes += count as u64;
+                    progress.ended = response.is_done();
+                }
+                Poll::Ready(Ok(_)) => progress.ended = true,
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(Broken::Upstream(error)));
+                }
+                Poll::Pending => {
+                    let gone = Client::poll_gone(self, cx);
+                    return gone.map(|()| Err(Broken::Client));
                 }
             }
         }
