@@ -1,7 +1,9 @@
 //! One client connection from accept to close: TLS, the protocol, deadlines, graceful end.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +15,21 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::http1::LAST_WORD;
+use super::http1::{Connection, LAST_WORD};
 use super::state::{ConnState, HEAD_TIMEOUT, Protocol};
 use super::stream::ClientStream;
-use super::worker::Worker;
+use super::worker::{Open, Worker};
 use super::{http1, http2};
 use crate::model::TlsMode;
 use crate::tls::Served;
 
-/// Serves one connection of the plain listener.
-pub(crate) async fn serve_plain(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+/// Serves one connection of the plain listener. `open` counts it.
+pub(crate) async fn serve_plain(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    _open: Open,
+) {
     // Boxed, as everything that is done with early: a connection keeps the room it ever needed.
     let first =
         Box::pin(worker.wait_for_client(HEAD_TIMEOUT, Duration::ZERO, speaks_http2(&stream)));
@@ -36,37 +43,46 @@ pub(crate) async fn serve_plain(worker: Rc<Worker>, stream: TcpStream, peer: Soc
     serve(worker, ClientStream::Plain(stream), state, protocol).await;
 }
 
-/// Serves one connection of the TLS listener.
-pub(crate) async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let Ok(local) = stream.local_addr() else {
+/// Serves one connection of the TLS listener. `open` counts it.
+pub(crate) async fn serve_tls(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    _open: Open,
+) {
+    let Some((stream, sni)) = Box::pin(accept_tls(&worker, stream, peer)).await else {
         return;
     };
-    let local = canonical(local);
-    // The whole handshake, a wait for the first certificate included, which has its own limit.
-    let limit = HANDSHAKE_TIMEOUT + worker.engine.hold;
-    let handshake = tokio::time::timeout(limit, Box::pin(handshake(&worker, stream, local)));
-    let (stream, sni) = match handshake.await {
-        Ok(Ok(Some(accepted))) => accepted,
-        Ok(Ok(None)) => return,
-        Ok(Err(error)) => {
-            worker.metrics.handshakes_failed.inc();
-            tracing::debug!(%peer, %error, "handshake failed");
-            return;
-        }
-        Err(_) => {
-            worker.metrics.handshakes_failed.inc();
-            tracing::debug!(%peer, "handshake took longer than {limit:?}");
-            return;
-        }
-    };
-    worker.metrics.handshakes_ok.inc();
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         _ => Protocol::Http1,
     };
     let timer = worker.clock.timer();
     let state = ConnState::new(canonical(peer), true, sni, timer, protocol);
-    serve(worker, ClientStream::Tls(Box::new(stream)), state, protocol).await;
+    serve(worker, ClientStream::Tls(stream), state, protocol).await;
+}
+
+/// The whole handshake; `None` when there is nothing to serve.
+async fn accept_tls(
+    worker: &Worker,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Box<TlsStream<TcpStream>>, Option<Box<str>>)> {
+    let local = canonical(stream.local_addr().ok()?);
+    // A wait for the first certificate included, which has its own limit.
+    let limit = HANDSHAKE_TIMEOUT + worker.engine.hold;
+    let handshake = tokio::time::timeout(limit, handshake(worker, stream, local));
+    match handshake.await {
+        Ok(Ok(Some((stream, sni)))) => {
+            worker.metrics.handshakes_ok.inc();
+            return Some((Box::new(stream), sni));
+        }
+        Ok(Ok(None)) => return None,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "handshake failed"),
+        Err(_) => tracing::debug!(%peer, "handshake took longer than {limit:?}"),
+    }
+    worker.metrics.handshakes_failed.inc();
+    None
 }
 
 /// `Ok(None)`: the connection was for a challenge and is done.
@@ -173,11 +189,15 @@ async fn refuse<T>(stream: &mut TcpStream, alert: Alert, cause: &str) -> io::Res
 }
 
 /// Serves HTTP on a stream that is ready for it.
-async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<ConnState>, protocol: Protocol) {
+fn serve(
+    worker: Rc<Worker>,
+    stream: ClientStream,
+    state: Rc<ConnState>,
+    protocol: Protocol,
+) -> Pin<Box<dyn Future<Output = ()>>> {
     match protocol {
-        Protocol::Http1 => http1::serve(worker, stream, state).await,
-        // Boxed: it is far larger, and most plain connections are no HTTP/2.
-        Protocol::Http2 => Box::pin(http2::serve(worker, stream, state)).await,
+        Protocol::Http1 => Box::pin(http1::serve(Connection::new(worker, stream, state))),
+        Protocol::Http2 => Box::pin(http2::serve(worker, stream, state)),
     }
 }
 

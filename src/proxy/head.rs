@@ -132,6 +132,11 @@ impl RequestHead {
         )
     }
 
+    /// Gives back what its buffer has to spare: it will be kept for long.
+    pub(crate) fn shrink(&mut self) {
+        self.fields.text.shrink_to_fit();
+    }
+
     /// What its fields are made of, to be used again; the head is empty afterwards.
     pub(crate) fn take_fields(&mut self) -> OwnedFields {
         self.target = Target::Origin { at: 0, len: 0 };

@@ -228,7 +228,7 @@ impl Worker {
     async fn accept<F>(
         self: Rc<Self>,
         listener: TcpListener,
-        serve: fn(Rc<Self>, TcpStream, SocketAddr) -> F,
+        serve: fn(Rc<Self>, TcpStream, SocketAddr, Open) -> F,
         counters: fn(&WorkerMetrics) -> &ConnectionMetrics,
     ) where
         F: Future<Output = ()> + 'static,
@@ -241,11 +241,7 @@ impl Worker {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let open = Open::new(&self, counters);
-                    let serving = serve(Rc::clone(&self), stream, peer);
-                    spawn_local(async move {
-                        serving.await;
-                        drop(open);
-                    });
+                    spawn_local(serve(Rc::clone(&self), stream, peer, open));
                 }
                 // The client was gone before we looked.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -263,7 +259,7 @@ impl Worker {
 }
 
 /// Counts one connection while it is open.
-struct Open {
+pub(crate) struct Open {
     worker: Rc<Worker>,
     counters: fn(&WorkerMetrics) -> &ConnectionMetrics,
 }

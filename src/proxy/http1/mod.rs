@@ -34,7 +34,7 @@ mod body;
 mod respond;
 
 /// One client connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     worker: Rc<Worker>,
     state: Rc<ConnState>,
     stream: ClientStream,
@@ -78,12 +78,12 @@ enum After {
 }
 
 /// Serves requests until the connection ends.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<ConnState>) {
-    let mut conn = Connection::new(worker, stream, state);
+///
+/// A resting connection costs what this future holds, so all that is large is boxed and gone by then.
+pub(crate) async fn serve(mut conn: Box<Connection>) {
     loop {
         let next = poll_fn(|cx| conn.poll_next(cx)).await;
         let after = match next {
-            // Boxed, so that resting connections do not carry its room along.
             Next::Request(head) => Box::pin(conn.request(head)).await,
             Next::Refuse(error) => Box::pin(conn.refuse(error)).await,
             Next::End => After::End,
@@ -92,12 +92,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<Co
             After::KeepAlive => {}
             After::End => break,
             After::Linger => {
-                poll_fn(|cx| conn.poll_linger(cx)).await;
-                return;
+                return poll_fn(|cx| conn.poll_linger(cx)).await;
             }
             After::Tunnel(link, tail) => {
-                conn.tunnel(link, tail).await;
-                return;
+                return Box::pin(conn.tunnel(link, tail)).await;
             }
         }
     }
@@ -106,8 +104,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<Co
 }
 
 impl Connection {
-    fn new(worker: Rc<Worker>, stream: ClientStream, state: Rc<ConnState>) -> Self {
-        Self {
+    pub(crate) fn new(worker: Rc<Worker>, stream: ClientStream, state: Rc<ConnState>) -> Box<Self> {
+        Box::new(Self {
             worker,
             state,
             stream,
@@ -121,7 +119,7 @@ impl Connection {
             trailers: false,
             doubtful: false,
             ended: false,
-        }
+        })
     }
 
     /// The next request head.
@@ -433,7 +431,7 @@ impl Connection {
     }
 
     /// Lets bytes through both ways from here on.
-    async fn tunnel(mut self, link: Box<Link>, tail: Box<Tail>) {
+    async fn tunnel(mut self: Box<Self>, link: Box<Link>, mut tail: Box<Tail>) {
         if poll_fn(|cx| self.poll_flush_timed(cx)).await.is_err() {
             return;
         }
@@ -444,8 +442,9 @@ impl Connection {
             state,
             worker,
             ..
-        } = self;
+        } = *self;
         state.timer().disarm();
+        tail.head.shrink();
         Tunnel::new(stream, *link, early, worker, state)
             .run(tail)
             .await;
