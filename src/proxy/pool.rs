@@ -100,7 +100,12 @@ impl Link {
             self.read_at = 0;
             self.read.reserve(SMALL);
         }
-        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read);
+        if read.is_pending() && self.read.is_empty() {
+            // An endpoint may think for long.
+            buffers.reclaim(&mut self.read);
+        }
+        read
     }
 
     /// Gives its buffers back: there is nothing in them any more.

@@ -285,6 +285,8 @@ impl Exchange {
                 self.wait_for(Waiting::Client);
                 return Poll::Pending;
             } else if !self.body_left {
+                // Nobody needs it while the endpoint thinks.
+                self.worker.buffers.reclaim(&mut self.link.out);
                 return Poll::Ready(Ok(()));
             }
         }

@@ -106,7 +106,7 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let framing = framing(&parts.method, &parts.headers, &body);
-    let text = worker.buffers.small();
+    let text = Vec::with_capacity(TEXT);
     let Some(head) = RequestHead::from_parts(parts, framing, text) else {
         // hyper's own limit for a header list is half of ours.
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -194,3 +194,6 @@ fn framing(method: &Method, fields: &http::HeaderMap, body: &Incoming) -> Reques
         RequestFraming::of_none(method)
     }
 }
+
+/// Bytes of most heads: a connection has up to 128 requests at once, so nothing larger is lent out.
+const TEXT: usize = 768;
