@@ -8,6 +8,8 @@ mod support;
 mod abuse;
 // The access log: one line for each request.
 mod access;
+// Large bodies, both ways: whole, slow, cut.
+mod bodies;
 // Wharf in a container.
 mod container;
 // Labels of real containers -> who answers; Wharf on the host.

@@ -74,6 +74,8 @@ enum After {
     /// The end, though the client may still be sending: what it was sent must reach it.
     Linger,
     End,
+    /// The end in the middle of a response: without a goodbye, which would pass for its end.
+    Cut,
     Tunnel(Box<Link>, Box<Tail>),
 }
 
@@ -91,6 +93,7 @@ pub(crate) async fn serve(mut conn: Box<Connection>) {
         match after {
             After::KeepAlive => {}
             After::End => break,
+            After::Cut => return,
             After::Linger => {
                 return poll_fn(|cx| conn.poll_linger(cx)).await;
             }

@@ -62,7 +62,7 @@ impl Connection {
                     // Only a reset tells this client that something is missing.
                     self.stream.reset_on_close();
                 }
-                return After::End;
+                return After::Cut;
             }
         }
         drop(tail);
