@@ -1,7 +1,8 @@
 //! The fields of a head, as positions in the bytes they came in: nothing is copied, hashed or
 //! changed in case until somebody needs it, and untouched lines are copied on whole.
 
-use http::header::HeaderMap;
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// The fields of one head or trailer section, with the text they point into.
 #[derive(Clone, Copy)]
@@ -137,12 +138,16 @@ impl<'a> Fields<'a> {
 
     /// As hyper takes them. `None` where a name or value is none, which a parsed head has not.
     pub(crate) fn to_map(self, mut keep: impl FnMut(Field<'a>) -> bool) -> Option<HeaderMap> {
-        use http::header::{HeaderName, HeaderValue};
         let mut map = HeaderMap::with_capacity(self.index.spans.len());
-        for field in self.iter() {
+        // One copy for all values.
+        let text = Bytes::copy_from_slice(self.text);
+        for span in &self.index.spans {
+            let field = span.of(self.text);
             if keep(field) {
                 let name = HeaderName::from_bytes(field.name).ok()?;
-                map.append(name, HeaderValue::from_bytes(field.value).ok()?);
+                let value = usize::from(span.value);
+                let value = text.slice(value..value + usize::from(span.value_len));
+                map.append(name, HeaderValue::from_maybe_shared(value).ok()?);
             }
         }
         Some(map)
@@ -193,9 +198,13 @@ impl FieldIndex {
 }
 
 impl OwnedFields {
-    /// Copies what hyper parsed. `None` where it is 64 KiB or more.
-    pub(crate) fn from_map(map: &HeaderMap, mut text: Vec<u8>) -> Option<Self> {
-        let mut index = FieldIndex::with_capacity(map.len());
+    /// Copies what hyper parsed into `text` and `index`, which are empty. `None` where it is 64 KiB or
+    /// more.
+    pub(crate) fn from_map(
+        map: &HeaderMap,
+        mut text: Vec<u8>,
+        mut index: FieldIndex,
+    ) -> Option<Self> {
         for (name, value) in map {
             let (at, name, value) = (text.len(), name.as_str().as_bytes(), value.as_bytes());
             if at + name.len() + value.len() + 4 > MAX_TEXT {
@@ -391,12 +400,12 @@ mod tests {
         map.insert("cookie", "a".parse().unwrap());
         map.append("cookie", "b".parse().unwrap());
         map.insert("te", "trailers".parse().unwrap());
-        let owned = OwnedFields::from_map(&map, Vec::new()).unwrap();
+        let owned = OwnedFields::from_map(&map, Vec::new(), FieldIndex::default()).unwrap();
         let fields = owned.fields();
         assert!(fields.has(Known::Te) && !fields.has(Known::Host));
         assert_eq!(fields.get_all(Known::Cookie).count(), 2);
         assert_eq!(fields.to_map(|_| true).unwrap(), map);
         map.insert("x", "y".repeat(MAX_TEXT).parse().unwrap());
-        assert!(OwnedFields::from_map(&map, Vec::new()).is_none());
+        assert!(OwnedFields::from_map(&map, Vec::new(), FieldIndex::default()).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use http::request::Parts;
 use http::{Method, Uri, Version};
 
-use super::fields::{Fields, Known, OwnedFields};
+use super::fields::{FieldIndex, Fields, Known, OwnedFields};
 use super::headers;
 
 /// A request without its body.
@@ -61,10 +61,15 @@ impl RequestHead {
         }
     }
 
-    /// Of HTTP/2; `None` when the fields are too large to be passed on. `text` is an empty buffer.
-    pub(crate) fn from_parts(parts: Parts, framing: RequestFraming, text: Vec<u8>) -> Option<Self> {
+    /// Of HTTP/2; `None` when the fields are too large to be passed on. `text` and `index` are empty.
+    pub(crate) fn from_parts(
+        parts: Parts,
+        framing: RequestFraming,
+        text: Vec<u8>,
+        index: FieldIndex,
+    ) -> Option<Self> {
         Some(Self {
-            fields: OwnedFields::from_map(&parts.headers, text)?,
+            fields: OwnedFields::from_map(&parts.headers, text, index)?,
             method: parts.method,
             version: parts.version,
             framing,
@@ -163,6 +168,12 @@ impl RequestHead {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        Self::from_parts(parts, RequestFraming::None, Vec::new()).unwrap()
+        Self::from_parts(
+            parts,
+            RequestFraming::None,
+            Vec::new(),
+            FieldIndex::default(),
+        )
+        .unwrap()
     }
 }

@@ -10,7 +10,7 @@ use super::turn::{Turn, turn};
 use crate::proxy::exchange::{
     Chunks, Client, ClientError, ExchangeError, Part, Response, ResponsePart,
 };
-use crate::proxy::fields::OwnedFields;
+use crate::proxy::fields::{FieldIndex, OwnedFields};
 use crate::proxy::h1::ResponseHead;
 use crate::proxy::head::RequestFraming;
 use crate::proxy::headers;
@@ -206,7 +206,8 @@ impl Client for Upload {
                 Err(frame) => {
                     self.body = None;
                     let trailers = frame.into_trailers().unwrap_or_default();
-                    let trailers = OwnedFields::from_map(&trailers, Vec::new());
+                    let trailers =
+                        OwnedFields::from_map(&trailers, Vec::new(), FieldIndex::default());
                     return Poll::Ready(Ok(Part::Trailers(trailers.unwrap_or_default())));
                 }
             }

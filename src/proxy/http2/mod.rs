@@ -107,7 +107,7 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let framing = framing(&parts.method, &parts.headers, &body);
     let text = Vec::with_capacity(TEXT);
-    let Some(head) = RequestHead::from_parts(parts, framing, text) else {
+    let Some(head) = RequestHead::from_parts(parts, framing, text, worker.buffers.index()) else {
         // hyper's own limit for a header list is half of ours.
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         let page = page::unreadable(status, "the request head is too large");
