@@ -14,7 +14,6 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -27,7 +26,7 @@ use super::stream::StreamExecutor;
 use super::wire::{ConnState, HEAD_TIMEOUT, Protocol, Wire};
 use super::worker::Worker;
 use crate::model::TlsMode;
-use crate::tls::Served;
+use crate::tls::{Preference, Served};
 
 /// Serves one connection of the plain listener.
 pub(crate) async fn serve_plain(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
@@ -88,12 +87,12 @@ async fn handshake(
         .wait_for_client(HANDSHAKE_TIMEOUT, Duration::ZERO, hello)
         .await
         .ok_or_else(|| io::Error::other("no complete ClientHello in time"))??;
-    let (sni, challenge) = {
+    let (sni, preference, challenge) = {
         let hello = start.client_hello();
         let sni = hello.server_name().map(canonical_name);
         let mut alpn = hello.alpn().into_iter().flatten();
         let acme = alpn.next() == Some(&b"acme-tls/1"[..]) && alpn.next().is_none();
-        (sni, acme)
+        (sni, Preference::of(hello.cipher_suites()), acme)
     };
     if challenge {
         let name = sni.as_deref().unwrap_or("");
@@ -108,8 +107,8 @@ async fn handshake(
         };
     }
     match certificate(worker, sni.as_deref(), local).await {
-        Ok(config) => {
-            let finished = start.into_stream(config);
+        Ok(served) => {
+            let finished = start.into_stream(served.config(preference));
             let stream = worker
                 .wait_for_client(HANDSHAKE_TIMEOUT, LAST_WORD, finished)
                 .await
@@ -120,12 +119,12 @@ async fn handshake(
     }
 }
 
-/// The TLS settings for a name: its certificate, waited for if it is the first request.
+/// The certificate for a name, waited for if it is the first request.
 async fn certificate(
     worker: &Worker,
     sni: Option<&str>,
     local: SocketAddr,
-) -> Result<Arc<ServerConfig>, (Alert, String)> {
+) -> Result<Arc<Served>, (Alert, String)> {
     let table = worker.table();
     if table.generation == 0 {
         return Err((
@@ -151,18 +150,14 @@ async fn certificate(
         ));
     }
     let certs = &worker.engine.certs;
-    let found = certs.current().find(&entry.pattern).map(config);
+    let found = certs.current().find(&entry.pattern).cloned();
     match found {
-        Some(config) => Ok(config),
-        None => match certs.obtain(&entry.pattern).await {
-            Ok(served) => Ok(config(&served)),
-            Err(error) => Err((Alert::InternalError, format!("no certificate: {error}"))),
-        },
+        Some(served) => Ok(served),
+        None => certs
+            .obtain(&entry.pattern)
+            .await
+            .map_err(|error| (Alert::InternalError, format!("no certificate: {error}"))),
     }
-}
-
-fn config(served: &Arc<Served>) -> Arc<ServerConfig> {
-    Arc::clone(&served.config)
 }
 
 /// TLS alert descriptions (RFC 8446 section 6).
