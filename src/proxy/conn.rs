@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -21,7 +20,7 @@ use super::stream::ClientStream;
 use super::worker::{Open, Worker};
 use super::{http1, http2};
 use crate::model::TlsMode;
-use crate::tls::Served;
+use crate::tls::{Preference, Served};
 
 /// Serves one connection of the plain listener. `open` counts it.
 pub(crate) async fn serve_plain(
@@ -63,19 +62,15 @@ pub(crate) async fn serve_tls(
 }
 
 /// The whole handshake; `None` when there is nothing to serve.
-async fn accept_tls(
-    worker: &Worker,
-    stream: TcpStream,
-    peer: SocketAddr,
-) -> Option<(Box<TlsStream<TcpStream>>, Option<Box<str>>)> {
+async fn accept_tls(worker: &Worker, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
     let local = canonical(stream.local_addr().ok()?);
     // A wait for the first certificate included, which has its own limit.
     let limit = HANDSHAKE_TIMEOUT + worker.engine.hold;
     let handshake = tokio::time::timeout(limit, handshake(worker, stream, local));
     match handshake.await {
-        Ok(Ok(Some((stream, sni)))) => {
+        Ok(Ok(Some(accepted))) => {
             worker.metrics.handshakes_ok.inc();
-            return Some((Box::new(stream), sni));
+            return Some(accepted);
         }
         Ok(Ok(None)) => return None,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "handshake failed"),
@@ -85,23 +80,26 @@ async fn accept_tls(
     None
 }
 
+/// A stream is more than a kilobyte, and every future it goes through would have room for it.
+type Accepted = (Box<TlsStream<TcpStream>>, Option<Box<str>>);
+
 /// `Ok(None)`: the connection was for a challenge and is done.
 async fn handshake(
     worker: &Worker,
     stream: TcpStream,
     local: SocketAddr,
-) -> io::Result<Option<(TlsStream<TcpStream>, Option<Box<str>>)>> {
+) -> io::Result<Option<Accepted>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = worker
         .wait_for_client(HANDSHAKE_TIMEOUT, Duration::ZERO, hello)
         .await
         .ok_or_else(|| io::Error::other("no complete ClientHello in time"))??;
-    let (sni, challenge) = {
+    let (sni, preference, challenge) = {
         let hello = start.client_hello();
         let sni = hello.server_name().map(canonical_name);
         let mut alpn = hello.alpn().into_iter().flatten();
         let acme = alpn.next() == Some(&b"acme-tls/1"[..]) && alpn.next().is_none();
-        (sni, acme)
+        (sni, Preference::of(hello.cipher_suites()), acme)
     };
     if challenge {
         let name = sni.as_deref().unwrap_or("");
@@ -116,24 +114,24 @@ async fn handshake(
         };
     }
     match certificate(worker, sni.as_deref(), local).await {
-        Ok(config) => {
-            let finished = start.into_stream(config);
+        Ok(served) => {
+            let finished = start.into_stream(served.config(preference));
             let stream = worker
                 .wait_for_client(HANDSHAKE_TIMEOUT, LAST_WORD, finished)
                 .await
                 .ok_or_else(|| io::Error::other("the handshake was not finished in time"))??;
-            Ok(Some((stream, sni)))
+            Ok(Some((Box::new(stream), sni)))
         }
         Err((alert, cause)) => refuse(&mut start.io, alert, &cause).await,
     }
 }
 
-/// The TLS settings for a name: its certificate, waited for if it is the first request.
+/// The certificate for a name, waited for if it is the first request.
 async fn certificate(
     worker: &Worker,
     sni: Option<&str>,
     local: SocketAddr,
-) -> Result<Arc<ServerConfig>, (Alert, String)> {
+) -> Result<Arc<Served>, (Alert, String)> {
     let table = worker.table();
     if table.generation == 0 {
         return Err((
@@ -159,18 +157,14 @@ async fn certificate(
         ));
     }
     let certs = &worker.engine.certs;
-    let found = certs.current().find(&entry.pattern).map(config);
+    let found = certs.current().find(&entry.pattern).cloned();
     match found {
-        Some(config) => Ok(config),
-        None => match certs.obtain(&entry.pattern).await {
-            Ok(served) => Ok(config(&served)),
-            Err(error) => Err((Alert::InternalError, format!("no certificate: {error}"))),
-        },
+        Some(served) => Ok(served),
+        None => certs
+            .obtain(&entry.pattern)
+            .await
+            .map_err(|error| (Alert::InternalError, format!("no certificate: {error}"))),
     }
-}
-
-fn config(served: &Arc<Served>) -> Arc<ServerConfig> {
-    Arc::clone(&served.config)
 }
 
 /// TLS alert descriptions (RFC 8446 section 6).

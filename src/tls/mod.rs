@@ -33,6 +33,8 @@ mod report;
 mod served;
 // What is kept, and where.
 mod store;
+// Cipher suites and their order.
+mod suites;
 // One order as a task.
 mod work;
 // Names and times of a certificate.
@@ -52,6 +54,7 @@ use self::book::Shared;
 pub use self::index::CertIndex;
 pub use self::issuer::Issuer;
 pub use self::served::Served;
+pub use self::suites::Preference;
 
 /// Process settings of this module.
 #[derive(Debug, Clone)]

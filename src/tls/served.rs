@@ -1,26 +1,26 @@
 //! One certificate with its rustls config.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use rustls::crypto::aws_lc_rs::{self, cipher_suite, default_provider};
-use rustls::crypto::{CryptoProvider, KeyProvider};
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::sign::{any_ecdsa_type, any_supported_type};
+use rustls::crypto::aws_lc_rs::{self, default_provider};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ServerConfig, SupportedCipherSuite};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::model::HostPattern;
 
 use super::CertSource;
+use super::suites::{Preference, suites};
 use super::x509::{Facts, X509Error};
 
 /// One certificate, ready to be served: the proxy hands [`Served::config`] to the handshake.
 #[derive(Debug)]
 pub struct Served {
-    /// TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, this certificate whatever the SNI says.
-    pub config: Arc<ServerConfig>,
     pub key: Arc<CertifiedKey>,
     /// End of validity; a certificate past it is still served, and renewed at once.
     pub not_after: SystemTime,
@@ -28,6 +28,27 @@ pub struct Served {
     pub source: CertSource,
     /// Common name (or organisation) of the issuer.
     pub issuer: String,
+    templates: Arc<Templates>,
+    /// Made for the first handshake that needs it: most certificates of a large store are not
+    /// asked for soon after a start, and hardly any by clients that prefer ChaCha20.
+    aes: OnceLock<Arc<ServerConfig>>,
+    chacha: OnceLock<Arc<ServerConfig>>,
+}
+
+impl Served {
+    /// TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, this certificate whatever the SNI says.
+    pub fn config(&self, preference: Preference) -> Arc<ServerConfig> {
+        let (made, template) = match preference {
+            Preference::Aes => (&self.aes, &self.templates.aes),
+            Preference::ChaCha => (&self.chacha, &self.templates.chacha),
+        };
+        let config = made.get_or_init(|| {
+            let mut config = template.clone();
+            config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)));
+            Arc::new(config)
+        });
+        Arc::clone(config)
+    }
 }
 
 /// Why key and chain cannot be served.
@@ -47,19 +68,40 @@ pub(super) enum ServeError {
 #[derive(Debug)]
 pub(super) struct TlsParts {
     provider: Arc<CryptoProvider>,
-    /// Shared through certificate swaps, or clients could not resume after a renewal. rustls itself
-    /// refuses to resume under another SNI.
-    ticketer: Arc<dyn ProducesTickets>,
+    templates: Arc<Templates>,
+}
+
+/// Configs that lack only their certificate. Both have the same ticket keys, and keep them through
+/// certificate swaps, or clients could not resume after a renewal. rustls itself refuses to resume
+/// under another SNI or with another cipher.
+#[derive(Debug)]
+struct Templates {
+    aes: ServerConfig,
+    chacha: ServerConfig,
 }
 
 impl TlsParts {
     pub(super) fn new() -> Result<Self, rustls::Error> {
-        Ok(Self {
-            provider: Arc::new(CryptoProvider {
-                cipher_suites: suites(),
+        let provider = |preference| {
+            Arc::new(CryptoProvider {
+                cipher_suites: suites(preference),
                 ..default_provider()
+            })
+        };
+        let ticketer = aws_lc_rs::Ticketer::new()?;
+        let template = |provider, ticketer| -> Result<ServerConfig, rustls::Error> {
+            let mut config = server(provider)?;
+            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            config.ticketer = ticketer;
+            Ok(config)
+        };
+        let aes = provider(Preference::Aes);
+        Ok(Self {
+            templates: Arc::new(Templates {
+                aes: template(Arc::clone(&aes), Arc::clone(&ticketer))?,
+                chacha: template(provider(Preference::ChaCha), ticketer)?,
             }),
-            ticketer: aws_lc_rs::Ticketer::new()?,
+            provider: aes,
         })
     }
 
@@ -87,19 +129,17 @@ impl TlsParts {
     ) -> Result<Served, ServeError> {
         let facts = Facts::read(chain.first().ok_or(ServeError::Empty)?)?;
         facts.covers(pattern)?;
-        let key = self.certified(chain, key)?;
+        let key = certified(chain, key)?;
         key.keys_match()?;
-        let key = Arc::new(key);
-        let mut config = self.config(Arc::clone(&key))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = Arc::clone(&self.ticketer);
         Ok(Served {
-            config: Arc::new(config),
-            key,
+            key: Arc::new(key),
             not_after: facts.not_after,
             not_before: facts.not_before,
             source,
             issuer: facts.issuer,
+            templates: Arc::clone(&self.templates),
+            aes: OnceLock::new(),
+            chacha: OnceLock::new(),
         })
     }
 
@@ -110,7 +150,9 @@ impl TlsParts {
         key: PrivateKeyDer<'static>,
     ) -> Result<ServerConfig, rustls::Error> {
         // Not checked against its key: rustls cannot parse the critical extension that makes it one.
-        let mut config = self.config(Arc::new(self.certified(vec![certificate], key)?))?;
+        let key = certified(vec![certificate], key)?;
+        let mut config = server(self.provider())?;
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::new(key)));
         config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
         config.send_tls13_tickets = 0;
         Ok(config)
@@ -120,44 +162,31 @@ impl TlsParts {
     pub(super) fn provider(&self) -> Arc<CryptoProvider> {
         Arc::clone(&self.provider)
     }
-
-    fn certified(
-        &self,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<CertifiedKey, rustls::Error> {
-        let provider: &dyn KeyProvider = self.provider.key_provider;
-        Ok(CertifiedKey::new(chain, provider.load_private_key(key)?))
-    }
-
-    fn config(&self, key: Arc<CertifiedKey>) -> Result<ServerConfig, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-        config.ignore_client_order = true;
-        // Resumption goes by tickets; the stateful store would be a mutex per host for nothing.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 1;
-        Ok(config)
-    }
 }
 
-/// Mozilla intermediate without DHE, AES-128-GCM first: the least CPU per byte on machines with AES
-/// instructions, and no weaker in practice. With `ignore_client_order` this order decides.
-fn suites() -> Vec<SupportedCipherSuite> {
-    use cipher_suite as c;
-    vec![
-        c::TLS13_AES_128_GCM_SHA256,
-        c::TLS13_AES_256_GCM_SHA384,
-        c::TLS13_CHACHA20_POLY1305_SHA256,
-        c::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-        c::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-        c::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-        c::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-        c::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-        c::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-    ]
+fn certified(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, rustls::Error> {
+    // rustls would try RSA first, which costs as much as the key itself; Wharf's own are ECDSA.
+    let key = match any_ecdsa_type(&key) {
+        Ok(key) => key,
+        Err(_) => any_supported_type(&key)?,
+    };
+    Ok(CertifiedKey::new(chain, key))
+}
+
+/// Without a certificate, ALPN and tickets.
+fn server(provider: Arc<CryptoProvider>) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+    config.ignore_client_order = true;
+    // Resumption goes by tickets; the stateful store would be a mutex per host for nothing.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -165,7 +194,11 @@ mod tests {
     use super::*;
 
     use rcgen::{CertificateParams, KeyPair};
-    use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConnection};
+    use rustls::server::Acceptor;
+    use rustls::{
+        CipherSuite, ClientConfig, ClientConnection, HandshakeKind, RootCertStore,
+        SupportedCipherSuite, SupportedProtocolVersion,
+    };
 
     fn certificate(names: &[&str]) -> (rcgen::Certificate, KeyPair) {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -184,45 +217,121 @@ mod tests {
         parts.serve(&pattern, CertSource::Acme, pem, &key.serialize_pem())
     }
 
-    fn handshake(client: &Arc<ClientConfig>, served: &Served) -> HandshakeKind {
+    /// A client that trusts `certificate` and offers `suites` in that order.
+    fn client(
+        certificate: &rcgen::Certificate,
+        suites: Vec<SupportedCipherSuite>,
+        version: &'static SupportedProtocolVersion,
+    ) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let provider = CryptoProvider {
+            cipher_suites: suites,
+            ..default_provider()
+        };
+        let config = ClientConfig::builder_with_provider(provider.into())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    /// As the proxy does it: the ClientHello decides which config answers.
+    fn handshake(client: &Arc<ClientConfig>, served: &Served) -> (HandshakeKind, CipherSuite) {
         let name = "a.test".try_into().unwrap();
         let mut client = ClientConnection::new(Arc::clone(client), name).unwrap();
-        let mut server = ServerConnection::new(Arc::clone(&served.config)).unwrap();
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        let mut acceptor = Acceptor::default();
+        acceptor.read_tls(&mut &wire[..]).unwrap();
+        let accepted = acceptor.accept().unwrap().unwrap();
+        let preference = Preference::of(accepted.client_hello().cipher_suites());
+        let mut server = accepted.into_connection(served.config(preference)).unwrap();
         for _ in 0..5 {
-            let mut wire = Vec::new();
-            client.write_tls(&mut wire).unwrap();
-            server.read_tls(&mut &wire[..]).unwrap();
-            server.process_new_packets().unwrap();
             wire.clear();
             server.write_tls(&mut wire).unwrap();
             client.read_tls(&mut &wire[..]).unwrap();
             client.process_new_packets().unwrap();
+            wire.clear();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut &wire[..]).unwrap();
+            server.process_new_packets().unwrap();
         }
-        server.handshake_kind().unwrap()
+        let suite = server.negotiated_cipher_suite().unwrap();
+        (server.handshake_kind().unwrap(), suite.suite())
     }
 
     #[test]
-    fn sessions_resume_after_a_renewal() {
+    fn sessions_resume_after_a_renewal_whatever_the_cipher() {
         let parts = TlsParts::new().unwrap();
         let (certificate, key) = certificate(&["a.test"]);
         let before = serve(&parts, "a.test", &certificate.pem(), &key).unwrap();
         let after = serve(&parts, "a.test", &certificate.pem(), &key).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate.der().clone()).unwrap();
         for version in rustls::ALL_VERSIONS {
-            let client = ClientConfig::builder_with_provider(default_provider().into())
-                .with_protocol_versions(&[version])
-                .unwrap()
-                .with_root_certificates(roots.clone())
-                .with_no_client_auth();
-            let client = Arc::new(client);
-            assert_ne!(handshake(&client, &before), HandshakeKind::Resumed);
-            assert_eq!(
-                handshake(&client, &after),
-                HandshakeKind::Resumed,
-                "{version:?}"
-            );
+            for preference in [Preference::Aes, Preference::ChaCha] {
+                let client = client(&certificate, suites(preference), version);
+                let (kind, first) = handshake(&client, &before);
+                assert_ne!(kind, HandshakeKind::Resumed);
+                let again = handshake(&client, &after);
+                assert_eq!(again, (HandshakeKind::Resumed, first), "{version:?}");
+            }
         }
+    }
+
+    #[test]
+    fn clients_without_aes_instructions_get_chacha() {
+        use CipherSuite as C;
+        let parts = TlsParts::new().unwrap();
+        let (certificate, key) = certificate(&["a.test"]);
+        let served = serve(&parts, "a.test", &certificate.pem(), &key).unwrap();
+        let aes_256_first = || {
+            let mut suites = suites(Preference::Aes);
+            suites.retain(|suite| {
+                let name = format!("{:?}", suite.suite());
+                !name.contains("AES_128")
+            });
+            suites.extend(super::suites(Preference::Aes));
+            suites
+        };
+        let (tls12, tls13) = (&rustls::version::TLS12, &rustls::version::TLS13);
+        for (version, offered, gets) in [
+            (
+                tls13,
+                suites(Preference::ChaCha),
+                C::TLS13_CHACHA20_POLY1305_SHA256,
+            ),
+            (tls13, suites(Preference::Aes), C::TLS13_AES_128_GCM_SHA256),
+            (tls13, aes_256_first(), C::TLS13_AES_128_GCM_SHA256),
+            (
+                tls12,
+                suites(Preference::ChaCha),
+                C::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+            ),
+            (
+                tls12,
+                aes_256_first(),
+                C::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            ),
+        ] {
+            let client = client(&certificate, offered, version);
+            assert_eq!(handshake(&client, &served).1, gets);
+        }
+    }
+
+    /// A client may change its mind; its ticket is then of no use, and nothing breaks.
+    #[test]
+    fn a_ticket_of_the_other_order_means_a_full_handshake() {
+        let parts = TlsParts::new().unwrap();
+        let (certificate, key) = certificate(&["a.test"]);
+        let served = serve(&parts, "a.test", &certificate.pem(), &key).unwrap();
+        let version = &rustls::version::TLS13;
+        let one = client(&certificate, suites(Preference::Aes), version);
+        handshake(&one, &served);
+        let mut other = (*client(&certificate, suites(Preference::ChaCha), version)).clone();
+        other.resumption = one.resumption.clone();
+        let (kind, _) = handshake(&Arc::new(other), &served);
+        assert_eq!(kind, HandshakeKind::Full);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, client};
 use wharf::model::HostPattern;
-use wharf::tls::Certs;
+use wharf::tls::{Certs, Preference};
 
 /// Runs until dropped.
 pub(crate) struct Responder {
@@ -103,7 +103,7 @@ async fn answer_tls(tcp: TcpStream, certs: Certs) {
     } else {
         let pattern = HostPattern::parse(&sni).unwrap();
         let served = certs.obtain(&pattern).await.ok();
-        served.map(|served| Arc::clone(&served.config))
+        served.map(|served| served.config(Preference::Aes))
     };
     let Some(config) = config else { return };
     if let Ok(mut stream) = start.into_stream(config).await {
