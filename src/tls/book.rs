@@ -43,25 +43,10 @@ impl Shared {
         let store = Store::open(config.data.as_deref(), &config.directory);
         let now = SystemTime::now();
         let local = LocalCa::open(&store, now)?;
-        let mut book = Book::new();
-        for record in store.load_all() {
-            let Ok(host) = Host::parse(&record.host) else {
-                store.quarantine(&record.host, &"no host name");
-                continue;
-            };
-            let pattern = HostPattern::Exact(host);
-            let mut entry = Entry::new(Source::Acme, now);
-            match serve(&parts, &pattern, &record) {
-                Ok(served) => entry.put(served, now),
-                Err(why) => {
-                    store.quarantine(&record.host, &why);
-                    continue;
-                }
-            }
-            entry.history = record.history;
-            entry.challenge = record.challenge;
-            book.insert(pattern, entry);
-        }
+        let book: Book = store
+            .load_all(|record| restore(&parts, &store, record, now))
+            .into_iter()
+            .collect();
         let found = book.iter().filter_map(|(pattern, entry)| {
             Some((pattern.clone(), Arc::clone(entry.served.as_ref()?)))
         });
@@ -227,6 +212,31 @@ impl Shared {
         self.index
             .rcu(|index| index.without_certificates(&patterns));
     }
+}
+
+/// What a record says of its name. One that cannot be served is put aside.
+fn restore(
+    parts: &TlsParts,
+    store: &Store,
+    record: Record,
+    now: SystemTime,
+) -> Option<(HostPattern, Entry)> {
+    let Ok(host) = Host::parse(&record.host) else {
+        store.quarantine(&record.host, &"no host name");
+        return None;
+    };
+    let pattern = HostPattern::Exact(host);
+    let mut entry = Entry::new(Source::Acme, now);
+    match serve(parts, &pattern, &record) {
+        Ok(served) => entry.put(served, now),
+        Err(why) => {
+            store.quarantine(&record.host, &why);
+            return None;
+        }
+    }
+    entry.history = record.history;
+    entry.challenge = record.challenge;
+    Some((pattern, entry))
 }
 
 enum Asked {

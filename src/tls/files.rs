@@ -35,11 +35,14 @@ pub(super) fn file_name(name: &str) -> String {
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| {
-        let mode = file.metadata()?.permissions().mode() & 0o777;
+        let meta = file.metadata()?;
+        let mode = meta.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             tracing::warn!(path = %path.display(), "mode {mode:o} lets others read a key; set to 600");
             drop(file.set_permissions(Permissions::from_mode(SECRET)));
         }
+        // One read; a second one finds the end.
+        bytes.reserve_exact(meta.len().min(FILE_MAX) as usize + 1);
         file.take(FILE_MAX + 1).read_to_end(&mut bytes)
     });
     match read {

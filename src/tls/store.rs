@@ -9,7 +9,9 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -91,7 +93,8 @@ impl Store {
             locks: data.join("locks").join(&ca),
         };
         let probe = places.certificates.join(".probe");
-        let tried = make_dir(&places.certificates).and_then(|()| write(&probe, b"", SECRET));
+        // Not synced: a start does not wait for the disk.
+        let tried = make_dir(&places.certificates).and_then(|()| File::create(&probe).map(drop));
         match tried {
             Ok(()) => drop(fs::remove_file(&probe)),
             Err(error) => tracing::error!(
@@ -105,24 +108,45 @@ impl Store {
         }
     }
 
-    /// Every record that can be read. The others are renamed, logged and skipped.
-    pub(super) fn load_all(&self) -> Vec<Record> {
+    /// Makes something of every record that can be read; the others are renamed, logged and
+    /// skipped. Reads and calls `make` on all cores: a start waits for it.
+    pub(super) fn load_all<T: Send>(&self, make: impl Fn(Record) -> Option<T> + Sync) -> Vec<T> {
         let Some(places) = &self.places else {
             return Vec::new();
         };
         let Ok(files) = fs::read_dir(&places.certificates) else {
             return Vec::new();
         };
-        let mut records = Vec::new();
+        let mut paths = Vec::new();
         for path in files.flatten().map(|file| file.path()) {
             if path.extension().is_some_and(|ext| ext == "tmp") {
                 remove_stale(&path);
             } else if path.extension().is_some_and(|ext| ext == "json") {
-                records.extend(load_record(&path));
+                paths.push(path);
             }
         }
-        records.sort_by(|a, b| a.host.cmp(&b.host));
-        records
+        paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+        let load = |paths: &[PathBuf]| -> Vec<T> {
+            let records = paths.iter().filter_map(|path| load_record(path));
+            records.filter_map(&make).collect()
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = paths.len().div_ceil(threads).max(SHARE_LEAST);
+        thread::scope(|scope| {
+            let mut shares = paths.chunks(share);
+            let first = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares
+                .map(|paths| scope.spawn(move || load(paths)))
+                .collect();
+            let mut loaded = load(first);
+            for other in others {
+                match other.join() {
+                    Ok(more) => loaded.extend(more),
+                    Err(panic) => resume_unwind(panic),
+                }
+            }
+            loaded
+        })
     }
 
     pub(super) fn load(&self, host: &str) -> Option<Record> {
@@ -265,6 +289,8 @@ fn load_record(path: &Path) -> Option<Record> {
 
 /// Of [`Record`] and [`LocalRoot`].
 pub(super) const VERSION: u32 = 1;
+/// Records that are not worth another thread.
+const SHARE_LEAST: usize = 32;
 const LOCK_POLL: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
