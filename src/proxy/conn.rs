@@ -51,7 +51,9 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, peer: Socke
     let local = canonical(local);
     // The whole handshake, a wait for the first certificate included, which has its own limit.
     let limit = HANDSHAKE_TIMEOUT + worker.engine.hold;
-    let handshake = tokio::time::timeout(limit, handshake(&worker, stream, local));
+    // On the heap: a connection's task would have room for it to its end.
+    let handshake = Box::pin(handshake(&worker, stream, local));
+    let handshake = tokio::time::timeout(limit, handshake);
     let (stream, sni) = match handshake.await {
         Ok(Ok(Some(accepted))) => accepted,
         Ok(Ok(None)) => return,
@@ -76,12 +78,15 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, stream: TcpStream, peer: Socke
     serve(worker, stream, state, protocol).await;
 }
 
+/// A stream is more than a kilobyte, and every future it goes through would have room for it.
+type Accepted = (Box<TlsStream<TcpStream>>, Option<Box<str>>);
+
 /// `Ok(None)`: the connection was for a challenge and is done.
 async fn handshake(
     worker: &Worker,
     stream: TcpStream,
     local: SocketAddr,
-) -> io::Result<Option<(TlsStream<TcpStream>, Option<Box<str>>)>> {
+) -> io::Result<Option<Accepted>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = worker
         .wait_for_client(HANDSHAKE_TIMEOUT, Duration::ZERO, hello)
@@ -113,7 +118,7 @@ async fn handshake(
                 .wait_for_client(HANDSHAKE_TIMEOUT, LAST_WORD, finished)
                 .await
                 .ok_or_else(|| io::Error::other("the handshake was not finished in time"))??;
-            Ok(Some((stream, sni)))
+            Ok(Some((Box::new(stream), sni)))
         }
         Err((alert, cause)) => refuse(&mut start.io, alert, &cause).await,
     }
