@@ -6,6 +6,7 @@ mod report;
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::proxy::{self, Engine, Listeners};
 use crate::route::SharedTable;
 use crate::shutdown::{self, Stage, Stop};
-use crate::tls::{Certs, CertsConfig, TlsError};
+use crate::tls::{Certs, CertsConfig, Issuer, TlsError};
 
 /// Why Wharf could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +54,20 @@ pub fn run(config: Config) -> Result<(), AppError> {
     if let Some(warning) = warning {
         tracing::warn!("{warning}");
     }
-    let (certs, issuer) = Certs::open(CertsConfig {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(AppError::Runtime)?;
+    let (snapshot_to, snapshots) = watch::channel(None);
+    let (state_to, state) = watch::channel(EngineState::default());
+    let watcher = Watcher::new(WatcherConfig {
+        host: config.docker_host.clone(),
+        own_id: None,
+    });
+    let watching = runtime.spawn(watcher.run(snapshot_to, state_to));
+    // The engine is asked while the store is read: with many containers and certificates both take
+    // a while.
+    let (certs, issuer) = runtime.block_on(open(CertsConfig {
         data: Some(data),
         directory: config.acme.directory.clone(),
         directory_is_public: config.acme.public,
@@ -61,7 +75,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         roots: config.acme.roots.clone(),
         email: config.acme_email.clone(),
         hold: config.tls_hold,
-    })?;
+    }))?;
     let bound = listen::bind(&config)?;
     let table = Arc::new(SharedTable::default());
     let metrics = Metrics::new(config.workers);
@@ -93,20 +107,9 @@ pub fn run(config: Config) -> Result<(), AppError> {
         workers.push(worker.start()?);
     }
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(AppError::Runtime)?;
     let result = runtime.block_on(async {
         let mut signals = Signals::listen();
-        let (snapshot_to, snapshots) = watch::channel(None);
-        let (state_to, state) = watch::channel(EngineState::default());
         let (published_to, published) = watch::channel(Arc::new(Published::default()));
-        let watcher = Watcher::new(WatcherConfig {
-            host: config.docker_host.clone(),
-            own_id: None,
-        });
-        let watching = tokio::spawn(watcher.run(snapshot_to, state_to));
         let controlling = tokio::spawn(control::run(
             ControlConfig {
                 plan: PlanOptions {
@@ -159,6 +162,14 @@ pub fn run(config: Config) -> Result<(), AppError> {
         access.close();
     }
     result
+}
+
+/// Reads the store without holding up what else runs here.
+async fn open(config: CertsConfig) -> Result<(Certs, Issuer), TlsError> {
+    match tokio::task::spawn_blocking(|| Certs::open(config)).await {
+        Ok(opened) => opened,
+        Err(error) => resume_unwind(error.into_panic()),
+    }
 }
 
 struct WorkerThread {
