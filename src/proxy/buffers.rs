@@ -66,9 +66,9 @@ impl Buffers {
 /// A head of the usual size with a small body.
 pub(crate) const SMALL: usize = 8 * 1024;
 /// One read of a large body.
-pub(crate) const LARGE: usize = 128 * 1024;
+pub(crate) const LARGE: usize = 256 * 1024;
 const MAX_KEPT: usize = 2 * LARGE;
-/// At most 1 MiB and 1 MiB are kept for each worker.
+/// At most 1 MiB and 2 MiB are kept for each worker.
 const SPARE_SMALL: usize = 128;
 const SPARE_LARGE: usize = 8;
 /// Of at most 128 fields, so 160 KiB.

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::buffers::LARGE;
 use super::http1::{Connection, LAST_WORD};
 use super::state::{ConnState, HEAD_TIMEOUT, Protocol};
 use super::stream::ClientStream;
@@ -115,7 +116,10 @@ async fn handshake(
     }
     match certificate(worker, sni.as_deref(), local).await {
         Ok(served) => {
-            let finished = start.into_stream(served.config(preference));
+            // All that is written at once becomes records, and one write to the socket.
+            let finished = start.into_stream_with(served.config(preference), |tls| {
+                tls.set_buffer_limit(Some(TLS_BUFFER));
+            });
             let stream = worker
                 .wait_for_client(HANDSHAKE_TIMEOUT, LAST_WORD, finished)
                 .await
@@ -212,5 +216,8 @@ fn canonical_name(name: &str) -> Box<str> {
     name.to_ascii_lowercase().into()
 }
 
+/// Bytes rustls takes before they must be written: a full buffer with what records add. More than one
+/// buffer is never waiting, since the next is filled only when the last is gone.
+const TLS_BUFFER: usize = LARGE + LARGE / 16;
 /// Besides the wait for a first certificate.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
