@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{Method, StatusCode, Uri, Version};
 
@@ -88,7 +89,7 @@ async fn steps<C: ClientSide>(
         NoMatch::Ambiguous => ProxyError::AmbiguousPath,
     })?;
     if record.time.is_some() {
-        record.route = Some(route.key.clone());
+        record.route = Some(Arc::clone(route));
     }
     check_sni(conn, &table, &head, entry, route)?;
     if !head.https

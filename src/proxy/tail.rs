@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::Version;
@@ -11,7 +12,7 @@ use super::state::ConnState;
 use super::worker::Worker;
 use crate::access::AccessLine;
 use crate::metrics::ErrorKind;
-use crate::model::RouteKey;
+use crate::route::Route;
 
 /// One request. Its end counts it, logs it and tells the connection; that is on drop, so also when
 /// the client goes away.
@@ -34,7 +35,7 @@ pub(crate) struct Record {
     /// When requests are logged.
     pub(crate) time: Option<SystemTime>,
     pub(crate) client: Option<IpAddr>,
-    pub(crate) route: Option<RouteKey>,
+    pub(crate) route: Option<Arc<Route>>,
     pub(crate) endpoint: Option<SocketAddr>,
 }
 
@@ -91,7 +92,7 @@ impl Drop for Tail {
                 status: self.status,
                 bytes: self.bytes,
                 duration: self.started.elapsed(),
-                route: self.record.route.as_ref().map_or("", |key| &key.0),
+                route: self.record.route.as_ref().map_or("", |route| &route.key.0),
                 endpoint: self.record.endpoint,
                 request_id: self.request_id,
                 protocol: protocol(self.head.version),

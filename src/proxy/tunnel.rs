@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, SMALL};
 use super::pool::Link;
 use super::state::ConnState;
 use super::stream::ClientStream;
@@ -145,7 +146,7 @@ impl Direction {
                 return Poll::Ready(Ok(()));
             }
             // A read that filled the buffer is followed by more.
-            let full = self.pending.len() == self.pending.capacity();
+            let full = self.pending.len() == SMALL;
             if self.pending.capacity() == 0 {
                 self.pending = buffers.small();
             } else if full {
@@ -153,7 +154,8 @@ impl Direction {
                 self.pending = buffers.large();
             }
             self.pending.clear();
-            match poll_read_buf(Pin::new(&mut *from), cx, &mut self.pending) {
+            let mut room = (&mut self.pending).limit(READ);
+            match poll_read_buf(Pin::new(&mut *from), cx, &mut room) {
                 Poll::Ready(count) => {
                     let count = count?;
                     self.ended = count == 0;
@@ -172,5 +174,7 @@ impl Direction {
     }
 }
 
+/// One read of a busy tunnel: what comes back from the cache when it is written.
+const READ: usize = 64 * 1024;
 /// A tunnel one side of which has ended goes when the other is silent for this long.
 const HALF_OPEN: Duration = Duration::from_secs(60);

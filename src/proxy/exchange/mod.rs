@@ -310,7 +310,7 @@ impl Exchange {
                 self.out_at = 0;
             }
             let at = self.link.out.len();
-            let room = (self.link.out.capacity() - at).max(COALESCE);
+            let room = (self.link.out.capacity() - at).clamp(COALESCE, UPLOAD_READ);
             let part = match client.poll_body(cx, &mut self.link.out, room) {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(part) => part?,
@@ -449,6 +449,8 @@ pub(crate) fn write_chunk_size(out: &mut Vec<u8>, len: usize) {
 pub(crate) const CLIENT_BODY: Duration = Duration::from_secs(30);
 /// Interim responses before the final one.
 pub(crate) const MAX_INTERIM: u32 = 10;
+/// One read of a large upload: what comes back from the cache when it is written.
+const UPLOAD_READ: usize = 128 * 1024;
 /// Body pieces up to this are copied behind the head into one write.
 const COALESCE: usize = 4 * 1024;
 

@@ -20,7 +20,7 @@ use crate::proxy::tail::Tail;
 pub(super) struct Body {
     content: Content,
     /// Ends with the body.
-    tail: Option<Tail>,
+    tail: Option<Box<Tail>>,
 }
 
 enum Content {
@@ -50,14 +50,14 @@ impl Body {
         }
     }
 
-    pub(super) fn whole(content: Bytes, tail: Tail) -> Self {
+    pub(super) fn whole(content: Bytes, tail: Box<Tail>) -> Self {
         Self {
             content: Content::Whole(content),
             tail: Some(tail),
         }
     }
 
-    pub(super) fn streamed(response: Response, upload: Upload, tail: Tail) -> Self {
+    pub(super) fn streamed(response: Response, upload: Upload, tail: Box<Tail>) -> Self {
         Self {
             content: Content::Streamed(Box::new(Streamed { response, upload })),
             tail: Some(tail),

@@ -44,8 +44,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<Co
     let service = {
         let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
         service_fn(move |request: Request<Incoming>| {
+            let begun = begin(&worker, &state, request);
             // Boxed: hyper moves what it is given several times before it is polled.
-            Box::pin(answer(Rc::clone(&worker), Rc::clone(&state), request))
+            Box::pin(answer(begun))
         })
     };
     let wire = Wire::new(stream, Rc::clone(&state));
@@ -99,11 +100,13 @@ pub(crate) fn builder(clock: &Rc<Clock>) -> http2::Builder<StreamExecutor> {
     builder
 }
 
-async fn answer(
-    worker: Rc<Worker>,
-    state: Rc<ConnState>,
+/// A request as the service takes it, or the answer to one that cannot be taken. What hyper hands
+/// over is large and not needed afterwards.
+fn begin(
+    worker: &Rc<Worker>,
+    state: &Rc<ConnState>,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
+) -> Result<(Box<Tail>, Upload), Box<Response<Body>>> {
     let (parts, body) = request.into_parts();
     let framing = framing(&parts.method, &parts.headers, &body);
     let text = Vec::with_capacity(TEXT);
@@ -111,10 +114,19 @@ async fn answer(
         // hyper's own limit for a header list is half of ours.
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         let page = page::unreadable(status, "the request head is too large");
-        return Ok(page.map(Body::page));
+        return Err(Box::new(page.map(Body::page)));
     };
-    let mut upload = Upload::new(body, framing);
-    let mut tail = Tail::begin(&worker, &state, Box::new(head));
+    let tail = Tail::begin(worker, state, Box::new(head));
+    Ok((Box::new(tail), Upload::new(body, framing)))
+}
+
+async fn answer(
+    begun: Result<(Box<Tail>, Upload), Box<Response<Body>>>,
+) -> Result<Response<Body>, Infallible> {
+    let (mut tail, mut upload) = match begun {
+        Ok(begun) => begun,
+        Err(refusal) => return Ok(*refusal),
+    };
     let answer = service::answer(&mut tail, &mut upload).await;
     let response = match answer {
         Answer::Response(response) => respond(response, upload, tail).await,
@@ -133,7 +145,7 @@ async fn answer(
     Ok(response)
 }
 
-fn bad_gateway(mut tail: Tail) -> Response<Body> {
+fn bad_gateway(mut tail: Box<Tail>) -> Response<Body> {
     tail.responds(StatusCode::BAD_GATEWAY);
     let mut response = Response::new(Body::whole(Bytes::new(), tail));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
@@ -143,7 +155,7 @@ fn bad_gateway(mut tail: Tail) -> Response<Body> {
 async fn respond(
     mut response: exchange::Response,
     mut upload: Upload,
-    mut tail: Tail,
+    mut tail: Box<Tail>,
 ) -> Response<Body> {
     let status = response.status;
     let keep_length = !is_bodiless(status) && response.framing != Framing::Chunked;
