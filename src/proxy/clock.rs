@@ -47,7 +47,7 @@ struct Slots {
 /// Wakes its worker every [`TICK`].
 ///
 /// A descriptor rather than a timer of the runtime: with one of those pending, every wait for events
-/// carries a timeout, and setting it up costs a request as much as a tenth of its system calls.
+/// carries a timeout, which the kernel has to program and take back each time.
 pub(crate) struct Ticker(Option<AsyncFd<OwnedFd>>);
 
 impl Ticker {
