@@ -94,7 +94,7 @@ async fn steps<C: ClientSide>(
     check_sni(conn, &table, &head, entry, route)?;
     if !head.https
         && let Some(port) = table.https_port
-        && route.https != HttpsMode::Both
+        && !matches!(route.https, HttpsMode::Both | HttpsMode::Off)
         // Boxed, so that other requests need not carry its room along.
         && let Some(answer) = Box::pin(secure(worker, port, &head, entry, route)).await?
     {
@@ -275,10 +275,8 @@ async fn secure(
     entry: &HostEntry,
     route: &Route,
 ) -> Result<Option<Answer>, ProxyError> {
-    match route.https {
-        HttpsMode::Both | HttpsMode::Off => return Ok(None),
-        HttpsMode::Only => return Err(ProxyError::HttpsOnly),
-        HttpsMode::Redirect => {}
+    if route.https == HttpsMode::Only {
+        return Err(ProxyError::HttpsOnly);
     }
     // Somebody else's challenge is not ours to redirect: the app may run its own ACME client.
     if head.path.strip_prefix(ACME_PATH).is_some_and(is_token) {

@@ -35,6 +35,8 @@ pub(crate) struct Exchange {
     /// The last head that came; its text stands at the start of what was read until
     /// [`Exchange::take_head`].
     pub(crate) head: ResponseHead,
+    /// How much was looked at without finding a whole head.
+    looked: usize,
     /// How much of `link.out` is written.
     out_at: usize,
     /// Body data being written, after `link.out`.
@@ -122,6 +124,7 @@ impl Exchange {
             endpoint,
             link,
             head: ResponseHead::default(),
+            looked: 0,
             out_at: 0,
             chunk: Bytes::new(),
             chunk_end: b"",
@@ -193,10 +196,12 @@ impl Exchange {
                 other => other,
             };
             let unread = self.link.unread();
-            if !unread.is_empty() {
+            let looked = std::mem::replace(&mut self.looked, unread.len());
+            if !unread.is_empty() && h1::may_be_whole(unread, looked) {
                 match h1::parse_response(unread, method, self.worker.buffers.index()) {
                     Ok(Some(head)) => {
                         self.head = head;
+                        self.looked = 0;
                         self.answered = true;
                         self.wait_for(Waiting::Nothing);
                         return Poll::Ready(Ok(()));

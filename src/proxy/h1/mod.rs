@@ -74,6 +74,17 @@ pub(crate) enum ResponseError {
     Body(BodyError),
 }
 
+/// Whether another look at a head pays: the first always does, a later one only when an empty line
+/// has come behind the `looked` bytes, or too much. Else a head sent byte by byte would be parsed
+/// from its start for every byte.
+pub(crate) fn may_be_whole(buf: &[u8], looked: usize) -> bool {
+    let fresh = &buf[looked.saturating_sub(2).min(buf.len())..];
+    looked == 0
+        || buf.len() > MAX_HEAD
+        || memchr::memmem::find(fresh, b"\n\n").is_some()
+        || memchr::memmem::find(fresh, b"\n\r\n").is_some()
+}
+
 /// Parses the response head at the start of `buf`; `index` is empty. `None`: more bytes are needed.
 pub(crate) fn parse_response(
     buf: &[u8],
@@ -256,6 +267,28 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_head_in_any_cut_is_found_with_its_last_byte_and_not_parsed_for_each() {
+        for head in [
+            "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\nA: b\n\n",
+            "HTTP/1.1 200 OK\r\nA: b\n\r\n",
+        ] {
+            let (mut looked, mut looks) = (0, 0);
+            for len in 1..=head.len() {
+                let buf = &head.as_bytes()[..len];
+                if may_be_whole(buf, looked) {
+                    looks += 1;
+                    let parsed = parse_response(buf, &Method::GET, FieldIndex::default());
+                    assert_eq!(parsed.unwrap().is_some(), len == head.len(), "{buf:?}");
+                }
+                looked = len;
+            }
+            assert_eq!(looks, 2, "the first byte and the last");
+        }
+        assert!(may_be_whole(&vec![b'x'; MAX_HEAD + 1], 9));
     }
 
     #[test]

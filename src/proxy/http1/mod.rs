@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     /// or further requests.
     ahead: Vec<u8>,
     ahead_at: usize,
+    /// How much of that has been looked at without finding a whole head.
+    looked: usize,
     /// Bytes to be written; those before `out_at` are.
     out: Vec<u8>,
     out_at: usize,
@@ -114,6 +116,7 @@ impl Connection {
             stream,
             ahead: Vec::new(),
             ahead_at: 0,
+            looked: 0,
             out: Vec::new(),
             out_at: 0,
             body: Decoder::Done,
@@ -174,10 +177,16 @@ impl Connection {
 
     /// The head at the start of what was read, once it is complete.
     fn parse(&mut self) -> Result<Option<RequestHead>, RequestError> {
+        let here = self.unread().len();
+        let looked = std::mem::replace(&mut self.looked, here);
+        if !h1::may_be_whole(self.unread(), looked) {
+            return Ok(None);
+        }
         let index = self.worker.buffers.index();
         let Some(parsed) = h1::parse_request(self.unread(), index)? else {
             return Ok(None);
         };
+        self.looked = 0;
         let len = parsed.len;
         self.doubtful = parsed.doubtful;
         let text = if self.ahead_at == 0 && self.ahead.len() == len {
