@@ -175,11 +175,6 @@ impl Timer {
         self.state.fired.set(false);
     }
 
-    /// Ticks of its clock, as of the last sweep.
-    pub(crate) fn now(&self) -> u32 {
-        self.clock.now()
-    }
-
     /// Disarms it and lets go of whom it would wake.
     pub(crate) fn forget(&self) {
         self.disarm();

@@ -15,7 +15,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::buffers::LARGE;
-use super::http1::{Connection, LAST_WORD};
+use super::http1::Connection;
+use super::linger::LAST_WORD;
 use super::state::{ConnState, HEAD_TIMEOUT, Protocol};
 use super::stream::ClientStream;
 use super::worker::{Open, Worker};

@@ -1,8 +1,7 @@
 //! The fields of a head, as positions in the bytes they came in: nothing is copied, hashed or
 //! changed in case until somebody needs it, and untouched lines are copied on whole.
 
-use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use std::ops::Range;
 
 /// The fields of one head or trailer section, with the text they point into.
 #[derive(Clone, Copy)]
@@ -135,23 +134,6 @@ impl<'a> Fields<'a> {
         }
         out.extend_from_slice(&self.text[run]);
     }
-
-    /// As hyper takes them. `None` where a name or value is none, which a parsed head has not.
-    pub(crate) fn to_map(self, mut keep: impl FnMut(Field<'a>) -> bool) -> Option<HeaderMap> {
-        let mut map = HeaderMap::with_capacity(self.index.spans.len());
-        // One copy for all values.
-        let text = Bytes::copy_from_slice(self.text);
-        for span in &self.index.spans {
-            let field = span.of(self.text);
-            if keep(field) {
-                let name = HeaderName::from_bytes(field.name).ok()?;
-                let value = usize::from(span.value);
-                let value = text.slice(value..value + usize::from(span.value_len));
-                map.append(name, HeaderValue::from_maybe_shared(value).ok()?);
-            }
-        }
-        Some(map)
-    }
 }
 
 impl FieldIndex {
@@ -184,38 +166,24 @@ impl FieldIndex {
     }
 
     fn push(&mut self, at: usize, name: &[u8], value: usize, value_len: usize) {
-        let known = Known::of(name);
+        let value = value..value + value_len;
+        self.add(at..at + name.len(), value, Known::of(name));
+    }
+
+    /// Adds a field by the places of its name and value, both within a text shorter than 64 KiB.
+    pub(crate) fn add(&mut self, name: Range<usize>, value: Range<usize>, known: Known) {
         self.seen |= known.bit();
-        // By the invariant all are below 65536.
         self.spans.push(Span {
-            name: at as u16,
+            name: name.start as u16,
             name_len: name.len() as u16,
-            value: value as u16,
-            value_len: value_len as u16,
+            value: value.start as u16,
+            value_len: value.len() as u16,
             known,
         });
     }
 }
 
 impl OwnedFields {
-    /// Copies what hyper parsed into `text` and `index`, which are empty. `None` where it is 64 KiB or
-    /// more.
-    pub(crate) fn from_map(
-        map: &HeaderMap,
-        mut text: Vec<u8>,
-        mut index: FieldIndex,
-    ) -> Option<Self> {
-        for (name, value) in map {
-            let (at, name, value) = (text.len(), name.as_str().as_bytes(), value.as_bytes());
-            if at + name.len() + value.len() + 4 > MAX_TEXT {
-                return None;
-            }
-            write_field(&mut text, name, value);
-            index.push(at, name, at + name.len() + 2, value.len());
-        }
-        Some(Self { text, index })
-    }
-
     pub(crate) fn fields(&self) -> Fields<'_> {
         Fields::new(&self.text, &self.index)
     }
@@ -231,7 +199,7 @@ impl Span {
     }
 
     /// The whole line, where it is written as `name: value` and ends with CR LF.
-    fn line(self, text: &[u8]) -> Option<std::ops::Range<usize>> {
+    fn line(self, text: &[u8]) -> Option<Range<usize>> {
         let colon = usize::from(self.name) + usize::from(self.name_len);
         let value = usize::from(self.value);
         let end = value + usize::from(self.value_len);
@@ -346,8 +314,6 @@ const WRITTEN: u32 = Known::set(&[
     Known::XForwardedProto,
     Known::XRealIp,
 ]);
-/// Bytes of a text that spans can point into.
-pub(crate) const MAX_TEXT: usize = u16::MAX as usize;
 
 #[cfg(test)]
 mod tests {
@@ -392,20 +358,5 @@ mod tests {
         ] {
             assert_eq!(Known::of(name.as_bytes()), known, "{name}");
         }
-    }
-
-    #[test]
-    fn a_map_and_back() {
-        let mut map = HeaderMap::new();
-        map.insert("cookie", "a".parse().unwrap());
-        map.append("cookie", "b".parse().unwrap());
-        map.insert("te", "trailers".parse().unwrap());
-        let owned = OwnedFields::from_map(&map, Vec::new(), FieldIndex::default()).unwrap();
-        let fields = owned.fields();
-        assert!(fields.has(Known::Te) && !fields.has(Known::Host));
-        assert_eq!(fields.get_all(Known::Cookie).count(), 2);
-        assert_eq!(fields.to_map(|_| true).unwrap(), map);
-        map.insert("x", "y".repeat(MAX_TEXT).parse().unwrap());
-        assert!(OwnedFields::from_map(&map, Vec::new(), FieldIndex::default()).is_none());
     }
 }

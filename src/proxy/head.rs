@@ -1,9 +1,8 @@
 //! The head of a request, whichever protocol it came in.
 
-use http::request::Parts;
 use http::{Method, Uri, Version};
 
-use super::fields::{FieldIndex, Fields, Known, OwnedFields};
+use super::fields::{Fields, Known, OwnedFields};
 use super::headers;
 
 /// A request without its body.
@@ -33,12 +32,12 @@ pub(crate) enum RequestFraming {
 pub(crate) enum Target {
     /// Starts with `/`, all of it plain ASCII; a range of the head's text.
     Origin { at: u16, len: u16 },
-    /// Any other form, and all of HTTP/2.
+    /// Any other form.
     Uri(Uri),
 }
 
 impl RequestHead {
-    /// Of HTTP/1: `fields` own the text that `target` points into.
+    /// `fields` own the text that `target` points into.
     pub(crate) fn new(
         method: Method,
         version: Version,
@@ -59,23 +58,6 @@ impl RequestHead {
             target,
             fields,
         }
-    }
-
-    /// Of HTTP/2; `None` when the fields are too large to be passed on. `text` and `index` are empty.
-    pub(crate) fn from_parts(
-        parts: Parts,
-        framing: RequestFraming,
-        text: Vec<u8>,
-        index: FieldIndex,
-    ) -> Option<Self> {
-        Some(Self {
-            fields: OwnedFields::from_map(&parts.headers, text, index)?,
-            method: parts.method,
-            version: parts.version,
-            framing,
-            keep_alive: true,
-            target: Target::Uri(parts.uri),
-        })
     }
 
     pub(crate) fn fields(&self) -> Fields<'_> {
@@ -137,6 +119,14 @@ impl RequestHead {
         )
     }
 
+    /// Bytes of the body, where the client has said so.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self.framing {
+            RequestFraming::Length(length) => Some(length),
+            RequestFraming::None | RequestFraming::Chunked => None,
+        }
+    }
+
     /// Gives back what its buffer has to spare: it will be kept for long.
     pub(crate) fn shrink(&mut self) {
         self.fields.text.shrink_to_fit();
@@ -163,17 +153,22 @@ impl RequestFraming {
 impl RequestHead {
     /// For tests: `GET` of this target with these fields.
     pub(crate) fn get(target: &str, fields: &[(&str, &str)]) -> Self {
-        let mut request = http::Request::get(target);
+        let mut owned = OwnedFields::default();
         for (name, value) in fields {
-            request = request.header(*name, *value);
+            let at = owned.text.len();
+            super::fields::write_field(&mut owned.text, name.as_bytes(), value.as_bytes());
+            let end = at + name.len();
+            let value = end + 2..end + 2 + value.len();
+            let known = Known::of(name.as_bytes());
+            owned.index.add(at..end, value, known);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        Self::from_parts(
-            parts,
+        let target = Target::Uri(target.parse().unwrap());
+        Self::new(
+            Method::GET,
+            Version::HTTP_11,
+            target,
+            owned,
             RequestFraming::None,
-            Vec::new(),
-            FieldIndex::default(),
         )
-        .unwrap()
     }
 }

@@ -21,6 +21,7 @@ mod head;
 mod headers;
 mod http1;
 mod http2;
+mod linger;
 mod page;
 mod pipe;
 mod pool;

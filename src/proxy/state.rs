@@ -26,8 +26,6 @@ pub(crate) struct ConnState {
     reading_head: Cell<bool>,
     /// Whether the last write found the socket full.
     stalled: Cell<bool>,
-    /// Whether hyper handed bytes over that it has not flushed yet; HTTP/2 only.
-    unflushed: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +55,6 @@ impl ConnState {
             // HTTP/2 has no head to be in the middle of: a client that asks nothing is idle.
             reading_head: Cell::new(protocol == Protocol::Http1),
             stalled: Cell::new(false),
-            unflushed: Cell::new(false),
         })
     }
 
@@ -75,12 +72,6 @@ impl ConnState {
     /// Whether nothing is under way and nothing of a next request has come.
     pub(crate) fn is_idle(&self) -> bool {
         self.open.get() == 0 && !self.reading_head.get()
-    }
-
-    /// Whether no request is under way and nothing of a response is left to write, though a request
-    /// may be on its way in.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.open.get() == 0 && !self.unflushed.get()
     }
 
     /// A request head has been read.
@@ -118,7 +109,6 @@ impl ConnState {
 
     /// Bytes were written to the client, or could not be: its socket is full.
     pub(crate) fn wrote(&self, progress: bool) {
-        self.unflushed.set(true);
         // The first full socket starts the time, the next byte taken ends it.
         if progress == self.stalled.get() {
             self.stalled.set(!progress);
@@ -128,11 +118,6 @@ impl ConnState {
                 self.timer.arm(WRITE_TIMEOUT);
             }
         }
-    }
-
-    /// hyper has flushed what it had handed over.
-    pub(crate) fn flushed(&self) {
-        self.unflushed.set(false);
     }
 }
 

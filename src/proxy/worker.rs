@@ -9,14 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hyper::server::conn::http2;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::buffers::Buffers;
 use super::clock::{Clock, Ticker};
-use super::http2::StreamExecutor;
 use super::pipe::Pipes;
 use super::pool::Pool;
 use super::{Engine, conn};
@@ -34,7 +32,6 @@ pub(crate) struct Worker {
     pub(crate) access: Option<AccessWriter>,
     pub(crate) buffers: Buffers,
     pub(crate) pipes: Rc<Pipes>,
-    pub(crate) http2: http2::Builder<StreamExecutor>,
     cached: RefCell<Cached>,
     pinned: RefCell<Rc<Pinned>>,
     draining: Cell<bool>,
@@ -98,7 +95,6 @@ impl Worker {
             access,
             buffers: Buffers::default(),
             pipes: Rc::default(),
-            http2: super::http2::builder(&clock),
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),

@@ -2,8 +2,6 @@
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-
 use super::ExchangeError;
 use crate::proxy::fields::OwnedFields;
 use crate::proxy::h1::ResponseHead;
@@ -16,8 +14,8 @@ pub(crate) trait Client {
     /// Whether so much of the body is left that a large buffer pays.
     fn has_much(&self) -> bool;
 
-    /// Takes the next part of the body: data is appended to `out`, about `room` bytes at most, or
-    /// handed out on its own. An error means that the body can never be completed.
+    /// Takes the next part of the body: data is appended to `out`, about `room` bytes at most. An
+    /// error means that the body can never be completed.
     fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -38,8 +36,6 @@ pub(crate) trait Client {
 pub(crate) enum Part {
     /// Data, now at the end of the caller's buffer.
     Appended,
-    /// Data in memory of its own.
-    Chunk(Bytes),
     /// The end, with trailers.
     Trailers(OwnedFields),
     End,

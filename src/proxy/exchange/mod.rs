@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
 use http::Method;
 use tokio::io::AsyncWrite;
 
@@ -39,10 +38,6 @@ pub(crate) struct Exchange {
     looked: usize,
     /// How much of `link.out` is written.
     out_at: usize,
-    /// Body data being written, after `link.out`.
-    chunk: Bytes,
-    /// What follows `chunk`.
-    chunk_end: &'static [u8],
     /// Whether more of the body is to come from the client.
     body_left: bool,
     framing: RequestFraming,
@@ -84,24 +79,13 @@ pub(crate) enum ExchangeError {
     #[error("the client sent nothing of its body for {0:?}")]
     ClientTimeout(Duration),
     #[error("the client's body cannot be used: {0}")]
-    ClientBody(#[source] ClientError),
+    ClientBody(#[source] BodyError),
     #[error("the client left")]
     ClientGone,
     #[error("its answer is unusable: {0}")]
     Response(#[source] ResponseError),
     #[error("it sent more than {MAX_INTERIM} interim responses")]
     Interim,
-}
-
-/// What a client's body can do wrong.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
-    #[error("{0}")]
-    Body(BodyError),
-    #[error("it was taken back")]
-    Cut,
-    #[error("it broke off")]
-    Http2(#[source] hyper::Error),
 }
 
 impl Exchange {
@@ -126,8 +110,6 @@ impl Exchange {
             head: ResponseHead::default(),
             looked: 0,
             out_at: 0,
-            chunk: Bytes::new(),
-            chunk_end: b"",
             body_left,
             framing: head.framing,
             wrote: false,
@@ -249,10 +231,7 @@ impl Exchange {
     }
 
     fn is_sent(&self) -> bool {
-        self.out_at == self.link.out.len()
-            && !self.body_left
-            && self.chunk.is_empty()
-            && self.chunk_end.is_empty()
+        self.out_at == self.link.out.len() && !self.body_left
     }
 
     fn poll_write_all<C: Client>(
@@ -272,21 +251,9 @@ impl Exchange {
                     Poll::Pending => return self.blocked(),
                 }
             }
-            while !self.chunk.is_empty() {
-                match Pin::new(&mut self.link.stream).poll_write(cx, &self.chunk) {
-                    Poll::Ready(Ok(n)) => self.wrote(|this| this.chunk.advance(n)),
-                    Poll::Ready(Err(error)) => {
-                        return Poll::Ready(Err(ExchangeError::Closed(Some(error))));
-                    }
-                    Poll::Pending => return self.blocked(),
-                }
-            }
             self.link.out.clear();
             self.out_at = 0;
-            if !self.chunk_end.is_empty() {
-                self.link.out.extend_from_slice(self.chunk_end);
-                self.chunk_end = b"";
-            } else if starved {
+            if starved {
                 self.wait_for(Waiting::Client);
                 return Poll::Pending;
             } else if !self.body_left {
@@ -304,7 +271,7 @@ impl Exchange {
         cx: &mut Context<'_>,
         client: &mut C,
     ) -> Result<Poll<()>, ExchangeError> {
-        while self.body_left && self.chunk.is_empty() && self.chunk_end.is_empty() {
+        while self.body_left {
             let queued = self.link.out.len() - self.out_at;
             if queued >= COALESCE {
                 break;
@@ -333,10 +300,6 @@ impl Exchange {
                         frame_chunk(&mut self.link.out, at);
                     }
                 }
-                Part::Chunk(data) => {
-                    self.body_taken = true;
-                    self.push_chunk(data);
-                }
                 Part::Trailers(trailers) => {
                     self.body_taken = true;
                     self.body_left = false;
@@ -362,25 +325,6 @@ impl Exchange {
 
     fn is_chunked(&self) -> bool {
         self.framing == RequestFraming::Chunked
-    }
-
-    fn push_chunk(&mut self, data: Bytes) {
-        if data.is_empty() {
-            return;
-        }
-        self.worker.metrics.bytes_in.add(data.len() as u64);
-        let out = &mut self.link.out;
-        if self.framing == RequestFraming::Chunked {
-            write_chunk_size(out, data.len());
-            self.chunk_end = b"\r\n";
-        }
-        if data.len() <= COALESCE {
-            out.extend_from_slice(&data);
-            out.extend_from_slice(self.chunk_end);
-            self.chunk_end = b"";
-        } else {
-            self.chunk = data;
-        }
     }
 
     /// Bytes came from the endpoint.
@@ -456,7 +400,7 @@ pub(crate) const CLIENT_BODY: Duration = Duration::from_secs(30);
 pub(crate) const MAX_INTERIM: u32 = 10;
 /// One read of a large upload: what comes back from the cache when it is written.
 const UPLOAD_READ: usize = 128 * 1024;
-/// Body pieces up to this are copied behind the head into one write.
+/// So much of a body goes out with the head before it in one write.
 const COALESCE: usize = 4 * 1024;
 
 #[cfg(test)]

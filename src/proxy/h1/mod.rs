@@ -14,7 +14,9 @@ mod decode;
 mod request;
 
 pub(crate) use decode::{Decoder, Piece, Step};
-pub(crate) use request::{MAX_HEAD, RequestError, parse as parse_request};
+pub(crate) use request::{
+    MAX_HEAD, RequestError, is_plain as is_plain_target, parse as parse_request,
+};
 
 /// A parsed response head. Its fields point into the bytes it was parsed from.
 #[derive(Debug, Default)]

@@ -98,7 +98,7 @@ impl Parsed {
 
 /// A path that needs no second look: what RFC 3986 allows in path and query, nothing else. `http`'s
 /// parser decides on the rest.
-fn is_plain(target: &[u8]) -> bool {
+pub(crate) fn is_plain(target: &[u8]) -> bool {
     target.first() == Some(&b'/') && target.iter().all(|byte| PLAIN[usize::from(*byte)])
 }
 

@@ -307,6 +307,12 @@ pub(crate) fn parse_length(digits: &[u8]) -> Option<u64> {
     (!digits.is_empty()).then_some(length)
 }
 
+/// Whether the client waits for a 100 before it sends its body (RFC 9110 section 10.1.1).
+pub(crate) fn expects_continue(fields: Fields<'_>) -> bool {
+    let value = fields.get(Known::Expect);
+    value.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Whether the request asks to become a WebSocket (RFC 6455 section 4.1).
 pub(crate) fn wants_websocket(head: &RequestHead) -> bool {
     let fields = head.fields();

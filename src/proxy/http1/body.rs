@@ -8,7 +8,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::Connection;
 use crate::proxy::buffers::SMALL;
-use crate::proxy::exchange::{Client, ClientError, ExchangeError, Part};
+use crate::proxy::exchange::{Client, ExchangeError, Part};
 use crate::proxy::h1::{Piece, ResponseHead};
 use crate::proxy::headers;
 
@@ -27,7 +27,7 @@ impl Client for Connection {
         out: &mut Vec<u8>,
         room: usize,
     ) -> Poll<Result<Part, ExchangeError>> {
-        let bad = |error| ExchangeError::ClientBody(ClientError::Body(error));
+        let bad = ExchangeError::ClientBody;
         loop {
             let step = self.decode(room).map_err(bad)?;
             self.consume(step.skip);

@@ -10,17 +10,17 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::{Method, StatusCode, Version};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
-use super::fields::{Fields, Known, write_field};
+use super::fields::{Known, write_field};
 use super::forward::Answer;
 use super::h1::{self, Decoder, Framing, MAX_HEAD, RequestError};
 use super::head::{RequestFraming, RequestHead};
 use super::headers::{self, Persist};
+use super::linger::{LAST_WORD, poll_linger};
 use super::page::{self, Page};
 use super::pool::Link;
 use super::service;
@@ -97,7 +97,9 @@ pub(crate) async fn serve(mut conn: Box<Connection>) {
             After::End => break,
             After::Cut => return,
             After::Linger => {
-                return poll_fn(|cx| conn.poll_linger(cx)).await;
+                let conn = &mut *conn;
+                let (stream, state) = (&mut conn.stream, &*conn.state);
+                return poll_fn(|cx| poll_linger(cx, stream, state, &conn.worker.buffers)).await;
             }
             After::Tunnel(link, tail) => {
                 return Box::pin(conn.tunnel(link, tail)).await;
@@ -268,7 +270,7 @@ impl Connection {
         });
         self.hints = head.version == Version::HTTP_11;
         self.trailers = headers::has_token(head.fields(), Known::Te, "trailers");
-        self.expects = self.hints && head.has_body() && expects_continue(head.fields());
+        self.expects = self.hints && head.has_body() && headers::expects_continue(head.fields());
     }
 
     /// Whether the connection goes on behind this request, so far as the request says.
@@ -410,38 +412,6 @@ impl Connection {
         }
     }
 
-    /// Ends the connection without cutting off what the client has not read yet: a socket that is
-    /// closed with unread bytes sends a reset, which takes the response with it (nginx
-    /// `lingering_close`).
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.state.timer().is_within(LAST_WORD) {
-            self.state.timer().arm(LAST_WORD);
-        }
-        if Pin::new(&mut self.stream).poll_shutdown(cx).is_ready() {
-            let mut read = 0;
-            let mut scratch = self.worker.buffers.small();
-            scratch.resize(scratch.capacity(), 0);
-            let ended = loop {
-                let mut into = ReadBuf::new(&mut scratch);
-                match Pin::new(&mut self.stream).poll_read(cx, &mut into) {
-                    Poll::Ready(Ok(())) if !into.filled().is_empty() => {
-                        read += into.filled().len();
-                        if read > LINGER_BYTES {
-                            break true;
-                        }
-                    }
-                    Poll::Ready(_) => break true,
-                    Poll::Pending => break false,
-                }
-            };
-            self.worker.buffers.give(scratch);
-            if ended {
-                return Poll::Ready(());
-            }
-        }
-        self.poll_stalled(cx).map(drop)
-    }
-
     /// Lets bytes through both ways from here on.
     async fn tunnel(mut self: Box<Self>, link: Box<Link>, mut tail: Box<Tail>) {
         if poll_fn(|cx| self.poll_flush_timed(cx)).await.is_err() {
@@ -462,13 +432,3 @@ impl Connection {
             .await;
     }
 }
-
-fn expects_continue(fields: Fields<'_>) -> bool {
-    let value = fields.get(Known::Expect);
-    value.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// A connection asked to end while nothing is under way on it goes after this at the latest.
-pub(super) const LAST_WORD: Duration = Duration::from_secs(2);
-/// What is read in one go from a client that goes on sending after the end.
-const LINGER_BYTES: usize = 1024 * 1024;

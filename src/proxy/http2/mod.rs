@@ -1,211 +1,808 @@
-//! HTTP/2 towards clients: hyper speaks it, over a [`wire`] of ours, and calls in here for each
-//! request. Streams are tasks that know whose [`turn`] it is; a [`flood`] of control frames ends the
-//! connection.
+//! HTTP/2 towards clients (RFC 9113): one connection and its streams.
+//!
+//! The connection's task reads frames and writes them. Streams are tasks of their own, so that an
+//! upstream wakes only whom it concerns; they add their frames to one buffer, which the
+//! connection writes once all that are due have had their turn. A stream that is alone is driven by
+//! the connection itself, which spares both the way through the scheduler. What they share is in
+//! [`shared`]; what a stream does is in [`stream`].
 
-use std::cell::Cell;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
-use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
+use http::StatusCode;
+use tokio::io::AsyncWrite;
+use tokio_util::io::poll_read_buf;
 
-use super::clock::Clock;
-use super::exchange::{Chunks, ResponsePart};
-use super::forward::Answer;
-use super::h1::{Framing, is_bodiless};
-use super::head::{RequestFraming, RequestHead};
-use super::headers::Kept;
-use super::http1::LAST_WORD;
+use super::buffers::LARGE;
+use super::linger::{LAST_WORD, poll_linger};
 use super::page;
 use super::state::ConnState;
 use super::stream::ClientStream;
-use super::tail::Tail;
 use super::worker::Worker;
-use super::{exchange, service};
+use crate::metrics::ErrorKind;
 
-mod body;
 mod flood;
-mod turn;
-mod wire;
+mod frame;
+mod head;
+mod hpack;
+mod shared;
+mod stream;
 
-use body::{Body, Upload};
-pub(crate) use turn::StreamExecutor;
-use turn::{Turn, turn};
-use wire::Wire;
+use flood::Budget;
+use frame::{Code, Fault, FrameHead, HEAD, MAX_FRAME, PREFACE};
+use head::{Unusable, read_request, read_trailers};
+use hpack::Decoder;
+use shared::Shared;
+use stream::{Job, stream};
+
+/// One client connection.
+struct Connection {
+    shared: Rc<Shared>,
+    stream: ClientStream,
+    /// Bytes read; those before `ahead_at` are done with.
+    ahead: Vec<u8>,
+    ahead_at: usize,
+    /// Whether the last read filled the buffer, so that a larger one may pay.
+    filled: bool,
+    /// Whether what was written has also been flushed.
+    flushed: bool,
+    stage: Stage,
+    /// The DATA frame under way.
+    data: Option<Data>,
+    /// The header block under way.
+    block: Option<Block>,
+    decoder: Decoder,
+    budget: Budget,
+    /// The last stream that a client has opened.
+    last: u32,
+    leaving: Leaving,
+    /// Whether the client has had its last chance to open streams.
+    last_word: bool,
+    /// A stream without a task of its own.
+    solo: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+/// How a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Preface,
+    /// The first frame is SETTINGS.
+    Settings,
+    Open,
+}
+
+/// How a connection ends in good faith (RFC 9113 section 6.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    Not,
+    /// The client was told, and asked whether it knows.
+    Told,
+    /// Streams it opens from now on are not served.
+    Last,
+}
+
+struct Data {
+    /// `None` when nobody wants it.
+    at: Option<usize>,
+    /// Bytes of the body and of the padding that have not come yet.
+    left: usize,
+    padding: usize,
+    last: bool,
+}
+
+struct Block {
+    stream: u32,
+    last: bool,
+    bytes: Vec<u8>,
+    /// CONTINUATION frames so far.
+    pieces: u32,
+}
+
+/// How a connection came to its end.
+enum End {
+    /// Nothing is left to be said.
+    Done,
+    /// The client left, or takes nothing.
+    Gone,
+    Fault(Fault),
+}
 
 /// Serves requests until the connection ends.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: ClientStream, state: Rc<ConnState>) {
-    let service = {
-        let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
-        service_fn(move |request: Request<Incoming>| {
-            let begun = begin(&worker, &state, request);
-            // Boxed: hyper moves what it is given several times before it is polled.
-            Box::pin(answer(begun))
-        })
-    };
-    let wire = Wire::new(stream, Rc::clone(&state));
-    let mut conn = pin!(worker.http2.serve_connection(wire, service));
-    let (asked, last_word) = (Cell::new(false), Cell::new(false));
-    // Until it ends, or its deadline does. Draining asks it once to finish what is in flight.
-    poll_fn(|cx: &mut Context<'_>| {
-        loop {
-            if worker.is_draining() && !asked.replace(true) {
-                conn.as_mut().graceful_shutdown();
-            }
-            if let Poll::Ready(ended) = conn.as_mut().poll(cx) {
-                if let Err(error) = &ended {
-                    tracing::debug!(peer = %state.peer, %error, "connection ended");
-                }
-                return Poll::Ready(());
-            }
-            // From here on only the client keeps it open.
-            let over = asked.get() && state.is_quiet();
-            if over && !last_word.get() {
-                state.timer().arm(LAST_WORD);
-            }
-            last_word.set(over);
-            if !state.timer().has_fired() {
-                state.timer().wake_with(cx.waker());
-                return Poll::Pending;
-            }
-            if !state.is_idle() || asked.replace(true) {
-                return Poll::Ready(());
-            }
-            // Idle for too long: clients are told, so that a request on its way is not lost.
-            conn.as_mut().graceful_shutdown();
+    let mut conn = Box::new(Connection::new(worker, stream, state));
+    let end = poll_fn(|cx| conn.poll(cx)).await;
+    conn.shared.borrow().end();
+    conn.solo = None;
+    let state = Rc::clone(&conn.shared.state);
+    match end {
+        Ok(End::Gone) => return,
+        Ok(End::Done) => {}
+        Ok(End::Fault(fault)) => {
+            tracing::debug!(peer = %state.peer, %fault, "connection ended");
+            conn.shared
+                .worker
+                .metrics
+                .count_error(ErrorKind::BadRequest);
+            conn.complain(fault);
         }
+        Err(error) => {
+            tracing::debug!(peer = %state.peer, %error, "connection ended");
+            return;
+        }
+    }
+    if !state.timer().has_fired() {
+        state.timer().arm(LAST_WORD);
+    }
+    let mut written = false;
+    poll_fn(|cx| {
+        if !written {
+            match conn.poll_flush(cx) {
+                Poll::Ready(Ok(())) => written = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return conn.poll_expired(cx),
+            }
+        }
+        let Connection { shared, stream, .. } = &mut *conn;
+        poll_linger(cx, stream, &shared.state, &shared.worker.buffers)
     })
     .await;
 }
 
-/// hyper's settings.
-pub(crate) fn builder(clock: &Rc<Clock>) -> http2::Builder<StreamExecutor> {
-    let mut builder = http2::Builder::new(StreamExecutor(Rc::clone(clock)));
-    builder
-        .max_concurrent_streams(128)
-        .max_header_list_size(32 * 1024)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100)
-        .initial_stream_window_size(64 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .max_send_buf_size(64 * 1024)
-        // A proxy does not invent a Date.
-        .auto_date_header(false);
-    builder
-}
-
-/// A request as the service takes it, or the answer to one that cannot be taken. What hyper hands
-/// over is large and not needed afterwards.
-fn begin(
-    worker: &Rc<Worker>,
-    state: &Rc<ConnState>,
-    request: Request<Incoming>,
-) -> Result<(Box<Tail>, Upload), Box<Response<Body>>> {
-    let (parts, body) = request.into_parts();
-    let framing = framing(&parts.method, &parts.headers, &body);
-    let text = Vec::with_capacity(TEXT);
-    let Some(head) = RequestHead::from_parts(parts, framing, text, worker.buffers.index()) else {
-        // hyper's own limit for a header list is half of ours.
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        let page = page::unreadable(status, "the request head is too large");
-        return Err(Box::new(page.map(Body::page)));
-    };
-    let tail = Tail::begin(worker, state, Box::new(head));
-    Ok((Box::new(tail), Upload::new(body, framing)))
-}
-
-async fn answer(
-    begun: Result<(Box<Tail>, Upload), Box<Response<Body>>>,
-) -> Result<Response<Body>, Infallible> {
-    let (mut tail, mut upload) = match begun {
-        Ok(begun) => begun,
-        Err(refusal) => return Ok(*refusal),
-    };
-    let answer = service::answer(&mut tail, &mut upload).await;
-    let response = match answer {
-        Answer::Response(response) => respond(response, upload, tail).await,
-        Answer::Page(page) => {
-            tail.responds(page.status());
-            (*page).map(|bytes| match tail.head.method {
-                Method::HEAD => Body::whole(Bytes::new(), tail),
-                _ => Body::whole(bytes, tail),
-            })
+impl Connection {
+    fn new(worker: Rc<Worker>, stream: ClientStream, state: Rc<ConnState>) -> Self {
+        let budget = Budget::new(worker.clock.now());
+        let shared = Shared::new(worker, state);
+        {
+            let mut inner = shared.lend_out();
+            let out = &mut inner.out;
+            frame::write_settings(
+                out,
+                &[
+                    (frame::MAX_CONCURRENT_STREAMS, shared::MAX_STREAMS),
+                    (frame::INITIAL_WINDOW_SIZE, shared::STREAM_WINDOW),
+                    (frame::MAX_HEADER_LIST_SIZE, head::MAX_LIST as u32),
+                    (frame::NO_RFC7540_PRIORITIES, 1),
+                ],
+            );
+            let more = shared::CONNECTION_WINDOW - shared::DEFAULT_WINDOW;
+            frame::write_window(out, 0, more);
         }
-        // Neither happens here: no stream asks for WebSocket, and hyper drops this future when the
-        // client leaves.
-        Answer::Switched(..) | Answer::Gone => bad_gateway(tail),
-    };
-    turn(Turn::Handed);
-    Ok(response)
-}
-
-fn bad_gateway(mut tail: Box<Tail>) -> Response<Body> {
-    tail.responds(StatusCode::BAD_GATEWAY);
-    let mut response = Response::new(Body::whole(Bytes::new(), tail));
-    *response.status_mut() = StatusCode::BAD_GATEWAY;
-    response
-}
-
-async fn respond(
-    mut response: exchange::Response,
-    mut upload: Upload,
-    mut tail: Box<Tail>,
-) -> Response<Body> {
-    let status = response.status;
-    let keep_length = !is_bodiless(status) && response.framing != Framing::Chunked;
-    let Some((fields, _)) = response.head() else {
-        return bad_gateway(tail);
-    };
-    let kept = Kept::of(fields, keep_length);
-    let Some(mut map) = fields.to_map(|field| kept.holds(field)) else {
-        return bad_gateway(tail);
-    };
-    if let Some(length) = kept.rewritten {
-        map.insert(header::CONTENT_LENGTH, length.into());
+        Self {
+            shared,
+            stream,
+            ahead: Vec::new(),
+            ahead_at: 0,
+            filled: false,
+            flushed: true,
+            stage: Stage::Preface,
+            data: None,
+            block: None,
+            decoder: Decoder::new(HEADER_TABLE),
+            budget,
+            last: 0,
+            leaving: Leaving::Not,
+            last_word: false,
+            solo: None,
+        }
     }
-    tail.responds(status);
-    response.take_head();
-    let body = if response.is_here() {
-        let whole = poll_fn(|cx| Poll::Ready(whole(cx, &mut response, &mut upload)));
-        Body::whole(whole.await, tail)
-    } else {
-        Body::streamed(response, upload, tail)
-    };
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    *answer.headers_mut() = map;
-    answer
-}
 
-/// A body that has been read together with its head.
-fn whole(cx: &mut Context<'_>, response: &mut exchange::Response, upload: &mut Upload) -> Bytes {
-    let length = response.remaining().unwrap_or(0);
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-    while let Poll::Ready(Ok(ResponsePart::Data(_))) =
-        response.poll_body(cx, upload, &mut bytes, Chunks::None, usize::MAX)
-    {}
-    bytes.into()
-}
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
+        self.shared.borrow().begin_turn(cx.waker());
+        let polled = self.poll_turn(cx);
+        self.shared.borrow().end_turn();
+        polled
+    }
 
-fn framing(method: &Method, fields: &http::HeaderMap, body: &Incoming) -> RequestFraming {
-    if !body.is_end_stream() {
-        return match body.size_hint().exact() {
-            Some(length) => RequestFraming::Length(length),
-            None => RequestFraming::Chunked,
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
+        if self.shared.worker.is_draining() && self.leaving == Leaving::Not {
+            self.leave();
+        }
+        loop {
+            let read = match self.poll_frames(cx) {
+                Ok(read) => read,
+                Err(fault) => return Poll::Ready(Ok(End::Fault(fault))),
+            };
+            self.poll_solo(cx);
+            let full = self.shared.borrow().is_full();
+            match self.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    let mut inner = self.shared.borrow();
+                    inner.wake_waiting();
+                    let more = inner.solo_woken || full;
+                    drop(inner);
+                    if more && read.is_pending() {
+                        continue;
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+            match read {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(End::Gone)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {}
+            }
+            if self.shared.borrow().solo_woken {
+                continue;
+            }
+            return self.poll_end(cx);
+        }
+    }
+
+    /// Whether the connection has come to its end.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
+        let state = &self.shared.state;
+        let quiet = {
+            let inner = self.shared.borrow();
+            inner.is_unused() && inner.is_written() && self.flushed
         };
+        if quiet && self.leaving == Leaving::Last {
+            return Poll::Ready(Ok(End::Done));
+        }
+        // From here on only the client keeps it open.
+        let over = quiet && self.leaving == Leaving::Told;
+        if over && !self.last_word {
+            state.timer().arm(LAST_WORD);
+        }
+        self.last_word = over;
+        if !state.timer().has_fired() {
+            state.timer().wake_with(cx.waker());
+            return Poll::Pending;
+        }
+        if !state.is_idle() || !quiet {
+            return Poll::Ready(Ok(End::Gone));
+        }
+        if self.leaving != Leaving::Not {
+            return Poll::Ready(Ok(End::Done));
+        }
+        // Idle for too long: clients are told, so that a request on its way is not lost.
+        self.leave();
+        self.last_word = true;
+        self.shared.state.timer().arm(LAST_WORD);
+        self.shared.state.timer().wake_with(cx.waker());
+        match self.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Pending,
+        }
     }
-    if fields.contains_key(header::CONTENT_LENGTH) {
-        RequestFraming::Length(0)
-    } else {
-        RequestFraming::of_none(method)
+
+    /// Tells the client to open no more streams, and asks whether it knows.
+    fn leave(&mut self) {
+        self.leaving = Leaving::Told;
+        let mut inner = self.shared.lend_out();
+        frame::write_go_away(&mut inner.out, frame::MAX_WINDOW, Code::NoError, "");
+        frame::write_ping(&mut inner.out, 0, LEAVING);
+    }
+
+    /// Tells the client what it has done.
+    fn complain(&mut self, fault: Fault) {
+        let mut inner = self.shared.lend_out();
+        frame::write_go_away(&mut inner.out, self.last, fault.code, fault.cause);
+    }
+
+    fn poll_solo(&mut self, cx: &mut Context<'_>) {
+        self.shared.borrow().solo_woken = false;
+        if let Some(solo) = &mut self.solo
+            && solo.as_mut().poll(cx).is_ready()
+        {
+            self.solo = None;
+        }
+    }
+
+    /// Writes what is queued; gives the buffer back afterwards.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.shared.borrow();
+        let inner = &mut *inner;
+        while inner.out_at < inner.out.len() {
+            let bytes = &inner.out[inner.out_at..];
+            self.flushed = false;
+            let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+            self.shared.state.wrote(written.is_ready());
+            match written {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => inner.out_at += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    if inner.out_at >= LARGE / 2 {
+                        inner.out.drain(..inner.out_at);
+                        inner.out_at = 0;
+                    }
+                    inner.wake_waiting();
+                    return Poll::Pending;
+                }
+            }
+        }
+        inner.out_at = 0;
+        self.shared.worker.buffers.reclaim(&mut inner.out);
+        if !self.flushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.shared.state.timer();
+        if timer.has_fired() {
+            return Poll::Ready(());
+        }
+        timer.wake_with(cx.waker());
+        Poll::Pending
+    }
+
+    // -- reading -----------------------------------------------------------------------------
+
+    /// Takes frames as they come. `Ready` when no more will.
+    fn poll_frames(&mut self, cx: &mut Context<'_>) -> Result<Poll<io::Result<()>>, Fault> {
+        loop {
+            self.take_frames()?;
+            if self.shared.borrow().is_full() {
+                // Nothing more that would have to be answered, until that can be written.
+                return Ok(Poll::Pending);
+            }
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(0)) => return Ok(Poll::Ready(Ok(()))),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Ok(Poll::Ready(Err(error))),
+                Poll::Pending => {
+                    if self.ahead.is_empty() {
+                        self.shared.worker.buffers.reclaim(&mut self.ahead);
+                    }
+                    return Ok(Poll::Pending);
+                }
+            }
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let buffers = &self.shared.worker.buffers;
+        if self.ahead.capacity() == 0 {
+            self.ahead = match self.filled {
+                true => buffers.large(),
+                false => buffers.small(),
+            };
+        } else if self.ahead.len() == self.ahead.capacity() {
+            self.ahead.reserve(HEAD + MAX_FRAME);
+        }
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead);
+        if let Poll::Ready(Ok(_)) = read {
+            self.filled = self.ahead.len() == self.ahead.capacity();
+        }
+        read
+    }
+
+    /// Takes all that has come whole, and of DATA all that has come.
+    fn take_frames(&mut self) -> Result<(), Fault> {
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut rest = &ahead[self.ahead_at..];
+        let mut taken = Ok(());
+        while !rest.is_empty() && !self.shared.borrow().is_full() {
+            match self.take_frame(rest) {
+                Ok(0) => break,
+                Ok(count) => rest = &rest[count..],
+                Err(fault) => {
+                    taken = Err(fault);
+                    break;
+                }
+            }
+        }
+        self.ahead_at = ahead.len() - rest.len();
+        self.ahead = ahead;
+        if self.ahead_at == self.ahead.len() {
+            self.ahead.clear();
+            self.ahead_at = 0;
+            if self.filled && self.ahead.capacity() < LARGE {
+                self.shared.worker.buffers.reclaim(&mut self.ahead);
+            }
+        } else if self.ahead_at > 0 {
+            self.ahead.drain(..self.ahead_at);
+            self.ahead_at = 0;
+        }
+        taken
+    }
+
+    /// Takes one frame, or what has come of one; 0 when more has to come first.
+    fn take_frame(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        if self.data.is_some() {
+            return Ok(self.go_on_with_data(bytes));
+        }
+        if self.stage == Stage::Preface {
+            return self.preface(bytes);
+        }
+        let Some(head) = FrameHead::parse(bytes) else {
+            return Ok(0);
+        };
+        if head.len > MAX_FRAME {
+            return Err(Fault::size("a frame is larger than 16 KiB"));
+        }
+        if self.stage == Stage::Settings {
+            if head.kind != frame::SETTINGS || head.has(frame::ACK) {
+                return Err(Fault::protocol("the first frame is not SETTINGS"));
+            }
+            self.stage = Stage::Open;
+        }
+        let expected = self.block.as_ref().map(|block| block.stream);
+        let continues = head.kind == frame::CONTINUATION && expected == Some(head.stream);
+        if (expected.is_some() || head.kind == frame::CONTINUATION) && !continues {
+            return Err(Fault::protocol("a header block is not in one piece"));
+        }
+        if head.kind == frame::DATA {
+            return self.data(head, &bytes[HEAD..]);
+        }
+        let Some(payload) = bytes.get(HEAD..HEAD + head.len) else {
+            return Ok(0);
+        };
+        self.frame(head, payload)?;
+        Ok(HEAD + head.len)
+    }
+
+    fn preface(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
+        let here = bytes.len().min(PREFACE.len());
+        if bytes[..here] != PREFACE[..here] {
+            return Err(Fault::protocol("the preface is not HTTP/2's"));
+        }
+        if here < PREFACE.len() {
+            return Ok(0);
+        }
+        self.stage = Stage::Settings;
+        Ok(here)
+    }
+
+    fn frame(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        match head.kind {
+            frame::HEADERS => self.headers(head, payload),
+            frame::CONTINUATION => self.continuation(head, payload),
+            frame::WINDOW_UPDATE => self.window_update(head, payload),
+            frame::PUSH_PROMISE => Err(Fault::protocol("a client cannot push")),
+            kind => {
+                // What is left asks for nothing, however much of it comes.
+                self.unasked()?;
+                match kind {
+                    frame::PRIORITY => self.priority(head, payload),
+                    frame::RST_STREAM => self.rst_stream(head, payload),
+                    frame::SETTINGS => self.settings(head, payload),
+                    frame::PING => self.ping(head, payload),
+                    frame::GOAWAY if head.stream != 0 => {
+                        Err(Fault::protocol("GOAWAY is on a stream"))
+                    }
+                    // The client opens no more streams, or so it says; others are nobody's.
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Counts a frame that no request pays for.
+    fn unasked(&mut self) -> Result<(), Fault> {
+        if self.budget.takes_frame(self.shared.worker.clock.now()) {
+            return Ok(());
+        }
+        Err(Fault::flood(
+            "more than 1024 frames in a second asked for nothing",
+        ))
+    }
+
+    // -- requests ----------------------------------------------------------------------------
+
+    fn headers(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        if head.stream == 0 {
+            return Err(Fault::protocol("HEADERS are on no stream"));
+        }
+        let mut payload = frame::unpad(head, payload)?;
+        if head.has(frame::WITH_PRIORITY) {
+            payload = payload
+                .get(5..)
+                .ok_or_else(|| Fault::size("HEADERS are too short for their priority"))?;
+        }
+        let last = head.has(frame::END_STREAM);
+        if head.has(frame::END_HEADERS) {
+            return self.whole_block(head.stream, last, payload);
+        }
+        self.block = Some(Block {
+            stream: head.stream,
+            last,
+            bytes: payload.to_vec(),
+            pieces: 0,
+        });
+        Ok(())
+    }
+
+    fn continuation(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        let Some(block) = &mut self.block else {
+            return Err(Fault::protocol("CONTINUATION without a beginning"));
+        };
+        block.pieces += 1;
+        if block.pieces > MAX_PIECES || block.bytes.len() + payload.len() > MAX_BLOCK {
+            return Err(Fault::flood("a header block does not end"));
+        }
+        block.bytes.extend_from_slice(payload);
+        match self.block.take_if(|_| head.has(frame::END_HEADERS)) {
+            Some(block) => self.whole_block(block.stream, block.last, &block.bytes),
+            None => Ok(()),
+        }
+    }
+
+    fn whole_block(&mut self, id: u32, last: bool, block: &[u8]) -> Result<(), Fault> {
+        if id <= self.last {
+            return self.trailers(id, last, block);
+        }
+        if id.is_multiple_of(2) {
+            return Err(Fault::protocol(
+                "a client opens a stream with an even number",
+            ));
+        }
+        let buffers = &self.shared.worker.buffers;
+        let read = read_request(&mut self.decoder, block, last, buffers);
+        let request = read.map_err(unreadable)?;
+        if self.leaving == Leaving::Last {
+            // It was told that this one is not served.
+            return self.unasked();
+        }
+        self.last = id;
+        let job = match request {
+            Ok(head) => Job::Answer(head),
+            Err(Unusable::Malformed(cause)) => {
+                self.shared
+                    .worker
+                    .metrics
+                    .count_error(ErrorKind::BadRequest);
+                tracing::debug!(peer = %self.shared.state.peer, cause, "request refused");
+                return self.refuse(id, Code::Protocol);
+            }
+            Err(Unusable::TooLarge) => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                let metrics = &self.shared.worker.metrics;
+                metrics.count_error(ErrorKind::BadRequest);
+                metrics.count_status(status.as_u16());
+                let page = page::unreadable(status, "the request head is larger than 32 KiB");
+                Job::Refuse(Box::new(page))
+            }
+        };
+        let left = match &job {
+            Job::Answer(head) => head.length(),
+            Job::Refuse(_) => None,
+        };
+        let Some(slot) = self.shared.open(id, last, left) else {
+            return self.refuse(id, Code::RefusedStream);
+        };
+        if self.solo.is_none() && self.shared.borrow().is_alone() {
+            self.shared.borrow().set_solo(slot.at);
+            self.solo = Some(Box::pin(stream(slot, job)));
+        } else {
+            tokio::task::spawn_local(stream(slot, job));
+        }
+        Ok(())
+    }
+
+    /// Refuses a stream that was never opened.
+    fn refuse(&mut self, id: u32, code: Code) -> Result<(), Fault> {
+        frame::write_reset(&mut self.shared.lend_out().out, id, code);
+        self.unasked()
+    }
+
+    fn trailers(&mut self, id: u32, last: bool, block: &[u8]) -> Result<(), Fault> {
+        let read = read_trailers(&mut self.decoder, block);
+        let trailers = read.map_err(unreadable)?;
+        let mut inner = self.shared.lend_out();
+        let Some(at) = inner.find(id) else {
+            drop(inner);
+            // Sent before the client knew that the stream is no more.
+            return self.unasked();
+        };
+        match trailers {
+            _ if inner.is_ended(at) => inner.reset(at, Code::StreamClosed),
+            Ok(trailers) if last => inner.client_ended(at, Some(trailers)),
+            _ => inner.reset(at, Code::Protocol),
+        }
+        Ok(())
+    }
+
+    // -- bodies ------------------------------------------------------------------------------
+
+    fn data(&mut self, head: FrameHead, payload: &[u8]) -> Result<usize, Fault> {
+        if head.stream == 0 || head.stream > self.last {
+            return Err(Fault::protocol("DATA is on no stream"));
+        }
+        let padding = match (head.has(frame::PADDED), payload.first()) {
+            (false, _) => 0,
+            (true, None) if head.len > 0 => return Ok(0),
+            (true, padding) => {
+                let padding = padding.map(|padding| usize::from(*padding));
+                // The padding's own length is part of it.
+                let padding = padding.map(|padding| padding + 1);
+                padding
+                    .filter(|padding| *padding <= head.len)
+                    .ok_or_else(|| Fault::protocol("a frame has more padding than payload"))?
+            }
+        };
+        let last = head.has(frame::END_STREAM);
+        let mut inner = self.shared.lend_out();
+        let mut at = inner.find(head.stream);
+        if let Some(slot) = at
+            && inner.is_ended(slot)
+        {
+            inner.reset(slot, Code::StreamClosed);
+            at = None;
+        }
+        inner.data_begins(at, head.len)?;
+        let lead = usize::from(head.has(frame::PADDED));
+        inner.discard(at, lead);
+        drop(inner);
+        if at.is_none() || (head.len == padding && !last) {
+            self.unasked()?;
+        }
+        self.data = Some(Data {
+            at,
+            left: head.len - padding,
+            padding: padding - lead,
+            last,
+        });
+        self.go_on_with_data(&[]);
+        Ok(HEAD + lead)
+    }
+
+    /// Takes what there is of the DATA frame under way; how much that was.
+    fn go_on_with_data(&mut self, bytes: &[u8]) -> usize {
+        let Some(data) = &mut self.data else {
+            return 0;
+        };
+        let mut inner = self.shared.lend_out();
+        let body = bytes.len().min(data.left);
+        if body > 0 {
+            data.left -= body;
+            // Its stream may have ended in the middle of it.
+            data.at = data.at.filter(|at| inner.is_live(*at));
+            match data.at {
+                Some(at) => {
+                    let buffers = &self.shared.worker.buffers;
+                    inner.data(at, &bytes[..body], || buffers.small());
+                }
+                None => inner.discard(None, body),
+            }
+        }
+        let padding = (bytes.len() - body).min(data.padding);
+        if padding > 0 {
+            data.padding -= padding;
+            data.at = data.at.filter(|at| inner.is_live(*at));
+            inner.discard(data.at, padding);
+        }
+        if data.left == 0 && data.padding == 0 {
+            if let Some(at) = data.at.filter(|at| inner.is_live(*at))
+                && data.last
+            {
+                inner.client_ended(at, None);
+            }
+            self.data = None;
+        }
+        body + padding
+    }
+
+    // -- control frames ----------------------------------------------------------------------
+
+    fn window_update(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        if payload.len() != 4 {
+            return Err(Fault::size("WINDOW_UPDATE has not 4 bytes"));
+        }
+        let more = frame::number(payload).unwrap_or(0);
+        if head.stream > self.last {
+            return Err(Fault::protocol("WINDOW_UPDATE is on no stream"));
+        }
+        let mut inner = self.shared.lend_out();
+        if head.stream == 0 {
+            if more == 0 {
+                return Err(Fault::protocol("WINDOW_UPDATE by nothing"));
+            }
+            return inner.widen_all(more);
+        }
+        match inner.find(head.stream) {
+            Some(at) if more == 0 => inner.reset(at, Code::Protocol),
+            Some(at) => inner.widen(at, more),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn priority(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        if head.stream == 0 {
+            return Err(Fault::protocol("PRIORITY is on no stream"));
+        }
+        if payload.len() != 5 {
+            return Err(Fault::size("PRIORITY has not 5 bytes"));
+        }
+        Ok(())
+    }
+
+    fn rst_stream(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        if payload.len() != 4 {
+            return Err(Fault::size("RST_STREAM has not 4 bytes"));
+        }
+        if head.stream == 0 || head.stream > self.last {
+            return Err(Fault::protocol("RST_STREAM is on no stream"));
+        }
+        let mut inner = self.shared.borrow();
+        let Some(at) = inner.find(head.stream) else {
+            return Ok(());
+        };
+        inner.reset_by_client(at);
+        drop(inner);
+        if self.budget.takes_reset(self.shared.worker.clock.now()) {
+            return Ok(());
+        }
+        Err(Fault::flood("too many requests are taken back"))
+    }
+
+    fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        if head.stream != 0 {
+            return Err(Fault::protocol("SETTINGS are on a stream"));
+        }
+        if head.has(frame::ACK) {
+            return match payload {
+                [] => Ok(()),
+                _ => Err(Fault::size("SETTINGS with ACK are not empty")),
+            };
+        }
+        let (settings, rest) = payload.as_chunks::<6>();
+        if !rest.is_empty() {
+            return Err(Fault::size("SETTINGS are cut off"));
+        }
+        let mut inner = self.shared.lend_out();
+        for [a, b, value @ ..] in settings {
+            let value = u32::from_be_bytes(*value);
+            match u16::from_be_bytes([*a, *b]) {
+                frame::HEADER_TABLE_SIZE => inner.encoder.set_max_size(value as usize),
+                frame::ENABLE_PUSH if value > 1 => {
+                    return Err(Fault::protocol("ENABLE_PUSH is neither 0 nor 1"));
+                }
+                frame::INITIAL_WINDOW_SIZE if value > frame::MAX_WINDOW => {
+                    return Err(Fault::flow("INITIAL_WINDOW_SIZE is too large"));
+                }
+                frame::INITIAL_WINDOW_SIZE => inner.set_initial_window(value)?,
+                frame::MAX_FRAME_SIZE if !(16_384..1 << 24).contains(&value) => {
+                    return Err(Fault::protocol("MAX_FRAME_SIZE is out of its range"));
+                }
+                frame::MAX_FRAME_SIZE => inner.set_max_frame(value),
+                _ => {}
+            }
+        }
+        frame::write_settings_ack(&mut inner.out);
+        Ok(())
+    }
+
+    fn ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        if head.stream != 0 {
+            return Err(Fault::protocol("PING is on a stream"));
+        }
+        if payload.len() != 8 {
+            return Err(Fault::size("PING has not 8 bytes"));
+        }
+        let mut inner = self.shared.lend_out();
+        if !head.has(frame::ACK) {
+            frame::write_ping(&mut inner.out, frame::ACK, payload);
+        } else if payload == LEAVING && self.leaving == Leaving::Told {
+            // It knows: what it had on its way is here.
+            self.leaving = Leaving::Last;
+            frame::write_go_away(&mut inner.out, self.last, Code::NoError, "");
+        }
+        Ok(())
     }
 }
 
-/// Bytes of most heads: a connection has up to 128 requests at once, so nothing larger is lent out.
-const TEXT: usize = 768;
+/// A header block that cannot be decoded: none behind it can.
+fn unreadable(_: hpack::HpackError) -> Fault {
+    Fault {
+        code: Code::Compression,
+        cause: "a header block cannot be decoded",
+    }
+}
+
+/// The PING that follows GOAWAY.
+const LEAVING: &[u8] = b"\x00goaway\x00";
+/// `SETTINGS_HEADER_TABLE_SIZE`, as it is without being told.
+const HEADER_TABLE: usize = 4096;
+/// Bytes of a header block, and CONTINUATIONs of it: some more than may be in it, so that most of
+/// those that are too large can still be told so.
+const MAX_BLOCK: usize = 128 * 1024;
+const MAX_PIECES: u32 = 16;

@@ -1,0 +1,645 @@
+//! What a connection and its streams share: the frames to be written, flow control, and who has to
+//! be woken for what.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::frame::{self, Code, END_STREAM, Fault, HEAD, MAX_FRAME, MAX_WINDOW};
+use super::hpack::Encoder;
+use crate::proxy::buffers::{LARGE, SMALL};
+use crate::proxy::fields::OwnedFields;
+use crate::proxy::state::ConnState;
+use crate::proxy::worker::Worker;
+
+/// What a connection and its streams share. They are tasks of one thread.
+pub(super) struct Shared {
+    pub(super) worker: Rc<Worker>,
+    pub(super) state: Rc<ConnState>,
+    inner: RefCell<Inner>,
+}
+
+pub(super) struct Inner {
+    /// Whole frames to be written; those bytes before `out_at` are.
+    pub(super) out: Vec<u8>,
+    pub(super) out_at: usize,
+    pub(super) encoder: Encoder,
+    /// By slot; 0 where it is free.
+    ids: Vec<u32>,
+    streams: Vec<Stream>,
+    /// Slots in use, and of them those whose stream the client has not taken back.
+    used: usize,
+    open: usize,
+    /// Bytes of bodies the client takes on all streams together.
+    window: i64,
+    peer: Peer,
+    /// Bytes of bodies the client may still send, and those it may be allowed again.
+    receive: i64,
+    credit: u32,
+    /// Slots that wait for room in `out` or in the connection's window, the longest waiting first.
+    waiting: VecDeque<usize>,
+    /// The connection's task, and whether it is about to look again anyway.
+    waker: Option<Waker>,
+    awake: bool,
+    /// The slot whose stream the connection's own task drives.
+    solo: Option<usize>,
+    /// That stream has something to do.
+    pub(super) solo_woken: bool,
+    /// The connection has ended.
+    over: bool,
+}
+
+/// What the client has set (RFC 9113 section 6.5.2).
+struct Peer {
+    initial_window: u32,
+    max_frame: usize,
+}
+
+/// One stream.
+#[derive(Default)]
+pub(super) struct Stream {
+    /// Of its body, come and not taken; those before `body_at` are.
+    body: Vec<u8>,
+    body_at: usize,
+    /// Bytes of its body the client may still send, and those it may be allowed again.
+    receive: i64,
+    credit: u32,
+    /// Bytes promised and not yet come.
+    left: Option<u64>,
+    /// Its last frame has come.
+    ended: bool,
+    trailers: Option<OwnedFields>,
+    /// Bytes of the response's body the client takes.
+    window: i64,
+    /// Waits for a larger window of its own.
+    blocked: bool,
+    /// Is among those waiting.
+    queued: bool,
+    /// Its last frame is on its way, or a reset.
+    closed: bool,
+    /// Nothing more will come of it, nor need be done for it.
+    gone: bool,
+    waker: Option<Waker>,
+}
+
+/// What the body of a request has for its reader.
+pub(super) enum Came {
+    /// Now at the end of the caller's buffer.
+    Data,
+    Trailers(OwnedFields),
+    End,
+    Nothing,
+}
+
+/// Holds a slot; dropping it ends its stream, by a reset if it has to be.
+pub(super) struct Slot {
+    pub(super) shared: Rc<Shared>,
+    pub(super) at: usize,
+    /// The stream's number.
+    pub(super) id: u32,
+    /// What a reset says.
+    pub(super) code: Code,
+}
+
+impl Shared {
+    pub(super) fn new(worker: Rc<Worker>, state: Rc<ConnState>) -> Rc<Self> {
+        Rc::new(Self {
+            worker,
+            state,
+            inner: RefCell::new(Inner {
+                out: Vec::new(),
+                out_at: 0,
+                encoder: Encoder::new(),
+                ids: Vec::new(),
+                streams: Vec::new(),
+                used: 0,
+                open: 0,
+                window: DEFAULT_WINDOW.into(),
+                peer: Peer {
+                    initial_window: DEFAULT_WINDOW,
+                    max_frame: MAX_FRAME,
+                },
+                receive: CONNECTION_WINDOW.into(),
+                credit: 0,
+                waiting: VecDeque::new(),
+                waker: None,
+                awake: false,
+                solo: None,
+                solo_woken: false,
+                over: false,
+            }),
+        })
+    }
+
+    /// For a short while: nothing that is called meanwhile may borrow it, too.
+    pub(super) fn borrow(&self) -> RefMut<'_, Inner> {
+        self.inner.borrow_mut()
+    }
+
+    /// Makes sure that frames can be appended, and lends their buffer out.
+    pub(super) fn lend_out(&self) -> RefMut<'_, Inner> {
+        let mut inner = self.borrow();
+        if inner.out.capacity() == 0 {
+            inner.out = self.worker.buffers.small();
+        }
+        inner
+    }
+
+    /// Takes the buffer of frames, with room for `room` bytes of a frame.
+    pub(super) fn take_out(&self, room: usize) -> Vec<u8> {
+        let mut out = std::mem::take(&mut self.borrow().out);
+        let need = out.len() + HEAD + room;
+        if out.capacity() < need {
+            let buffers = &self.worker.buffers;
+            let mut other = match need {
+                ..=SMALL => buffers.small(),
+                _ => buffers.large(),
+            };
+            other.extend_from_slice(&out);
+            buffers.give(std::mem::replace(&mut out, other));
+        }
+        out
+    }
+
+    /// Puts it back, with what was written meanwhile.
+    pub(super) fn put_out(&self, out: Vec<u8>) -> RefMut<'_, Inner> {
+        let mut inner = self.borrow();
+        let early = std::mem::replace(&mut inner.out, out);
+        inner.out.extend_from_slice(&early);
+        if early.capacity() > 0 {
+            self.worker.buffers.give(early);
+        }
+        if inner.out.is_empty() {
+            self.worker.buffers.reclaim(&mut inner.out);
+        }
+        inner
+    }
+
+    /// Takes a slot for a new stream; `None` where there is none.
+    pub(super) fn open(self: &Rc<Self>, id: u32, last: bool, left: Option<u64>) -> Option<Slot> {
+        let at = self.borrow().open(id, last, left)?;
+        Some(Slot {
+            shared: Rc::clone(self),
+            at,
+            id,
+            code: Code::Internal,
+        })
+    }
+}
+
+impl Inner {
+    fn open(&mut self, id: u32, last: bool, left: Option<u64>) -> Option<usize> {
+        if self.open >= MAX_STREAMS as usize || self.used >= MAX_SLOTS {
+            return None;
+        }
+        let free = self.ids.iter().position(|id| *id == 0);
+        let at = free.unwrap_or(self.ids.len());
+        if at == self.ids.len() {
+            self.ids.push(0);
+            self.streams.push(Stream::default());
+        }
+        self.ids[at] = id;
+        let stream = &mut self.streams[at];
+        stream.receive = STREAM_WINDOW.into();
+        stream.window = self.peer.initial_window.into();
+        stream.left = left;
+        stream.ended = last;
+        self.used += 1;
+        self.open += 1;
+        Some(at)
+    }
+
+    /// The slot of a stream that is open from the client's side of view.
+    pub(super) fn find(&self, id: u32) -> Option<usize> {
+        let at = self.ids.iter().position(|found| *found == id)?;
+        (!self.streams[at].gone).then_some(at)
+    }
+
+    /// Whether a slot is still for a stream of the client's.
+    pub(super) fn is_live(&self, at: usize) -> bool {
+        self.ids[at] != 0 && !self.streams[at].gone
+    }
+
+    /// Whether no other stream is open than the one just opened.
+    pub(super) fn is_alone(&self) -> bool {
+        self.used == 1
+    }
+
+    /// Whether any stream's task is left.
+    pub(super) fn is_unused(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Whether everything has been written.
+    pub(super) fn is_written(&self) -> bool {
+        self.out_at == self.out.len()
+    }
+
+    /// Bytes that may be added to what is to be written.
+    fn out_room(&self) -> usize {
+        MAX_OUT.saturating_sub(self.out.len().saturating_sub(self.out_at))
+    }
+
+    /// Whether so much is to be written that nothing should be read that may add to it.
+    pub(super) fn is_full(&self) -> bool {
+        self.out_room() == 0
+    }
+
+    // -- the connection's task ---------------------------------------------------------------
+
+    /// The connection's task runs, and looks at everything afterwards.
+    pub(super) fn begin_turn(&mut self, waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            self.waker = Some(waker.clone());
+        }
+        self.awake = true;
+    }
+
+    pub(super) fn end_turn(&mut self) {
+        self.awake = false;
+    }
+
+    /// There is something to be written.
+    pub(super) fn wake_connection(&mut self) {
+        if !self.awake
+            && let Some(waker) = &self.waker
+        {
+            self.awake = true;
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The connection's own task drives this stream.
+    pub(super) fn set_solo(&mut self, at: usize) {
+        self.solo = Some(at);
+        self.solo_woken = true;
+    }
+
+    /// The connection is over: streams end as they are woken.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+        for at in 0..self.streams.len() {
+            self.streams[at].gone = true;
+            self.wake(at);
+        }
+    }
+
+    fn wake(&mut self, at: usize) {
+        if self.solo == Some(at) {
+            self.solo_woken = true;
+            self.wake_connection();
+        } else if let Some(waker) = &self.streams[at].waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Wakes as many of the waiting as there is room for.
+    pub(super) fn wake_waiting(&mut self) {
+        let room = self.out_room().min(positive(self.window));
+        for _ in 0..room.div_ceil(MAX_FRAME) {
+            let Some(at) = self.waiting.pop_front() else {
+                return;
+            };
+            self.streams[at].queued = false;
+            self.wake(at);
+        }
+    }
+
+    // -- what the client says ----------------------------------------------------------------
+
+    /// The client has taken a stream back.
+    pub(super) fn reset_by_client(&mut self, at: usize) {
+        self.streams[at].closed = true;
+        self.abandon(at);
+    }
+
+    /// Takes a stream back.
+    pub(super) fn reset(&mut self, at: usize, code: Code) {
+        if !self.streams[at].closed {
+            self.streams[at].closed = true;
+            let id = self.ids[at];
+            frame::write_reset(&mut self.out, id, code);
+        }
+        self.abandon(at);
+    }
+
+    fn abandon(&mut self, at: usize) {
+        let stream = &mut self.streams[at];
+        if !stream.gone {
+            stream.gone = true;
+            self.open -= 1;
+        }
+        self.wake(at);
+    }
+
+    /// The client takes so much more on a stream.
+    pub(super) fn widen(&mut self, at: usize, more: u32) {
+        let stream = &mut self.streams[at];
+        stream.window += i64::from(more);
+        if stream.window > MAX_WINDOW.into() {
+            return self.reset(at, Code::FlowControl);
+        }
+        if std::mem::take(&mut stream.blocked) {
+            self.wake(at);
+        }
+    }
+
+    /// The same on all together.
+    pub(super) fn widen_all(&mut self, more: u32) -> Result<(), Fault> {
+        self.window += i64::from(more);
+        if self.window > MAX_WINDOW.into() {
+            return Err(Fault::flow("the connection's window is too large"));
+        }
+        self.wake_waiting();
+        Ok(())
+    }
+
+    pub(super) fn set_initial_window(&mut self, size: u32) -> Result<(), Fault> {
+        let before = std::mem::replace(&mut self.peer.initial_window, size);
+        let change = i64::from(size) - i64::from(before);
+        for at in 0..self.streams.len() {
+            let stream = &mut self.streams[at];
+            stream.window += change;
+            if stream.window > MAX_WINDOW.into() {
+                return Err(Fault::flow("a stream's window is too large"));
+            }
+            if change > 0 && std::mem::take(&mut stream.blocked) {
+                self.wake(at);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_max_frame(&mut self, size: u32) {
+        // Larger ones only make others wait.
+        self.peer.max_frame = (size as usize).min(MAX_FRAME);
+    }
+
+    /// A DATA frame with so many bytes has begun.
+    pub(super) fn data_begins(&mut self, at: Option<usize>, len: usize) -> Result<(), Fault> {
+        self.receive -= len as i64;
+        if self.receive < 0 {
+            return Err(Fault::flow("more was sent than the connection's window"));
+        }
+        if let Some(at) = at {
+            let stream = &mut self.streams[at];
+            stream.receive -= len as i64;
+            if stream.receive < 0 {
+                return Err(Fault::flow("more was sent than a stream's window"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of a body have come.
+    pub(super) fn data(&mut self, at: usize, bytes: &[u8], lend: impl FnOnce() -> Vec<u8>) {
+        let stream = &mut self.streams[at];
+        if let Some(left) = &mut stream.left {
+            match left.checked_sub(bytes.len() as u64) {
+                Some(less) => *left = less,
+                None => {
+                    self.give_credit(bytes.len());
+                    return self.reset(at, Code::Protocol);
+                }
+            }
+        }
+        if stream.body.capacity() == 0 {
+            stream.body = lend();
+        } else if stream.body_at >= STREAM_WINDOW as usize {
+            stream.body.drain(..stream.body_at);
+            stream.body_at = 0;
+        }
+        stream.body.extend_from_slice(bytes);
+        self.wake(at);
+    }
+
+    /// Bytes came that nobody will read: padding, or what comes for a stream that is gone.
+    pub(super) fn discard(&mut self, at: Option<usize>, count: usize) {
+        if let Some(at) = at {
+            self.credit_stream(at, count);
+        }
+        self.give_credit(count);
+    }
+
+    /// The last frame of a request has come.
+    pub(super) fn client_ended(&mut self, at: usize, trailers: Option<OwnedFields>) {
+        let stream = &mut self.streams[at];
+        if stream.left.is_some_and(|left| left > 0) {
+            return self.reset(at, Code::Protocol);
+        }
+        stream.ended = true;
+        stream.trailers = trailers;
+        self.wake(at);
+    }
+
+    /// Whether the client has more to send on it.
+    pub(super) fn is_ended(&self, at: usize) -> bool {
+        self.streams[at].ended
+    }
+
+    fn give_credit(&mut self, count: usize) {
+        self.credit += count as u32;
+        if self.credit >= CONNECTION_WINDOW / 2 {
+            self.receive += i64::from(self.credit);
+            frame::write_window(&mut self.out, 0, self.credit);
+            self.credit = 0;
+            self.wake_connection();
+        }
+    }
+
+    fn credit_stream(&mut self, at: usize, count: usize) {
+        let stream = &mut self.streams[at];
+        stream.credit += count as u32;
+        if stream.credit >= STREAM_WINDOW / 2 && !stream.ended && !stream.closed {
+            let credit = std::mem::take(&mut stream.credit);
+            stream.receive += i64::from(credit);
+            frame::write_window(&mut self.out, self.ids[at], credit);
+            self.wake_connection();
+        }
+    }
+
+    // -- a stream's task ---------------------------------------------------------------------
+
+    /// A stream's task runs; `false` when there is nothing left to do for it.
+    pub(super) fn begin_stream(&mut self, at: usize, waker: &Waker) -> bool {
+        let stream = &mut self.streams[at];
+        if stream.gone {
+            return false;
+        }
+        if self.solo != Some(at) && !stream.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            stream.waker = Some(waker.clone());
+        }
+        true
+    }
+
+    /// Its turn is over: what it did not need is for others.
+    pub(super) fn end_stream_turn(&mut self, at: usize) {
+        if !self.waiting.is_empty() && !self.streams[at].queued {
+            self.wake_waiting();
+        }
+    }
+
+    /// Takes of a request's body, up to `room` bytes.
+    pub(super) fn take_body(&mut self, at: usize, out: &mut Vec<u8>, room: usize) -> Came {
+        let stream = &mut self.streams[at];
+        let here = &stream.body[stream.body_at..];
+        if here.is_empty() {
+            return match (stream.ended, stream.trailers.take()) {
+                (true, Some(trailers)) => Came::Trailers(trailers),
+                (true, None) => Came::End,
+                (false, _) => Came::Nothing,
+            };
+        }
+        let count = here.len().min(room);
+        out.extend_from_slice(&here[..count]);
+        stream.body_at += count;
+        if stream.body_at == stream.body.len() {
+            stream.body.clear();
+            stream.body_at = 0;
+        }
+        self.credit_stream(at, count);
+        self.give_credit(count);
+        Came::Data
+    }
+
+    /// Whether a request's body was taken to its end.
+    pub(super) fn is_taken(&self, at: usize) -> bool {
+        let stream = &self.streams[at];
+        stream.ended && stream.body.is_empty() && stream.trailers.is_none()
+    }
+
+    /// Bytes of a frame that may be added now. 0: the stream is noted and will be woken.
+    pub(super) fn room(&mut self, at: usize, wanted: usize) -> usize {
+        let wanted = wanted.min(self.peer.max_frame);
+        let common = self.out_room().min(positive(self.window));
+        if common == 0 {
+            self.queue(at);
+            return 0;
+        }
+        let stream = &mut self.streams[at];
+        let own = positive(stream.window);
+        stream.blocked = own == 0;
+        own.min(common).min(wanted)
+    }
+
+    /// Whether what nobody waits for may be added.
+    pub(super) fn has_room_for_more(&self) -> bool {
+        self.out_room() > 0
+    }
+
+    /// Whether a head may be added; else the stream is noted and will be woken.
+    pub(super) fn has_room(&mut self, at: usize) -> bool {
+        let any = self.out_room() > 0;
+        if !any {
+            self.queue(at);
+        }
+        any
+    }
+
+    /// Lets others go first, if any wait.
+    pub(super) fn yields(&mut self, at: usize) -> bool {
+        let yields = !self.waiting.is_empty();
+        if yields {
+            self.queue(at);
+        }
+        yields
+    }
+
+    fn queue(&mut self, at: usize) {
+        if !std::mem::replace(&mut self.streams[at].queued, true) {
+            self.waiting.push_back(at);
+        }
+        // It comes to wake them.
+        self.wake_connection();
+    }
+
+    /// DATA was added.
+    pub(super) fn sent(&mut self, at: usize, count: usize) {
+        self.window -= count as i64;
+        self.streams[at].window -= count as i64;
+    }
+
+    /// Adds HEADERS with what `write` writes.
+    pub(super) fn headers(
+        &mut self,
+        at: usize,
+        last: bool,
+        write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
+    ) {
+        let start = self.out.len();
+        self.out.extend_from_slice(&[0; HEAD]);
+        self.encoder.begin(&mut self.out);
+        write(&mut self.encoder, &mut self.out);
+        let flags = if last { END_STREAM } else { 0 };
+        let (id, most) = (self.ids[at], self.peer.max_frame);
+        frame::fill_headers(&mut self.out, start, flags, id, most);
+        self.streams[at].closed |= last;
+        self.wake_connection();
+    }
+
+    /// Adds an empty last frame.
+    pub(super) fn end_stream(&mut self, at: usize) {
+        frame::write_head(&mut self.out, 0, frame::DATA, END_STREAM, self.ids[at]);
+        self.closes(at);
+    }
+
+    /// The last frame of a response was added.
+    pub(super) fn closes(&mut self, at: usize) {
+        self.streams[at].closed = true;
+        self.wake_connection();
+    }
+
+    fn release(&mut self, at: usize, code: Code) -> Vec<u8> {
+        let stream = &mut self.streams[at];
+        let id = std::mem::take(&mut self.ids[at]);
+        if !stream.gone {
+            self.open -= 1;
+            if !stream.closed {
+                frame::write_reset(&mut self.out, id, code);
+            } else if !stream.ended {
+                // Section 8.1: the rest of the request is not needed.
+                frame::write_reset(&mut self.out, id, Code::NoError);
+            }
+        }
+        self.used -= 1;
+        let stream = std::mem::take(stream);
+        if stream.queued {
+            self.waiting.retain(|slot| *slot != at);
+        }
+        if self.solo == Some(at) {
+            self.solo = None;
+        }
+        self.give_credit(stream.body.len() - stream.body_at);
+        self.wake_waiting();
+        // It may be waiting for the last one.
+        self.wake_connection();
+        stream.body
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let body = self.shared.borrow().release(self.at, self.code);
+        if body.capacity() <= 2 * SMALL {
+            self.shared.worker.buffers.give(body);
+        }
+    }
+}
+
+fn positive(window: i64) -> usize {
+    usize::try_from(window).unwrap_or(0)
+}
+
+/// Streams at once (`SETTINGS_MAX_CONCURRENT_STREAMS`; nginx `http2_max_concurrent_streams`).
+pub(super) const MAX_STREAMS: u32 = 128;
+/// The same with those whose reset has come while their task is still to see it.
+const MAX_SLOTS: usize = 2 * MAX_STREAMS as usize;
+/// What either side may send before it is told otherwise (RFC 9113 section 6.9.2).
+pub(super) const DEFAULT_WINDOW: u32 = 65_535;
+/// Of a body that nobody takes, at most this much is kept for a stream...
+pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
+/// ... and this much for a connection.
+pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes to be written at which streams wait; one frame may go beyond it.
+const MAX_OUT: usize = LARGE / 2;

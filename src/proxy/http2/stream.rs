@@ -1,0 +1,403 @@
+//! One stream: its request, its response, its end.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use pin_project_lite::pin_project;
+
+use super::frame::{Code, DATA, END_STREAM, HEAD, MAX_FRAME, fill_head};
+use super::shared::{Came, Shared, Slot};
+use crate::proxy::clock::Timer;
+use crate::proxy::exchange::{Chunks, Client, ExchangeError, Part, Response, ResponsePart};
+use crate::proxy::fields::{Fields, OwnedFields};
+use crate::proxy::forward::Answer;
+use crate::proxy::h1::{Framing, ResponseHead, is_bodiless};
+use crate::proxy::head::RequestHead;
+use crate::proxy::headers::{self, Kept};
+use crate::proxy::page::Page;
+use crate::proxy::service;
+use crate::proxy::tail::Tail;
+
+/// What a stream has to do.
+pub(super) enum Job {
+    Answer(Box<RequestHead>),
+    /// The request cannot be read.
+    Refuse(Box<Page>),
+}
+
+pin_project! {
+    /// A stream as a task: it ends when the client takes it back.
+    struct Task<F> {
+        #[pin]
+        future: F,
+        shared: Rc<Shared>,
+        at: usize,
+    }
+}
+
+/// The client's side of one request.
+struct Side<'a> {
+    slot: &'a mut Slot,
+    /// The client waits for a 100 before it sends its body.
+    expects: bool,
+    /// Runs while the client keeps the response waiting; most fit its window and never need one.
+    timer: Option<Timer>,
+    waits: bool,
+}
+
+/// Why a response could not be brought to its end.
+enum Broken {
+    Upstream(ExchangeError),
+    /// The client takes nothing of it.
+    Client,
+}
+
+/// How one frame ends.
+enum Filled {
+    More,
+    /// The upstream has no more at the moment.
+    Starved,
+    End,
+    Trailers(OwnedFields),
+    Broken(ExchangeError),
+}
+
+/// A stream from its head to its end.
+pub(super) fn stream(slot: Slot, job: Job) -> impl Future<Output = ()> {
+    Task {
+        shared: Rc::clone(&slot.shared),
+        at: slot.at,
+        future: run(slot, job),
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Task<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if !this.shared.borrow().begin_stream(*this.at, cx.waker()) {
+            return Poll::Ready(());
+        }
+        let polled = this.future.poll(cx);
+        if polled.is_pending() {
+            this.shared.borrow().end_stream_turn(*this.at);
+        }
+        polled
+    }
+}
+
+async fn run(mut slot: Slot, job: Job) {
+    let shared = Rc::clone(&slot.shared);
+    let mut side = Side {
+        slot: &mut slot,
+        expects: false,
+        timer: None,
+        waits: false,
+    };
+    let head = match job {
+        Job::Answer(head) => head,
+        Job::Refuse(page) => return side.page(&page, true).await,
+    };
+    side.expects = head.has_body() && headers::expects_continue(head.fields());
+    let mut tail = Tail::begin(&shared.worker, &shared.state, head);
+    match service::answer(&mut tail, &mut side).await {
+        Answer::Response(response) => side.respond(response, &mut tail).await,
+        Answer::Page(page) => {
+            tail.responds(page.status());
+            let body = tail.head.method != Method::HEAD;
+            if body {
+                tail.bytes = page.body().len() as u64;
+            }
+            side.page(&page, body).await;
+        }
+        // Neither happens here: no stream asks for WebSocket, and this future is dropped when the
+        // client leaves.
+        Answer::Switched(..) | Answer::Gone => tail.gone(),
+    }
+}
+
+impl Side<'_> {
+    fn shared(&self) -> &Shared {
+        &self.slot.shared
+    }
+
+    /// Sends an answer of Wharf's own.
+    async fn page(&mut self, page: &Page, body: bool) {
+        let at = self.slot.at;
+        let content: &[u8] = if body { page.body() } else { b"" };
+        if poll_fn(|cx| self.poll_head_room(cx)).await.is_err() {
+            return;
+        }
+        self.head(content.is_empty(), page.status(), |encoder, out| {
+            for (name, value) in page.headers() {
+                encoder.field(out, name.as_str().as_bytes(), value.as_bytes());
+            }
+            let mut length = itoa::Buffer::new();
+            let length = length.format(page.body().len());
+            encoder.field(out, b"content-length", length.as_bytes());
+        });
+        let mut rest = content;
+        // A client that takes nothing of it has its stream reset.
+        let _ = poll_fn(|cx| {
+            while !rest.is_empty() {
+                let room = self.shared().borrow().room(at, rest.len());
+                if room == 0 {
+                    return self.poll_stalled(cx);
+                }
+                self.moves();
+                let piece = rest.split_off(..room).unwrap_or_default();
+                let mut out = self.shared().take_out(room);
+                let start = out.len();
+                out.extend_from_slice(&[0; HEAD]);
+                out.extend_from_slice(piece);
+                self.put_data(out, start, rest.is_empty());
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await;
+    }
+
+    /// Sends a response of an upstream, its body as it comes.
+    async fn respond(&mut self, mut response: Response, tail: &mut Tail) {
+        // An answer to a body that nobody asked for: the client need not send it.
+        self.expects = false;
+        tail.responds(response.status);
+        if poll_fn(|cx| self.poll_head_room(cx)).await.is_err() {
+            return;
+        }
+        let (status, last) = (response.status, response.is_done());
+        let keep_length = !is_bodiless(status) && response.framing != Framing::Chunked;
+        if let Some((fields, _)) = response.head() {
+            self.fields(last, status, fields, keep_length);
+        }
+        response.take_head();
+        match poll_fn(|cx| self.poll_send(cx, &mut response, tail)).await {
+            Ok(()) => {}
+            Err(Broken::Client) => tracing::debug!("the client takes nothing of its response"),
+            Err(Broken::Upstream(error)) => {
+                tail.worker.metrics.count_error(error.kind());
+                tracing::debug!(%error, "response cut");
+            }
+        }
+    }
+
+    fn fields(&self, last: bool, status: StatusCode, fields: Fields<'_>, keep_length: bool) {
+        let kept = Kept::of(fields, keep_length);
+        self.head(last, status, |encoder, out| {
+            for field in fields.iter().filter(|field| kept.holds(*field)) {
+                encoder.field(out, field.name, field.value);
+            }
+            if let Some(length) = kept.rewritten {
+                let mut text = itoa::Buffer::new();
+                encoder.field(out, b"content-length", text.format(length).as_bytes());
+            }
+        });
+    }
+
+    fn head(
+        &self,
+        last: bool,
+        status: StatusCode,
+        write: impl FnOnce(&mut super::hpack::Encoder, &mut Vec<u8>),
+    ) {
+        let mut inner = self.shared().lend_out();
+        inner.headers(self.slot.at, last, |encoder, out| {
+            encoder.status(out, status.as_u16());
+            write(encoder, out);
+        });
+    }
+
+    /// Moves the body; `Ready` when all of it is on its way.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut Response,
+        tail: &mut Tail,
+    ) -> Poll<Result<(), Broken>> {
+        let at = self.slot.at;
+        if response.is_done() {
+            response.finish(cx, self);
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let left = response.remaining().unwrap_or(u64::MAX);
+            let wanted = usize::try_from(left).map_or(MAX_FRAME, |left| left.min(MAX_FRAME));
+            let room = self.shared().borrow().room(at, wanted);
+            if room == 0 {
+                return self.poll_stalled(cx);
+            }
+            self.moves();
+            let mut out = self.shared().take_out(room);
+            let start = out.len();
+            out.extend_from_slice(&[0; HEAD]);
+            let filled = self.fill(cx, response, &mut out, room);
+            let count = out.len() - start - HEAD;
+            tail.bytes += count as u64;
+            if count > 0 {
+                self.put_data(out, start, matches!(filled, Filled::End));
+            } else {
+                out.truncate(start);
+                let mut inner = self.shared().put_out(out);
+                if let Filled::End = filled {
+                    inner.end_stream(at);
+                }
+            }
+            match filled {
+                Filled::End => return Poll::Ready(Ok(())),
+                Filled::Trailers(trailers) => {
+                    self.trailers(trailers.fields());
+                    return Poll::Ready(Ok(()));
+                }
+                Filled::Broken(error) => return Poll::Ready(Err(Broken::Upstream(error))),
+                Filled::Starved => return Poll::Pending,
+                Filled::More => {
+                    if self.shared().borrow().yields(at) {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends what is at hand of a body, up to `room` bytes.
+    fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &mut Response,
+        out: &mut Vec<u8>,
+        room: usize,
+    ) -> Filled {
+        let full = out.len() + room;
+        loop {
+            let room = full - out.len();
+            match response.poll_body(cx, self, out, Chunks::None, room) {
+                Poll::Ready(Ok(ResponsePart::Data(_))) if response.is_done() => return Filled::End,
+                // What is left of a known length takes another read.
+                Poll::Ready(Ok(ResponsePart::Data(_)))
+                    if out.len() >= full || response.remaining().is_some() =>
+                {
+                    return Filled::More;
+                }
+                Poll::Ready(Ok(ResponsePart::Data(_))) => {}
+                Poll::Ready(Ok(ResponsePart::End)) => return Filled::End,
+                Poll::Ready(Ok(ResponsePart::Trailers(trailers))) => {
+                    return Filled::Trailers(trailers);
+                }
+                Poll::Ready(Err(error)) => return Filled::Broken(error),
+                Poll::Pending => return Filled::Starved,
+            }
+        }
+    }
+
+    /// Puts the frames back, with one more of DATA that stands at `start`.
+    fn put_data(&self, mut out: Vec<u8>, start: usize, last: bool) {
+        let at = self.slot.at;
+        let count = out.len() - start - HEAD;
+        let flags = if last { END_STREAM } else { 0 };
+        fill_head(&mut out, start, DATA, flags, self.slot.id);
+        let mut inner = self.shared().put_out(out);
+        inner.sent(at, count);
+        if last {
+            inner.closes(at);
+        }
+        inner.wake_connection();
+    }
+
+    fn trailers(&self, fields: Fields<'_>) {
+        let mut inner = self.shared().lend_out();
+        let mut sent = fields.iter().filter(|f| headers::may_trail_response(*f));
+        let Some(first) = sent.next() else {
+            return inner.end_stream(self.slot.at);
+        };
+        inner.headers(self.slot.at, true, |encoder, out| {
+            encoder.field(out, first.name, first.value);
+            for field in sent {
+                encoder.field(out, field.name, field.value);
+            }
+        });
+    }
+
+    fn poll_head_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if self.shared().borrow().has_room(self.slot.at) {
+            self.moves();
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_stalled(cx)
+    }
+
+    /// The client keeps the response waiting: for so long it may.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let clock = &self.slot.shared.worker.clock;
+        let timer = self.timer.get_or_insert_with(|| clock.timer());
+        if !std::mem::replace(&mut self.waits, true) {
+            timer.arm(LIMIT);
+        }
+        if timer.has_fired() {
+            self.slot.code = Code::Cancel;
+            return Poll::Ready(Err(Broken::Client));
+        }
+        timer.wake_with(cx.waker());
+        Poll::Pending
+    }
+
+    /// The client has taken something.
+    fn moves(&mut self) {
+        if std::mem::take(&mut self.waits)
+            && let Some(timer) = &self.timer
+        {
+            timer.disarm();
+        }
+    }
+}
+
+impl Client for Side<'_> {
+    fn body_ended(&self) -> bool {
+        self.shared().borrow().is_taken(self.slot.at)
+    }
+
+    fn has_much(&self) -> bool {
+        false
+    }
+
+    fn poll_body(
+        &mut self,
+        _cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+        room: usize,
+    ) -> Poll<Result<Part, ExchangeError>> {
+        let at = self.slot.at;
+        let came = self.shared().borrow().take_body(at, out, room);
+        match came {
+            Came::Data => Poll::Ready(Ok(Part::Appended)),
+            Came::Trailers(trailers) => Poll::Ready(Ok(Part::Trailers(trailers))),
+            Came::End => Poll::Ready(Ok(Part::End)),
+            // What comes wakes the task.
+            Came::Nothing => {
+                if std::mem::take(&mut self.expects) {
+                    self.head(false, StatusCode::CONTINUE, |_, _| {});
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn send_interim(&mut self, head: &ResponseHead, text: &[u8]) {
+        let room = self.shared().borrow().has_room_for_more();
+        if room {
+            self.fields(false, head.status, Fields::new(text, &head.index), false);
+        }
+    }
+
+    /// The task ends when the client takes the stream back.
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+/// A client that takes nothing of a stream for this long loses it (nginx `send_timeout`).
+const LIMIT: Duration = Duration::from_secs(60);
