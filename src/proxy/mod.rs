@@ -26,6 +26,7 @@ mod page;
 mod pipe;
 mod pool;
 mod service;
+mod spare;
 mod state;
 mod stream;
 mod tail;

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use super::buffers::Buffers;
 use super::clock::{Clock, Ticker};
+use super::http2::Lanes;
 use super::pipe::Pipes;
 use super::pool::Pool;
 use super::{Engine, conn};
@@ -31,6 +32,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) access: Option<AccessWriter>,
     pub(crate) buffers: Buffers,
+    pub(crate) lanes: Lanes,
     pub(crate) pipes: Rc<Pipes>,
     cached: RefCell<Cached>,
     pinned: RefCell<Rc<Pinned>>,
@@ -94,6 +96,7 @@ impl Worker {
             metrics,
             access,
             buffers: Buffers::default(),
+            lanes: Lanes::new(),
             pipes: Rc::default(),
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),
@@ -208,6 +211,8 @@ impl Worker {
             count = count.wrapping_add(1);
             if count.is_multiple_of(10) {
                 self.pool.expire();
+                self.buffers.trim();
+                self.lanes.trim();
             }
         }
     }

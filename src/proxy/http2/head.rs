@@ -42,7 +42,7 @@ pub(super) fn read_request(
     last: bool,
     buffers: &Buffers,
 ) -> Result<Result<Box<RequestHead>, Unusable>, HpackError> {
-    let block = Block::read(decoder, block, Vec::with_capacity(TEXT), buffers.index())?;
+    let block = Block::read(decoder, block, buffers.text(), buffers.index())?;
     Ok(block.into_request(last).map(Box::new))
 }
 
@@ -217,8 +217,6 @@ fn framing(
     }
 }
 
-/// Bytes of most heads: a connection has up to 128 requests at once, so nothing larger is lent out.
-const TEXT: usize = 768;
 /// `SETTINGS_MAX_HEADER_LIST_SIZE`, for requests and their trailers.
 pub(super) const MAX_LIST: usize = 32 * 1024;
 /// What each field counts besides its bytes (RFC 9113 section 6.5.2).

@@ -28,6 +28,7 @@ mod flood;
 mod frame;
 mod head;
 mod hpack;
+mod lanes;
 mod shared;
 mod stream;
 
@@ -35,6 +36,7 @@ use flood::Budget;
 use frame::{Code, Fault, FrameHead, HEAD, MAX_FRAME, PREFACE};
 use head::{Unusable, read_request, read_trailers};
 use hpack::Decoder;
+pub(crate) use lanes::Lanes;
 use shared::Shared;
 use stream::{Job, stream};
 
@@ -572,7 +574,7 @@ impl Connection {
             self.shared.borrow().set_solo(slot.at);
             self.solo = Some(Box::pin(stream(slot, job)));
         } else {
-            tokio::task::spawn_local(stream(slot, job));
+            self.shared.worker.lanes.run(slot, job);
         }
         Ok(())
     }

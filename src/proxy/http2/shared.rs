@@ -621,9 +621,7 @@ impl Inner {
 impl Drop for Slot {
     fn drop(&mut self) {
         let body = self.shared.borrow().release(self.at, self.code);
-        if body.capacity() <= 2 * SMALL {
-            self.shared.worker.buffers.give(body);
-        }
+        self.shared.worker.buffers.give(body);
     }
 }
 
