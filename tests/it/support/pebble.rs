@@ -1,12 +1,13 @@
 //! A Pebble of our own: an ACME CA for tests, with its DNS, on free ports, stopped on drop.
 //! Needs the Debian package `pebble`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -195,15 +196,54 @@ pub(crate) fn write_listener_certificate(dir: &Path) {
     fs::write(dir.join("leaf.key"), key.serialize_pem()).unwrap();
 }
 
-/// A port of 127.0.0.1 that was free, for TCP and UDP, a moment ago.
+/// A port of 127.0.0.1 for a program that cannot be given 0: free for TCP and UDP, and nobody else's
+/// until this process ends.
+///
+/// It is none of those the kernel gives away itself, to whoever binds 0 or connects, and no other
+/// test process takes it: each has blocks of ports of its own, by the lock of a file.
 pub(crate) fn free_port() -> u16 {
+    static BLOCKS: Mutex<Vec<(File, Range<u16>)>> = Mutex::new(Vec::new());
+    let mut blocks = BLOCKS.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        let ports = blocks.last_mut().into_iter().flat_map(|(_, left)| left);
+        if let Some(port) = { ports }.find(|port| is_free(*port)) {
             return port;
         }
+        blocks.push(reserve_block());
     }
+}
+
+fn is_free(port: u16) -> bool {
+    let address = ("127.0.0.1", port);
+    TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+}
+
+/// Ports no other test process has, for as long as the file is open.
+fn reserve_block() -> (File, Range<u16>) {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let ends: Vec<u16> = range
+        .split_whitespace()
+        .map(|end| end.parse().unwrap())
+        .collect();
+    let below = PORT_LEAST.max(ends[0].saturating_sub(PORTS))..ends[0];
+    let above = ends[1].saturating_add(1)..u16::MAX;
+    for first in below
+        .step_by(BLOCK.into())
+        .chain(above.step_by(BLOCK.into()))
+    {
+        let path = std::env::temp_dir().join(format!("wharf-test-ports-{first}.lock"));
+        // What cannot be opened is another user's.
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        if let Some(file) = file.ok().filter(|file| file.try_lock().is_ok()) {
+            let end = if first < ends[0] { ends[0] } else { u16::MAX };
+            return (file, first..first.saturating_add(BLOCK).min(end));
+        }
+    }
+    panic!("no ports beside {ends:?}, which the kernel gives away");
 }
 
 fn wait_for_port(port: u16) {
@@ -215,3 +255,7 @@ fn wait_for_port(port: u16) {
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Ports one lock is for, and how many below the kernel's there are.
+const BLOCK: u16 = 64;
+const PORTS: u16 = 16_384;
+const PORT_LEAST: u16 = 2_048;
