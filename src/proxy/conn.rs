@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -22,7 +23,7 @@ use super::stream::ClientStream;
 use super::worker::{Open, Worker};
 use super::{http1, http2};
 use crate::model::TlsMode;
-use crate::tls::{Preference, Served};
+use crate::tls::Preference;
 
 /// Serves one connection of the plain listener. `open` counts it.
 pub(crate) async fn serve_plain(
@@ -115,10 +116,10 @@ async fn handshake(
             None => refuse(&mut start.io, Alert::UnrecognizedName, "no such challenge").await,
         };
     }
-    match certificate(worker, sni.as_deref(), local).await {
-        Ok(served) => {
+    match config(worker, sni.as_deref(), local, preference).await {
+        Ok(config) => {
             // All that is written at once becomes records, and one write to the socket.
-            let finished = start.into_stream_with(served.config(preference), |tls| {
+            let finished = start.into_stream_with(config, |tls| {
                 tls.set_buffer_limit(Some(TLS_BUFFER));
             });
             let stream = worker
@@ -131,12 +132,13 @@ async fn handshake(
     }
 }
 
-/// The certificate for a name, waited for if it is the first request.
-async fn certificate(
+/// The config with the certificate for a name, waited for if it is the first request.
+async fn config(
     worker: &Worker,
     sni: Option<&str>,
     local: SocketAddr,
-) -> Result<Arc<Served>, (Alert, String)> {
+    preference: Preference,
+) -> Result<Arc<ServerConfig>, (Alert, String)> {
     let table = worker.table();
     if table.generation == 0 {
         return Err((
@@ -163,13 +165,19 @@ async fn certificate(
     }
     let certs = &worker.engine.certs;
     let found = certs.current().find(&entry.pattern).cloned();
-    match found {
-        Some(served) => Ok(served),
-        None => certs
-            .obtain(&entry.pattern)
-            .await
-            .map_err(|error| (Alert::InternalError, format!("no certificate: {error}"))),
+    if let Some(config) = found.and_then(|served| served.config(preference)) {
+        return Ok(config);
     }
+    let obtained = certs.obtain(&entry.pattern).await;
+    let served =
+        obtained.map_err(|error| (Alert::InternalError, format!("no certificate: {error}")))?;
+    let unusable = || {
+        (
+            Alert::InternalError,
+            "the certificate cannot be used".into(),
+        )
+    };
+    served.config(preference).ok_or_else(unusable)
 }
 
 /// TLS alert descriptions (RFC 8446 section 6).

@@ -12,7 +12,7 @@ use crate::model::{Host, HostPattern, TlsMode};
 use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
 use super::internal::LocalCa;
-use super::served::{Served, TlsParts};
+use super::served::{ServeError, Served, TlsParts};
 use super::store::{Record, Store};
 use super::{CertSource, CertsConfig, ObtainError, TlsError, Wanted};
 
@@ -131,7 +131,10 @@ impl Shared {
             .filter(|entry| entry.mode.is_some())
             .ok_or(ObtainError::Undeclared)?;
         if let Some(served) = &entry.served {
-            return Ok(Asked::Served(Arc::clone(served)));
+            if served.certified().is_ok() {
+                return Ok(Asked::Served(Arc::clone(served)));
+            }
+            self.discard(pattern, entry);
         }
         match entry.source {
             Source::Nowhere => return Err(ObtainError::Wildcard),
@@ -176,6 +179,71 @@ impl Shared {
         served
     }
 
+    /// Takes a certificate out of use that does not fit its key. What the store has of it is put aside
+    /// by [`Shared::look`].
+    fn discard(&self, pattern: &HostPattern, entry: &mut Entry) {
+        entry.discard();
+        self.index
+            .rcu(|index| index.without_certificates(std::slice::from_ref(pattern)));
+    }
+
+    /// What the store holds of `host`, and its certificate ready to be served. A record whose
+    /// certificate cannot be served is put aside. Blocks; the caller has the lock of the name.
+    pub(super) fn look(&self, host: &Host) -> Option<(Record, Option<Arc<Served>>)> {
+        let record = self.store.load(host.as_str())?;
+        let pattern = HostPattern::Exact(host.clone());
+        let why = match serve(
+            &self.parts,
+            &pattern,
+            record.key.clone(),
+            record.chain.clone(),
+        ) {
+            Ok(None) => return Some((record, None)),
+            Ok(Some(served)) => match served.certified() {
+                Ok(_) => return Some((record, Some(served))),
+                Err(why) => why.to_string(),
+            },
+            Err(why) => why.to_string(),
+        };
+        self.store.quarantine(host.as_str(), &why);
+        None
+    }
+
+    /// Certificates in use.
+    pub(super) fn in_use(&self) -> Vec<(HostPattern, Arc<Served>)> {
+        let book = self.book();
+        let in_use = book.iter().filter_map(|(pattern, entry)| {
+            Some((pattern.clone(), Arc::clone(entry.served.as_ref()?)))
+        });
+        in_use.collect()
+    }
+
+    /// Makes sure that a certificate from the store fits its key, or takes it out of use and puts the
+    /// record aside. Blocks.
+    pub(super) fn prove(&self, pattern: &HostPattern, served: &Arc<Served>) {
+        if served.certified().is_ok() {
+            return;
+        }
+        if let HostPattern::Exact(host) = pattern {
+            // Whoever has the lock looks for himself.
+            let lock = self.store.try_lock(host.as_str());
+            let _record = lock.is_some().then(|| self.look(host));
+        }
+        let mut book = self.book();
+        let Some(entry) = book.get_mut(pattern) else {
+            return;
+        };
+        let current = entry.served.as_ref();
+        if current.is_some_and(|current| Arc::ptr_eq(current, served)) {
+            self.discard(pattern, entry);
+            if entry.mode.is_none() && !entry.running {
+                book.remove(pattern);
+            }
+        }
+        drop(book);
+        self.wake.notify_one();
+    }
+
     fn source(&self, pattern: &HostPattern, mode: TlsMode) -> Source {
         match pattern {
             _ if mode == TlsMode::Internal => Source::Local,
@@ -218,7 +286,7 @@ impl Shared {
 fn restore(
     parts: &TlsParts,
     store: &Store,
-    record: Record,
+    mut record: Record,
     now: SystemTime,
 ) -> Option<(HostPattern, Entry)> {
     let Ok(host) = Host::parse(&record.host) else {
@@ -227,7 +295,7 @@ fn restore(
     };
     let pattern = HostPattern::Exact(host);
     let mut entry = Entry::new(Source::Acme, now);
-    match serve(parts, &pattern, &record) {
+    match serve(parts, &pattern, record.key.take(), record.chain.take()) {
         Ok(served) => entry.put(served, now),
         Err(why) => {
             store.quarantine(&record.host, &why);
@@ -245,12 +313,13 @@ enum Asked {
 }
 
 /// What a record holds as something to serve; `None` if it holds only a history.
-pub(super) fn serve(
+fn serve(
     parts: &TlsParts,
     pattern: &HostPattern,
-    record: &Record,
-) -> Result<Option<Arc<Served>>, super::served::ServeError> {
-    let (Some(chain), Some(key)) = (&record.chain, &record.key) else {
+    key: Option<String>,
+    chain: Option<String>,
+) -> Result<Option<Arc<Served>>, ServeError> {
+    let (Some(chain), Some(key)) = (chain, key) else {
         return Ok(None);
     };
     let served = parts.serve(pattern, CertSource::Acme, chain, key)?;

@@ -1,6 +1,5 @@
 //! One name in the book: its certificate, its history, those who wait for it.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -75,6 +74,14 @@ impl Entry {
             }
         });
         self.served = served;
+    }
+
+    /// Gives up a certificate that cannot be served, and what is known of how it came to be: as if
+    /// the store had not had it. The index is the caller's.
+    pub(super) fn discard(&mut self) {
+        self.served = None;
+        self.renew_at = None;
+        self.history = History::default();
     }
 
     pub(super) fn declare(&mut self, mode: TlsMode) {
@@ -153,11 +160,7 @@ impl Entry {
 /// A number in 0..1 that is always the same for one certificate: the jitter of its renewal must not be
 /// drawn again at each start, or restarts would pull renewals forward.
 fn spread(served: &Served) -> f64 {
-    let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
-    if let Ok(leaf) = served.key.end_entity_cert() {
-        hasher.write(leaf);
-    }
-    hasher.finish() as f64 / u64::MAX as f64
+    served.hash as f64 / u64::MAX as f64
 }
 
 /// Whatever a CA issues, orders of one name are this far apart.

@@ -8,8 +8,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
 };
+use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::model::HostPattern;
 
@@ -77,9 +77,8 @@ impl LocalCa {
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let leaf = params.signed_by(&key, &self.issuer)?;
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let chain = vec![leaf.der().clone()];
-        Ok(parts.serve_der(pattern, CertSource::Internal, chain, key)?)
+        let (chain, key) = (leaf.pem(), key.serialize_pem());
+        Ok(parts.serve(pattern, CertSource::Internal, chain, key)?)
     }
 
     fn restore(root: &LocalRoot, now: SystemTime) -> Result<Self, Arc<str>> {
@@ -159,7 +158,7 @@ mod tests {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(roots.into(), parts.provider()).build();
         let name = ServerName::try_from(name).unwrap();
-        let leaf = served.key.end_entity_cert()?;
+        let leaf = served.certified().unwrap().end_entity_cert()?;
         let verifier = verifier.unwrap();
         verifier.verify_server_cert(leaf, &[], &name, &[], UnixTime::now())?;
         Ok(())

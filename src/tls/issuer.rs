@@ -47,6 +47,7 @@ impl Issuer {
     /// Runs until dropped. Each turn starts what is due and has room, then waits for a change, an
     /// order's end or the next due time.
     pub async fn run(mut self) {
+        self.orders.spawn(prove(Arc::clone(&self.shared)));
         loop {
             let pause = self.start_due(SystemTime::now());
             tokio::select! {
@@ -188,6 +189,29 @@ impl Issuer {
     }
 }
 
+/// Proves what the store gave, in small shares: a key is else read for the first handshake that needs
+/// it, and a broken one would wait for its visitor.
+async fn prove(shared: Arc<Shared>) {
+    tokio::time::sleep(PROVE_AFTER).await;
+    let mut stored = shared.in_use();
+    while !stored.is_empty() {
+        let share = stored.split_off(stored.len().saturating_sub(PROVE_AT_ONCE));
+        let shared = Arc::clone(&shared);
+        let proved = tokio::task::spawn_blocking(move || {
+            for (pattern, served) in share {
+                shared.prove(&pattern, &served);
+            }
+        });
+        if proved.await.is_err() {
+            tracing::error!("looking through the certificates ended in a panic");
+        }
+    }
+}
+
+/// When the first requests have been answered.
+const PROVE_AFTER: Duration = Duration::from_secs(1);
+/// Ends this soon when Wharf stops: 100 us each.
+const PROVE_AT_ONCE: usize = 32;
 /// Orders at a time for waiting handshakes, and for everything else.
 const HANDSHAKE_ORDERS: usize = 16;
 const BACKGROUND_ORDERS: usize = 2;

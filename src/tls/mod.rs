@@ -98,7 +98,8 @@ pub struct Wanted {
 impl Certs {
     /// Loads everything the store holds; expired certificates too. Never talks to the CA.
     ///
-    /// Entries that cannot be used are renamed to `*.corrupt`, logged and skipped. A store that cannot
+    /// Entries that cannot be used are renamed to `*.corrupt`, logged and skipped; whether a key fits its
+    /// certificate is found out later, by the [`Issuer`] or the first handshake. A store that cannot
     /// be written is logged as an error and costs only what would have been kept. The [`Issuer`] must
     /// be run on a tokio runtime with time and I/O; without it nothing is ever ordered.
     ///
@@ -123,7 +124,8 @@ impl Certs {
         self.shared.declare(wanted, SystemTime::now());
     }
 
-    /// Gives the certificate of a declared pattern, ordering it if there is none yet.
+    /// Gives the certificate of a declared pattern, ordering it if there is none yet, or none that fits
+    /// its key.
     ///
     /// All callers of one pattern wait for one order; at most 256 wait per pattern and 4096 in all.
     /// The wait ends after [`CertsConfig::hold`], the order goes on. Cancel safe: a caller that leaves

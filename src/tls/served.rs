@@ -1,6 +1,8 @@
 //! One certificate with its rustls config.
 
-use std::sync::{Arc, OnceLock};
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use rustls::ServerConfig;
@@ -18,16 +20,23 @@ use super::CertSource;
 use super::suites::{Preference, suites};
 use super::x509::{Facts, X509Error};
 
-/// One certificate, ready to be served: the proxy hands [`Served::config`] to the handshake.
+/// One certificate with its key: the proxy hands [`Served::config`] to the handshake.
+///
+/// What a start needs to know is read at once; the key is read, and compared with the certificate,
+/// when [`Served::certified`] is first asked. That is half of what a large store would cost a start.
 #[derive(Debug)]
 pub struct Served {
-    pub key: Arc<CertifiedKey>,
     /// End of validity; a certificate past it is still served, and renewed at once.
     pub not_after: SystemTime,
     pub not_before: SystemTime,
     pub source: CertSource,
     /// Common name (or organisation) of the issuer.
     pub issuer: String,
+    /// Of the certificate itself: the same in every process.
+    pub(super) hash: u64,
+    /// Until somebody asks for what is in it; a lock that is taken once.
+    packed: Mutex<Option<Packed>>,
+    certified: OnceLock<Result<Arc<CertifiedKey>, ServeError>>,
     templates: Arc<Templates>,
     /// Made for the first handshake that needs it: most certificates of a large store are not
     /// asked for soon after a start, and hardly any by clients that prefer ChaCha20.
@@ -35,19 +44,52 @@ pub struct Served {
     chacha: OnceLock<Arc<ServerConfig>>,
 }
 
+/// Chain and key as PEM. Holds a private key: says nothing of itself.
+struct Packed {
+    chain: String,
+    key: String,
+}
+
 impl Served {
     /// TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`, this certificate whatever the SNI says.
-    pub fn config(&self, preference: Preference) -> Arc<ServerConfig> {
+    ///
+    /// `None`: it came from the store and turns out not to fit its key. [`super::Certs::obtain`] then
+    /// puts it aside and gets another.
+    pub fn config(&self, preference: Preference) -> Option<Arc<ServerConfig>> {
         let (made, template) = match preference {
             Preference::Aes => (&self.aes, &self.templates.aes),
             Preference::ChaCha => (&self.chacha, &self.templates.chacha),
         };
+        if let Some(config) = made.get() {
+            return Some(Arc::clone(config));
+        }
+        let key = self.certified().ok()?;
         let config = made.get_or_init(|| {
             let mut config = template.clone();
-            config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)));
+            config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(key)));
             Arc::new(config)
         });
-        Arc::clone(config)
+        Some(Arc::clone(config))
+    }
+
+    /// The chain with its key, which fit each other; found out once.
+    pub(super) fn certified(&self) -> Result<&Arc<CertifiedKey>, &ServeError> {
+        let certified = self.certified.get_or_init(|| {
+            let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+            let Packed { chain, key } = packed.take().ok_or(ServeError::Empty)?;
+            let chain =
+                CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
+            let key = certified(chain, PrivateKeyDer::from_pem_slice(key.as_bytes())?)?;
+            key.keys_match()?;
+            Ok(Arc::new(key))
+        });
+        certified.as_ref()
+    }
+}
+
+impl fmt::Debug for Packed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Packed")
     }
 }
 
@@ -105,38 +147,29 @@ impl TlsParts {
         })
     }
 
-    /// Builds a [`Served`] from PEM; checks that key, certificate and `pattern` belong together.
+    /// Builds a [`Served`] from PEM; checks that certificate and `pattern` belong together. Whether
+    /// the key does is told by [`Served::certified`].
     pub(super) fn serve(
         &self,
         pattern: &HostPattern,
         source: CertSource,
-        chain_pem: &str,
-        key_pem: &str,
+        chain: String,
+        key: String,
     ) -> Result<Served, ServeError> {
-        let chain =
-            CertificateDer::pem_slice_iter(chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())?;
-        self.serve_der(pattern, source, chain, key)
-    }
-
-    /// As [`TlsParts::serve`], from DER.
-    pub(super) fn serve_der(
-        &self,
-        pattern: &HostPattern,
-        source: CertSource,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Served, ServeError> {
-        let facts = Facts::read(chain.first().ok_or(ServeError::Empty)?)?;
+        let mut certificates = CertificateDer::pem_slice_iter(chain.as_bytes());
+        let leaf = certificates.next().ok_or(ServeError::Empty)??;
+        let facts = Facts::read(&leaf)?;
         facts.covers(pattern)?;
-        let key = certified(chain, key)?;
-        key.keys_match()?;
+        let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
+        hasher.write(&leaf);
         Ok(Served {
-            key: Arc::new(key),
             not_after: facts.not_after,
             not_before: facts.not_before,
             source,
             issuer: facts.issuer,
+            hash: hasher.finish(),
+            packed: Mutex::new(Some(Packed { chain, key })),
+            certified: OnceLock::new(),
             templates: Arc::clone(&self.templates),
             aes: OnceLock::new(),
             chacha: OnceLock::new(),
@@ -214,7 +247,7 @@ mod tests {
         key: &KeyPair,
     ) -> Result<Served, ServeError> {
         let pattern = HostPattern::parse(pattern).unwrap();
-        parts.serve(&pattern, CertSource::Acme, pem, &key.serialize_pem())
+        parts.serve(&pattern, CertSource::Acme, pem.into(), key.serialize_pem())
     }
 
     /// A client that trusts `certificate` and offers `suites` in that order.
@@ -247,7 +280,8 @@ mod tests {
         acceptor.read_tls(&mut &wire[..]).unwrap();
         let accepted = acceptor.accept().unwrap().unwrap();
         let preference = Preference::of(accepted.client_hello().cipher_suites());
-        let mut server = accepted.into_connection(served.config(preference)).unwrap();
+        let config = served.config(preference).unwrap();
+        let mut server = accepted.into_connection(config).unwrap();
         for _ in 0..5 {
             wire.clear();
             server.write_tls(&mut wire).unwrap();
@@ -341,14 +375,16 @@ mod tests {
         let (_, other_key) = certificate(&["a.test"]);
         let pem = one.pem();
         for pattern in ["a.test", "x.b.test", "*.b.test", "10.0.0.1", "default"] {
-            assert!(serve(&parts, pattern, &pem, &one_key).is_ok(), "{pattern}");
+            let served = serve(&parts, pattern, &pem, &one_key).unwrap();
+            assert!(served.certified().is_ok(), "{pattern}");
         }
         for pattern in ["c.test", "b.test", "x.y.b.test", "*.test", "10.0.0.2"] {
             let refused = serve(&parts, pattern, &pem, &one_key);
             assert!(matches!(refused, Err(ServeError::X509(_))), "{pattern}");
         }
-        let mismatch = serve(&parts, "a.test", &pem, &other_key);
-        assert!(matches!(mismatch, Err(ServeError::Tls(_))));
+        let mismatch = serve(&parts, "a.test", &pem, &other_key).unwrap();
+        assert!(matches!(mismatch.certified(), Err(ServeError::Tls(_))));
+        assert!(mismatch.config(Preference::Aes).is_none());
         for broken in ["", "junk", &pem[..pem.len() / 2]] {
             assert!(
                 serve(&parts, "a.test", broken, &one_key).is_err(),

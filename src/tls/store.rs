@@ -218,25 +218,29 @@ impl Store {
     /// Waits until no other process works on `name`. Polls, because a blocking `flock` could not be
     /// given up again when Wharf stops. Locks only save work: where they do not exist, go on.
     pub(super) async fn lock(&self, name: &str) -> Lock {
+        loop {
+            match self.try_lock(name) {
+                Some(lock) => return lock,
+                None => tokio::time::sleep(LOCK_POLL).await,
+            }
+        }
+    }
+
+    /// Like [`Store::lock`]; `None` at once where another process, or another task, works on `name`.
+    pub(super) fn try_lock(&self, name: &str) -> Option<Lock> {
         let Some(places) = &self.places else {
-            return Lock(None);
+            return Some(Lock(None));
         };
         let path = places.locks.join(file_name(name) + ".lock");
-        let file = match open_lock(&places.locks, &path) {
-            Ok(file) => file,
-            Err(error) => {
+        let tried = open_lock(&places.locks, &path)
+            .map_err(TryLockError::Error)
+            .and_then(|file| file.try_lock().map(|()| file));
+        match tried {
+            Ok(file) => Some(Lock(Some(file))),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Error(error)) => {
                 tracing::debug!(path = %path.display(), %error, "going on without a lock");
-                return Lock(None);
-            }
-        };
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Lock(Some(file)),
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_POLL).await,
-                Err(TryLockError::Error(error)) => {
-                    tracing::debug!(path = %path.display(), %error, "going on without a lock");
-                    return Lock(None);
-                }
+                Some(Lock(None))
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::model::{Host, HostPattern};
 
 use super::acme::{Acme, Issued};
-use super::book::{Shared, serve};
+use super::book::Shared;
 use super::entry::Source;
 use super::fault::Fault;
 use super::served::Served;
@@ -20,8 +20,8 @@ pub(super) async fn work(shared: Arc<Shared>, acme: Arc<Acme>, host: Host) {
     let pattern = HostPattern::Exact(host.clone());
     let lock = shared.store.lock(host.as_str()).await;
     // Another process may have done, or failed, it meanwhile.
-    let mut record = look(&shared, &host).await;
-    if adopt(&shared, &pattern, &record, SystemTime::now()) {
+    let (mut record, stored) = look(&shared, &host).await;
+    if adopt(&shared, &pattern, &record, stored, SystemTime::now()) {
         return;
     }
     let started = Instant::now();
@@ -66,20 +66,23 @@ pub(super) async fn work(shared: Arc<Shared>, acme: Arc<Acme>, host: Host) {
 }
 
 /// What the store holds of `host` now, with what memory knows beside it.
-async fn look(shared: &Arc<Shared>, host: &Host) -> Record {
-    let stored = tokio::task::spawn_blocking({
+async fn look(shared: &Arc<Shared>, host: &Host) -> (Record, Option<Arc<Served>>) {
+    let looked = tokio::task::spawn_blocking({
         let (shared, host) = (Arc::clone(shared), host.clone());
-        move || shared.store.load(host.as_str())
+        move || shared.look(&host)
     });
-    let stored = stored.await.ok().flatten();
-    let mut record = stored.unwrap_or_else(|| Record {
-        version: VERSION,
-        host: host.as_str().to_owned(),
-        source: shared.config.directory.clone(),
-        key: None,
-        chain: None,
-        challenge: None,
-        history: Default::default(),
+    let looked = looked.await.ok().flatten();
+    let (mut record, served) = looked.unwrap_or_else(|| {
+        let nothing = Record {
+            version: VERSION,
+            host: host.as_str().to_owned(),
+            source: shared.config.directory.clone(),
+            key: None,
+            chain: None,
+            challenge: None,
+            history: Default::default(),
+        };
+        (nothing, None)
     });
     record.history.settle_clock(SystemTime::now());
     if let Some(entry) = shared.book().get(&HostPattern::Exact(host.clone())) {
@@ -89,12 +92,17 @@ async fn look(shared: &Arc<Shared>, host: &Host) -> Record {
         }
         record.challenge = record.challenge.or(entry.challenge);
     }
-    record
+    (record, served)
 }
 
 /// Takes over what another process did: a newer certificate, or a failure whose back-off runs.
-fn adopt(shared: &Shared, pattern: &HostPattern, record: &Record, now: SystemTime) -> bool {
-    let stored = serve(&shared.parts, pattern, record).ok().flatten();
+fn adopt(
+    shared: &Shared,
+    pattern: &HostPattern,
+    record: &Record,
+    stored: Option<Arc<Served>>,
+    now: SystemTime,
+) -> bool {
     let known = shared
         .book()
         .get(pattern)
@@ -120,10 +128,11 @@ fn check(
     pattern: &HostPattern,
     issued: Issued,
 ) -> Result<(Issued, Arc<Served>), Fault> {
-    let served = shared
-        .parts
-        .serve(pattern, CertSource::Acme, &issued.chain, &issued.key)
-        .map_err(|why| Fault::unusable(&why))?;
+    let (chain, key) = (issued.chain.clone(), issued.key.clone());
+    let served = shared.parts.serve(pattern, CertSource::Acme, chain, key);
+    let served = served.map_err(|why| Fault::unusable(&why))?;
+    let certified = served.certified();
+    certified.map_err(|why| Fault::unusable(why))?;
     if served.not_after <= SystemTime::now() {
         return Err(Fault::unusable(&"it has expired already"));
     }

@@ -189,6 +189,42 @@ fn a_corrupt_store_is_put_aside_and_wharf_serves() {
 }
 
 #[test]
+fn a_stored_key_that_does_not_fit_is_named_soon_after_the_start() {
+    let served = Served::text("hi");
+    let engine = FakeEngine::start();
+    engine.set_containers([app(
+        "app",
+        served.port(),
+        "wharf.host: a.example.com\nwharf.https: both",
+    )]);
+    let data = tempfile::tempdir().unwrap();
+    let kept = data.path().join("certificates/ca.localhost");
+    std::fs::create_dir_all(&kept).unwrap();
+    for (host, fits) in [("a.example.com", false), ("b.example.com", true)] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+        let chain = params.self_signed(&key).unwrap().pem();
+        let other = rcgen::KeyPair::generate().unwrap();
+        let key = if fits { key } else { other }.serialize_pem();
+        let source = "https://ca.localhost";
+        let record = serde_json::json!({"version": 1, "host": host, "source": source, "chain": chain, "key": key});
+        std::fs::write(kept.join(format!("{host}.json")), record.to_string()).unwrap();
+    }
+    let builder = Builder::new()
+        .engine(&engine)
+        .env("WHARF_ACME", "https://ca.localhost");
+    let wharf = builder.data(data.path()).start();
+    assert_eq!(wharf.wait_route("a.example.com").text(), "hi");
+    let told = wharf.wait_log("put aside as *.corrupt");
+    assert!(
+        told.contains("a.example.com.json") && told.contains("KeyMismatch"),
+        "{told}"
+    );
+    assert!(kept.join("a.example.com.json.corrupt").exists());
+    assert!(kept.join("b.example.com.json").exists());
+}
+
+#[test]
 fn a_data_directory_that_cannot_be_written_is_told() {
     let engine = FakeEngine::start();
     let directory = tempfile::tempdir().unwrap();

@@ -2,13 +2,14 @@
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use wharf::model::TlsMode;
-use wharf::tls::{CertReport, CertState, ObtainError};
+use wharf::tls::{CertReport, CertState, ObtainError, Wanted};
 
 use crate::support::pebble::{Pebble, free_port};
-use crate::support::responder::{Ports, Responder};
+use crate::support::responder::{Ports, Responder, handshake};
 use crate::support::scripted_ca::ScriptedCa;
 use crate::tls::{Running, config, find, pattern, stored, walk};
 
@@ -132,6 +133,103 @@ async fn a_restart_serves_from_disk_without_the_ca() {
     assert!(!bad.exists() && find(data.path(), "bad.example.com.json.corrupt").is_some());
     again.declare(&hosts, TlsMode::Auto);
     again.obtain("good.example.com").await.unwrap();
+}
+
+/// Gives the record of `host` the key of another name's; returns the chain that does not fit it.
+fn mismatch(data: &Path, host: &str, other: &str) -> String {
+    let read = |host: &str| -> serde_json::Value {
+        serde_json::from_str(&walk(data, &format!("{host}.json"))).unwrap()
+    };
+    let mut record = read(host);
+    record["key"] = read(other)["key"].clone();
+    let path = find(data, &format!("{host}.json")).unwrap();
+    std::fs::write(path, record.to_string()).unwrap();
+    record["chain"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_fit_costs_the_first_handshake_a_new_order() {
+    let ports = Ports::bind().await;
+    let tls = ports.tls_port();
+    let ca = Pebble::start(ports.http_port(), tls);
+    let root = ca.issuing_root();
+    let data = tempfile::tempdir().unwrap();
+    let hosts = ["good.example.com", "bad.example.com"];
+    let running = Running::open(&ca, Some(data.path()));
+    let server = Responder::start(ports.clone(), &running.certs);
+    running.declare(&hosts, TlsMode::Auto);
+    for host in hosts {
+        handshake(host, tls, &root).await.unwrap();
+        stored(data.path(), &format!("{host}.json")).await;
+    }
+    running.close().await;
+    drop(server);
+    let chain = mismatch(data.path(), "bad.example.com", "good.example.com");
+
+    let again = Running::open(&ca, Some(data.path()));
+    let _server = Responder::start(ports, &again.certs);
+    again.declare(&hosts, TlsMode::Auto);
+    // Two at once: neither is locked out, and one order is enough.
+    let both = tokio::join!(
+        handshake("bad.example.com", tls, &root),
+        handshake("bad.example.com", tls, &root)
+    );
+    assert!(both.0.is_ok() && both.1.is_ok());
+    handshake("good.example.com", tls, &root).await.unwrap();
+    assert_eq!(ca.orders(), 3);
+    let aside = walk(data.path(), "bad.example.com.json.corrupt");
+    let aside: serde_json::Value = serde_json::from_str(&aside).unwrap();
+    assert_eq!(aside["chain"], chain, "nothing is lost");
+    let renewed = stored(data.path(), "bad.example.com.json").await;
+    assert!(!renewed.contains(aside["key"].as_str().unwrap()));
+    again.close().await;
+    let third = Running::open(&ca, Some(data.path()));
+    third.declare(&hosts, TlsMode::Auto);
+    third.obtain("bad.example.com").await.unwrap();
+    assert_eq!(ca.orders(), 3);
+}
+
+#[tokio::test]
+async fn a_key_that_does_not_fit_is_found_without_a_visitor() {
+    let ports = Ports::bind().await;
+    let ca = Pebble::start(ports.http_port(), ports.tls_port());
+    let data = tempfile::tempdir().unwrap();
+    let running = Running::open(&ca, Some(data.path()));
+    let hosts = ["good.example.com", "eager.example.com", "auto.example.com"];
+    let server = Responder::start(ports.clone(), &running.certs);
+    running.declare(&hosts, TlsMode::Auto);
+    for host in hosts {
+        running.obtain(host).await.unwrap();
+        stored(data.path(), &format!("{host}.json")).await;
+    }
+    running.close().await;
+    drop(server);
+    for host in &hosts[1..] {
+        mismatch(data.path(), host, "good.example.com");
+    }
+
+    let again = Running::open(&ca, Some(data.path()));
+    let _server = Responder::start(ports, &again.certs);
+    let wanted = [("eager", TlsMode::Eager), ("auto", TlsMode::Auto)];
+    let wanted = wanted.map(|(word, mode)| Wanted {
+        pattern: pattern(&format!("{word}.example.com")),
+        mode,
+    });
+    again.certs.declare(wanted.to_vec());
+    for host in &hosts[1..] {
+        stored(data.path(), &format!("{host}.json.corrupt")).await;
+    }
+    // Ordered again as its label asks; the other when somebody comes.
+    stored(data.path(), "eager.example.com.json").await;
+    again
+        .until("eager.example.com", Duration::from_secs(5), valid)
+        .await;
+    assert_eq!(again.report("auto.example.com").state, CertState::Waiting);
+    let good = pattern("good.example.com");
+    assert!(again.certs.current().find(&good).is_some());
+    assert_eq!(ca.orders(), 4);
+    again.obtain("auto.example.com").await.unwrap();
+    assert_eq!(ca.orders(), 5);
 }
 
 #[tokio::test]

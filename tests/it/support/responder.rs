@@ -18,17 +18,18 @@ pub(crate) struct Responder {
     _tasks: JoinSet<()>,
 }
 
-/// The listeners of a [`Responder`], bound before the certificates exist.
+/// The listeners of a [`Responder`], bound before the certificates exist; a clone is for the next one.
+#[derive(Clone)]
 pub(crate) struct Ports {
-    pub(crate) http: TcpListener,
-    pub(crate) tls: TcpListener,
+    pub(crate) http: Arc<TcpListener>,
+    pub(crate) tls: Arc<TcpListener>,
 }
 
 impl Ports {
     pub(crate) async fn bind() -> Self {
         Self {
-            http: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-            tls: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            http: TcpListener::bind("127.0.0.1:0").await.unwrap().into(),
+            tls: TcpListener::bind("127.0.0.1:0").await.unwrap().into(),
         }
     }
 
@@ -103,7 +104,7 @@ async fn answer_tls(tcp: TcpStream, certs: Certs) {
     } else {
         let pattern = HostPattern::parse(&sni).unwrap();
         let served = certs.obtain(&pattern).await.ok();
-        served.map(|served| served.config(Preference::Aes))
+        served.and_then(|served| served.config(Preference::Aes))
     };
     let Some(config) = config else { return };
     if let Ok(mut stream) = start.into_stream(config).await {
