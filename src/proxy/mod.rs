@@ -2,9 +2,9 @@
 //!
 //! The life of a request. A [`worker`] is one thread with a runtime, its own listeners
 //! (`SO_REUSEPORT`) and its own upstream connections. It accepts a connection and gives it to
-//! [`conn`], which does the TLS handshake with the certificate for the name. [`http1`] reads requests
-//! itself, [`http2`] lets hyper do so; both turn them into a [`head`] and ask [`service`]: the steps
-//! from checks to route. [`forward`] picks an endpoint, takes a connection from the [`pool`] and runs
+//! [`conn`], which does the TLS handshake with the certificate for the name. [`http1`] and
+//! [`http2`] read requests, turn them into a [`head`] and ask [`service`]: the steps from checks to
+//! route. [`forward`] picks an endpoint, takes a connection from the [`pool`] and runs
 //! an [`exchange`] on it, in the same task, with the small HTTP/1 codec of [`h1`]; [`headers`] says
 //! which [`fields`] travel. The response goes back the way the request came; its [`tail`] counts and
 //! logs the request when it ends. What goes wrong becomes an answer in [`error`] and [`page`].
