@@ -42,7 +42,6 @@ pub struct UpstreamSpec {
     pub key: UpstreamKey,
     /// Sorted by container id.
     pub endpoints: Vec<EndpointSpec>,
-    pub balance: Balance,
     /// Why an upstream has fewer endpoints than containers, one sentence per container
     /// (no shared network, no port ...). Shown on error pages and in status.
     pub unreachable: Vec<String>,
@@ -69,6 +68,7 @@ pub struct Settings {
     pub https: HttpsMode,
     pub tls: TlsMode,
     pub timeouts: Timeouts,
+    pub balance: Balance,
 }
 
 /// `wharf.https`: what plain HTTP does (product.md S20).
@@ -115,13 +115,55 @@ pub struct Timeouts {
     pub send: Duration,
 }
 
-/// `wharf.lb`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+/// `wharf.lb`: which endpoint gets a request (product.md S32 to S34). Every policy knows weights.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// Smooth weighted round robin, as nginx.
     #[default]
     RoundRobin,
+    /// The one with the fewest requests under way for its weight; among equals, whose turn it is.
+    LeastConn,
+    /// The less busy of two drawn at random.
+    Random2,
+    /// Always the same one for a client's network: /24 of IPv4, /64 of IPv6.
+    IpHash,
+    /// Always the same one for a part of the request.
+    Hash(HashOn),
+}
+
+/// What [`Balance::Hash`] looks at. A request without it is balanced by round robin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashOn {
+    /// The first field of this name, in lower case.
+    Header(String),
+    /// The first cookie of exactly this name.
+    Cookie(String),
+    /// The path without the query, as the client wrote it.
+    Path,
+}
+
+impl Balance {
+    /// Whether it has to know how many requests are under way.
+    pub fn counts(&self) -> bool {
+        matches!(self, Self::LeastConn | Self::Random2)
+    }
+}
+
+/// As the label is written.
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RoundRobin => f.write_str("round_robin"),
+            Self::LeastConn => f.write_str("least_conn"),
+            Self::Random2 => f.write_str("random2"),
+            Self::IpHash => f.write_str("ip_hash"),
+            Self::Hash(HashOn::Header(name)) => write!(f, "hash header:{name}"),
+            Self::Hash(HashOn::Cookie(name)) => write!(f, "hash cookie:{name}"),
+            Self::Hash(HashOn::Path) => f.write_str("hash path"),
+        }
+    }
 }
 
 /// A path prefix that matches on segment boundaries: `/a` matches `/a` and `/a/b`, not `/ab`.
@@ -222,6 +264,7 @@ impl Default for Settings {
             https: HttpsMode::default(),
             tls: TlsMode::default(),
             timeouts: Timeouts::default(),
+            balance: Balance::default(),
         }
     }
 }

@@ -10,13 +10,16 @@ use http::StatusCode;
 
 use super::error::ProxyError;
 use super::exchange::{Client, Exchange, ExchangeError, MAX_INTERIM, Response};
+use super::fields::Field;
 use super::head::RequestHead;
 use super::headers::{self, Origin};
 use super::page::Page;
 use super::pool::Link;
+use super::tail::Record;
 use super::worker::Worker;
+use crate::model::{Balance, HashOn};
 use crate::route::Route;
-use crate::upstream::{Endpoint, Tried};
+use crate::upstream::{Choice, Endpoint, Key, Tried};
 
 /// One request on its way to an upstream.
 pub(crate) struct Forward<'a> {
@@ -50,13 +53,17 @@ impl Forward<'_> {
     pub(crate) async fn send<C: Client>(
         &self,
         client: &mut C,
-        used: &mut Option<std::net::SocketAddr>,
+        record: &mut Record,
     ) -> Result<Answer, ProxyError> {
         let method = &self.head.method;
         let mut tried = Tried::default();
         let mut failed = None;
         let mut timeouts = 0;
-        while let Some((index, endpoint)) = self.route.upstream.pick(&tried) {
+        let choice = self.choice();
+        while let Some((index, endpoint)) = self.route.upstream.pick(choice, &tried) {
+            if self.route.upstream.counted {
+                record.busy = Some(endpoint.busy());
+            }
             if failed.is_some() {
                 self.worker.metrics.retries.inc();
             }
@@ -74,7 +81,7 @@ impl Forward<'_> {
                 let mut exchange = self.exchange(endpoint, link, client);
                 match self.final_head(&mut exchange, client).await {
                     Ok(()) => {
-                        *used = Some(endpoint.addr);
+                        record.endpoint = Some(endpoint.addr);
                         return self.answer(endpoint, exchange);
                     }
                     Err(ExchangeError::ClientGone) => return Ok(Answer::Gone),
@@ -100,6 +107,31 @@ impl Forward<'_> {
             }
         }
         Err(failed.unwrap_or_else(|| self.nobody()))
+    }
+
+    /// What the route's policy needs to know of this request.
+    fn choice(&self) -> Choice {
+        match &self.route.balance {
+            Balance::RoundRobin => Choice::Turn,
+            Balance::LeastConn => Choice::LeastBusy,
+            Balance::Random2 => Choice::Random(self.worker.random()),
+            Balance::IpHash => Choice::Key(Key::of_network(self.origin.client)),
+            Balance::Hash(on) => self.key(on).map_or(Choice::Turn, Choice::Key),
+        }
+    }
+
+    fn key(&self, on: &HashOn) -> Option<Key> {
+        let fields = self.head.fields();
+        Some(Key::of(match on {
+            // HTTP/2 has none of that name.
+            HashOn::Header(name) if name == "host" => self.origin.authority.as_bytes(),
+            HashOn::Header(name) => {
+                let named = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+                fields.iter().find(named)?.value
+            }
+            HashOn::Cookie(name) => headers::cookie(fields, name.as_bytes())?,
+            HashOn::Path => self.head.path(self.head.target()).as_bytes(),
+        }))
     }
 
     /// A connection to the endpoint; `None` when the client leaves meanwhile.

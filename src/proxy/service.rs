@@ -125,7 +125,7 @@ async fn steps<C: ClientSide>(
         },
         websocket,
     };
-    forward.send(side, &mut record.endpoint).await
+    forward.send(side, record).await
 }
 
 impl<'a> Head<'a> {
@@ -352,14 +352,13 @@ const MAX_TARGET: usize = 16 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Balance, PathPrefix, Plan, RouteKey, RouteSpec, Settings};
+    use crate::model::{PathPrefix, Plan, RouteKey, RouteSpec, Settings};
     use crate::model::{UpstreamKey, UpstreamSpec};
 
     fn table(hosts: &[&str]) -> RouteTable {
         let upstream = UpstreamSpec {
             key: UpstreamKey("u".into()),
             endpoints: Vec::new(),
-            balance: Balance::RoundRobin,
             unreachable: Vec::new(),
         };
         let patterns = hosts.iter().map(|host| HostPattern::parse(host).unwrap());

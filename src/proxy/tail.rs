@@ -13,6 +13,7 @@ use super::worker::Worker;
 use crate::access::AccessLine;
 use crate::metrics::ErrorKind;
 use crate::route::Route;
+use crate::upstream::Busy;
 
 /// One request. Its end counts it, logs it and tells the connection; that is on drop, so also when
 /// the client goes away.
@@ -29,7 +30,7 @@ pub(crate) struct Tail {
     pub(crate) record: Record,
 }
 
-/// What is found out on the way and only the log wants to know.
+/// What is found out on the way: for the log, and to be held to the end.
 #[derive(Default)]
 pub(crate) struct Record {
     /// When requests are logged.
@@ -37,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) client: Option<IpAddr>,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) endpoint: Option<SocketAddr>,
+    /// Where the upstream counts what is under way.
+    pub(crate) busy: Option<Busy>,
 }
 
 impl Tail {

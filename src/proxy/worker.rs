@@ -171,6 +171,11 @@ impl Worker {
         mix(next)
     }
 
+    /// 64 random bits; good enough to choose by, not to keep a secret with.
+    pub(crate) fn random(&self) -> u64 {
+        self.request_id()
+    }
+
     async fn drained(&self) {
         while self.connections.get() > 0 {
             self.closed.notified().await;

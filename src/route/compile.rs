@@ -1,6 +1,6 @@
 //! Plan + previous table -> table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{HostEntry, Hosts, Route, RouteTable};
@@ -17,12 +17,16 @@ pub fn compile(plan: &Plan, previous: &RouteTable) -> RouteTable {
         .iter()
         .map(|upstream| (&upstream.key, upstream))
         .collect();
+    let counted = plan.routes.iter().filter(|r| r.settings.balance.counts());
+    let counted: HashSet<&UpstreamKey> = counted.map(|route| &route.upstream).collect();
     let upstreams: BTreeMap<&UpstreamKey, Arc<Upstream>> = plan
         .upstreams
         .iter()
         .map(|spec| {
             let before = old.get(&spec.key).map(|upstream| &***upstream);
-            (&spec.key, Arc::new(Upstream::compile(spec, before)))
+            let mut upstream = Upstream::compile(spec, before);
+            upstream.counted = counted.contains(&spec.key);
+            (&spec.key, Arc::new(upstream))
         })
         .collect();
 
@@ -71,6 +75,7 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>) -> Route {
             settings.https
         },
         timeouts: settings.timeouts,
+        balance: settings.balance.clone(),
         owner: spec.owner.as_str().into(),
         fault: spec.fault.as_deref().map(Into::into),
     }

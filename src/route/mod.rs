@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
-use crate::model::{HostPattern, HttpsMode, PathPrefix, RouteKey, Timeouts, TlsMode};
+use crate::model::{Balance, HostPattern, HttpsMode, PathPrefix, RouteKey, Timeouts, TlsMode};
 use crate::upstream::Upstream;
 
 pub use compile::compile;
@@ -59,6 +59,7 @@ pub struct Route {
     pub websocket: bool,
     pub https: HttpsMode,
     pub timeouts: Timeouts,
+    pub balance: Balance,
     /// See `model::RouteSpec::owner`.
     pub owner: Box<str>,
     /// See `model::RouteSpec::fault`.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Balance, Plan, RouteSpec, Settings, UpstreamKey, UpstreamSpec};
+use crate::model::{Plan, RouteSpec, Settings, UpstreamKey, UpstreamSpec};
 
 fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
     RouteSpec {
@@ -21,7 +21,6 @@ fn table(routes: Vec<RouteSpec>) -> RouteTable {
     let upstream = UpstreamSpec {
         key: UpstreamKey("u".into()),
         endpoints: Vec::new(),
-        balance: Balance::RoundRobin,
         unreachable: Vec::new(),
     };
     compile(

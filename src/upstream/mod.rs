@@ -8,11 +8,13 @@ mod balance;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::model::{EndpointSpec, UpstreamKey, UpstreamSpec};
 
-pub use balance::Schedule;
+pub use balance::{Choice, Key, Schedule};
+
+use balance::Load;
 
 /// A named group of endpoints with its balancing schedule.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// Why containers are missing here, one sentence each.
     pub unreachable: Vec<String>,
+    /// Whether requests under way are counted, because a route that leads here asks for it.
+    pub counted: bool,
     schedule: Schedule,
     live: Arc<Live>,
 }
@@ -41,6 +45,8 @@ pub struct Endpoint {
     pub container: Arc<str>,
     /// 0 gets no new requests.
     pub weight: u16,
+    /// Its part in rendezvous hashing: the same for the life of the container.
+    seed: u64,
     pub live: Arc<EndpointLive>,
 }
 
@@ -52,7 +58,15 @@ pub struct EndpointLive {
     pub id: u64,
     /// Failed connects since the endpoint appeared.
     pub connect_failures: AtomicU64,
+    /// Requests under way, over all workers. Shared rather than a count per worker: with few requests
+    /// at once each worker alone would see all endpoints idle. Two relaxed additions per request,
+    /// and only where a policy asks.
+    busy: AtomicU32,
 }
+
+/// Counts a request of an endpoint as under way until it is dropped.
+#[derive(Debug)]
+pub struct Busy(Arc<EndpointLive>);
 
 /// Endpoints already tried for one request.
 #[derive(Debug, Default)]
@@ -73,6 +87,7 @@ impl Upstream {
             key: spec.key.clone(),
             endpoints,
             unreachable: spec.unreachable.clone(),
+            counted: false,
             schedule: Schedule::smooth(&weights),
             live: previous.map_or_else(Arc::default, |old| Arc::clone(&old.live)),
         }
@@ -80,20 +95,25 @@ impl Upstream {
 
     /// The endpoint for the next request that is not in `tried`, or `None` when all were tried or
     /// none takes requests.
-    pub fn pick(&self, tried: &Tried) -> Option<(u16, &Endpoint)> {
-        let turns = self.schedule.len();
-        if turns == 0 {
-            return None;
-        }
-        let start = if turns == 1 {
-            0
-        } else {
-            self.live.cursor.fetch_add(1, Ordering::Relaxed)
+    pub fn pick(&self, choice: Choice, tried: &Tried) -> Option<(u16, &Endpoint)> {
+        let (schedule, cursor) = (&self.schedule, &self.live.cursor);
+        let open = |index: u16| !tried.0.contains(&index);
+        let load = |index| self.endpoints[usize::from(index)].load();
+        let index = match choice {
+            Choice::Turn => balance::next_turn(schedule, cursor, open),
+            Choice::LeastBusy => {
+                let count = self.endpoints.len();
+                balance::least_busy(schedule, cursor, count, load, open)
+            }
+            Choice::Random(random) => balance::less_busy_of_two(schedule, random, load, open),
+            Choice::Key(key) => {
+                let endpoints = (0_u16..).zip(&self.endpoints);
+                let endpoints = endpoints.filter(|(index, _)| open(*index));
+                let endpoints = endpoints.map(|(i, one)| (i, one.seed, f64::from(one.weight)));
+                balance::rendezvous(key, endpoints)
+            }
         };
-        (0..turns as u64)
-            .map(|step| self.schedule.at(start.wrapping_add(step)))
-            .find(|index| !tried.0.contains(index))
-            .map(|index| (index, &self.endpoints[usize::from(index)]))
+        index.map(|index| (index, &self.endpoints[usize::from(index)]))
     }
 }
 
@@ -115,8 +135,28 @@ impl Endpoint {
             container_id: spec.container_id.as_str().into(),
             container: spec.container.as_str().into(),
             weight: spec.weight,
+            seed: balance::hash(format!("{}:{}", spec.container_id, spec.addr.port()).as_bytes()),
             live,
         }
+    }
+
+    /// Counts one more request as under way.
+    pub fn busy(&self) -> Busy {
+        self.live.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(&self.live))
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            busy: self.live.busy.load(Ordering::Relaxed),
+            weight: self.weight,
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -126,6 +166,7 @@ impl EndpointLive {
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             connect_failures: AtomicU64::new(0),
+            busy: AtomicU32::new(0),
         }
     }
 }
@@ -147,7 +188,6 @@ impl Tried {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Balance;
 
     fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
         UpstreamSpec {
@@ -162,7 +202,6 @@ mod tests {
                     weight: *weight,
                 })
                 .collect(),
-            balance: Balance::RoundRobin,
             unreachable: Vec::new(),
         }
     }
@@ -172,7 +211,7 @@ mod tests {
         let upstream = Upstream::compile(&spec(&[("a", 5), ("b", 1), ("c", 0)]), None);
         let mut counts = [0; 3];
         for _ in 0..600 {
-            counts[usize::from(upstream.pick(&Tried::default()).unwrap().0)] += 1;
+            counts[usize::from(upstream.pick(Choice::Turn, &Tried::default()).unwrap().0)] += 1;
         }
         assert_eq!(counts, [500, 100, 0]);
     }
@@ -181,12 +220,12 @@ mod tests {
     fn tried_endpoints_are_skipped_until_none_is_left() {
         let upstream = Upstream::compile(&spec(&[("a", 1), ("b", 1)]), None);
         let mut tried = Tried::default();
-        let (first, _) = upstream.pick(&tried).unwrap();
+        let (first, _) = upstream.pick(Choice::Turn, &tried).unwrap();
         tried.add(first);
-        let (second, _) = upstream.pick(&tried).unwrap();
+        let (second, _) = upstream.pick(Choice::Turn, &tried).unwrap();
         assert_ne!(first, second);
         tried.add(second);
-        assert!(upstream.pick(&tried).is_none());
+        assert!(upstream.pick(Choice::Turn, &tried).is_none());
     }
 
     #[test]
@@ -200,6 +239,46 @@ mod tests {
     #[test]
     fn weight_zero_everywhere_takes_nothing() {
         let upstream = Upstream::compile(&spec(&[("a", 0)]), None);
-        assert!(upstream.pick(&Tried::default()).is_none());
+        for choice in [
+            Choice::Turn,
+            Choice::LeastBusy,
+            Choice::Random(7),
+            Choice::Key(Key::of(b"x")),
+        ] {
+            assert!(upstream.pick(choice, &Tried::default()).is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_and_whose_turn_it_is_survive_a_compile() {
+        let old = Upstream::compile(&spec(&[("a", 1), ("b", 1)]), None);
+        let none = Tried::default();
+        let (first, endpoint) = old.pick(Choice::LeastBusy, &none).unwrap();
+        let busy = endpoint.busy();
+        // An unrelated label changed.
+        let new = Upstream::compile(&spec(&[("a", 1), ("b", 1)]), Some(&old));
+        assert_ne!(new.pick(Choice::Turn, &none).unwrap().0, first);
+        for _ in 0..5 {
+            assert_ne!(new.pick(Choice::LeastBusy, &none).unwrap().0, first);
+        }
+        drop(busy);
+        assert_eq!(new.endpoints[usize::from(first)].load().busy, 0);
+    }
+
+    #[test]
+    fn a_key_moves_only_while_its_endpoint_is_tried() {
+        let upstream = Upstream::compile(&spec(&[("a", 1), ("b", 1), ("c", 1)]), None);
+        let choice = Choice::Key(Key::of(b"client"));
+        let mut tried = Tried::default();
+        let (first, _) = upstream.pick(choice, &tried).unwrap();
+        tried.add(first);
+        assert_ne!(upstream.pick(choice, &tried).unwrap().0, first);
+        assert_eq!(upstream.pick(choice, &Tried::default()).unwrap().0, first);
+        // The container's address is not part of it.
+        let moved = spec(&[("x", 1), ("a", 1), ("b", 1), ("c", 1)]);
+        let moved = Upstream::compile(&moved, Some(&upstream));
+        let (again, endpoint) = moved.pick(choice, &Tried::default()).unwrap();
+        let before = &upstream.endpoints[usize::from(first)].container_id;
+        assert!(again == 0 || endpoint.container_id == *before);
     }
 }

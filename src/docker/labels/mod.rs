@@ -19,7 +19,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use crate::model::{Balance, HostPattern, PathPrefix, Problem, Settings, Severity};
+use crate::model::{HostPattern, PathPrefix, Problem, Settings, Severity};
 
 use read::{Draft, Drafts};
 use route::Layers;
@@ -82,7 +82,6 @@ pub struct RouteLabels {
     /// The path label is there but could not be used; `path` is a guess.
     pub path_broken: bool,
     pub settings: Settings,
-    pub balance: Balance,
     pub dial: Dial,
     /// A named route with a port or network of its own.
     pub own_upstream: bool,

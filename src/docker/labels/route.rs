@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{
-    Balance, HostPattern, HttpsMode, PathPrefix, Problem, Settings, Severity, Timeouts, TlsMode,
+    HostPattern, HttpsMode, PathPrefix, Problem, Settings, Severity, Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -99,6 +99,7 @@ impl<'a> Layers<'a> {
                     default.timeouts.send,
                 ),
             },
+            balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),
         }
     }
 
@@ -148,7 +149,6 @@ impl<'a> Layers<'a> {
             path,
             path_broken: self.broken("path"),
             settings,
-            balance: pick!(self, "lb", Value::Balance).unwrap_or(Balance::RoundRobin),
             dial: self.dial(),
             own_upstream: name.is_some() && (own("port").is_some() || own("network").is_some()),
             fault,

@@ -41,7 +41,7 @@ pub enum Kind {
     Https,
     /// One word of `tls`.
     Tls,
-    /// One word of `lb`.
+    /// A policy of `lb`.
     Balance,
     /// A span of time; zero and `off` disable.
     Duration,
@@ -113,7 +113,9 @@ impl Kind {
             Self::Name => "name",
             Self::Https => "`redirect`, `both`, `only` or `off`",
             Self::Tls => "`auto`, `eager`, `internal` or `off`",
-            Self::Balance => "`round_robin`",
+            Self::Balance => {
+                "`round_robin`, `least_conn`, `random2`, `ip_hash`, or `hash` with `header:<name>`, `cookie:<name>` or `path`"
+            }
             Self::Duration => "duration",
             Self::Timeouts => {
                 "`connect=` `read=` `send=`, each a duration; a bare duration is `read`"

@@ -23,7 +23,7 @@ pub const OPTIONS: &[Entry] = &[
     on("timeout.connect", Route, Duration, "for a TCP connection; then the next endpoint is tried", "2s", "5s"),
     on("timeout.read", Route, Duration, "for the response head, and between two reads of the body", "60s", "5m"),
     on("timeout.send", Route, Duration, "between two writes of the request body", "60s", "30s"),
-    on("lb", Route, Balance, "how replicas take turns", "round_robin", "round_robin"),
+    on("lb", Route, Balance, "which replica gets a request: in turn, the least busy, the less busy of two, or always the same for a client's network or a part of the request", "round_robin", "hash cookie:session"),
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
     on("pool", Container, Name, "containers of one pool are replicas of each other", "the compose or Swarm service", "web"),
     on("weight", Replica, Share, "share of requests of this replica; 0 gets no new ones", "1", "5"),

@@ -130,8 +130,17 @@ fn values_are_read_or_refused_with_a_reason() {
         ("wharf.tls", "dns", "not supported yet"),
         ("wharf.tls", "file:x", "not supported yet"),
         ("wharf.tls", "on", "auto, eager, internal or off"),
-        ("wharf.lb", "least-conn", "not supported yet"),
-        ("wharf.lb", "fair", "the value is round_robin"),
+        ("wharf.lb", "first", "not supported yet"),
+        (
+            "wharf.lb",
+            "fair",
+            "the value is round_robin, least_conn, random2, ip_hash or hash",
+        ),
+        ("wharf.lb", "hash", "a hash looks like"),
+        ("wharf.lb", "hash header:", "a hash looks like"),
+        ("wharf.lb", "hash header:a b", "a hash looks like"),
+        ("wharf.lb", "hash cookie:a=b", "a hash looks like"),
+        ("wharf.lb", "hash path:/x", "a hash looks like"),
         ("wharf.timeout", "", "looks like"),
         ("wharf.timeout", "5s read=6s", "set twice"),
         ("wharf.timeout", "3M", "ambiguous"),
@@ -147,6 +156,29 @@ fn values_are_read_or_refused_with_a_reason() {
         assert_eq!(problem.severity, Severity::Error);
         assert!(read.routes[0].fault.is_some(), "{label}: {value}");
     }
+}
+
+#[test]
+fn every_policy_reads_back_as_it_is_written() {
+    for value in [
+        "round_robin",
+        "least_conn",
+        "random2",
+        "ip_hash",
+        "hash header:x-user",
+        "hash cookie:Session",
+        "hash path",
+    ] {
+        let read = read_pairs(&[("wharf.host", "a.test"), ("wharf.lb", value)]);
+        assert_eq!(reasons(&read), [] as [&str; 0], "{value}");
+        assert_eq!(read.routes[0].settings.balance.to_string(), value);
+    }
+    let read = read_pairs(&[
+        ("wharf.host", "a.test"),
+        ("wharf.lb", "Hash  HEADER:X-User"),
+    ]);
+    let balance = &read.routes[0].settings.balance;
+    assert_eq!(balance.to_string(), "hash header:x-user");
 }
 
 #[test]

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::model::{
-    Balance, HostError, HostPattern, HttpsMode, PathPrefix, TlsMode, parse_bool, parse_duration,
+    Balance, HashOn, HostError, HostPattern, HttpsMode, PathPrefix, TlsMode, parse_bool,
+    parse_duration,
 };
 
 use super::schema::Kind;
@@ -53,7 +54,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Name => name(text).map(Value::Name),
         Kind::Https => choose(HTTPS, &[], text).map(Value::Https),
         Kind::Tls => tls(text).map(Value::Tls),
-        Kind::Balance => choose(BALANCE, BALANCE_LATER, text).map(Value::Balance),
+        Kind::Balance => balance(text).map(Value::Balance),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Hosts | Kind::Timeouts | Kind::Text => Err(NOT_YET.to_owned()),
@@ -198,11 +199,45 @@ fn tls(text: &str) -> Result<TlsMode, String> {
     choose(TLS, TLS_LATER, text)
 }
 
+/// A word, or `hash` and what it looks at.
+fn balance(text: &str) -> Result<Balance, String> {
+    let mut words = text.split_whitespace();
+    if !words
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case("hash"))
+    {
+        return choose(BALANCE, BALANCE_LATER, text)
+            .map_err(|reason| reason.replace(" or ip_hash", ", ip_hash or hash"));
+    }
+    let (on, more) = (words.next().unwrap_or(""), words.next());
+    let (what, name) = match on.split_once(':') {
+        Some((what, name)) => (what.to_ascii_lowercase(), name),
+        None => (on.to_ascii_lowercase(), ""),
+    };
+    let on = match what.as_str() {
+        "header" if is_token(name) => HashOn::Header(name.to_ascii_lowercase()),
+        "cookie" if is_token(name) => HashOn::Cookie(name.to_owned()),
+        "path" if name.is_empty() => HashOn::Path,
+        _ => return Err(HASH_FORM.to_owned()),
+    };
+    match more {
+        None => Ok(Balance::Hash(on)),
+        Some(_) => Err(HASH_FORM.to_owned()),
+    }
+}
+
+/// A name of a field or cookie (RFC 9110 section 5.6.2).
+fn is_token(name: &str) -> bool {
+    let special = |b| b"!#$%&'*+-.^_`|~".contains(&b);
+    let part = |b: u8| b.is_ascii_alphanumeric() || special(b);
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(part)
+}
+
 /// The value of a word; `later` are words that will come.
-fn choose<T: Copy>(words: &[(&str, T)], later: &[&str], text: &str) -> Result<T, String> {
+fn choose<T: Clone>(words: &[(&str, T)], later: &[&str], text: &str) -> Result<T, String> {
     let given = text.trim().to_ascii_lowercase().replace('-', "_");
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == given) {
-        return Ok(*value);
+        return Ok(value.clone());
     }
     if later.contains(&given.as_str()) {
         return Err(format!("`{given}` is {NOT_YET}"));
@@ -290,10 +325,18 @@ const TLS: &[(&str, TlsMode)] = &[
     ("internal", TlsMode::Internal),
     ("off", TlsMode::Off),
 ];
+const HASH_FORM: &str =
+    "a hash looks like `hash header:<name>`, `hash cookie:<name>` or `hash path`";
+
 const TLS_LATER: &[&str] = &["dns", "passthrough"];
 
-const BALANCE: &[(&str, Balance)] = &[("round_robin", Balance::RoundRobin)];
-const BALANCE_LATER: &[&str] = &["least_conn", "ip_hash", "random", "hash", "first"];
+const BALANCE: &[(&str, Balance)] = &[
+    ("round_robin", Balance::RoundRobin),
+    ("least_conn", Balance::LeastConn),
+    ("random2", Balance::Random2),
+    ("ip_hash", Balance::IpHash),
+];
+const BALANCE_LATER: &[&str] = &["random", "first"];
 
 const TIMEOUTS: &[(&str, &str)] = &[
     ("connect", "timeout.connect"),

@@ -45,7 +45,6 @@ fn upstream(
     let mut spec = UpstreamSpec {
         key: key.clone(),
         endpoints: Vec::new(),
-        balance: claim.labels.balance,
         unreachable: Vec::new(),
     };
     for member in claim.owner.replicas() {

@@ -11,9 +11,11 @@ use super::h1;
 use super::head::{RequestFraming, RequestHead};
 
 mod client;
+mod cookie;
 mod host;
 
 pub(crate) use client::client_address;
+pub(crate) use cookie::cookie;
 pub(crate) use host::HostName;
 
 /// What the forwarding headers of one request are made from.

@@ -237,6 +237,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
             let _ = write!(out, " {name}={now:?}");
         }
     }
+    if now.balance != default.balance {
+        let _ = write!(out, " lb={}", now.balance);
+    }
     let _ = writeln!(out, " (by {})", route.container);
     if let Some(fault) = &route.fault {
         let _ = writeln!(out, "  fault: {fault}");

@@ -1,0 +1,249 @@
+//! Which replica gets a request: shares over thousands of them, and over workers and table swaps.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::support::origin::{Origin, Served, ok};
+use crate::support::peer::Peer;
+use crate::support::site::{Site, app, get};
+
+/// Replicas that answer with their names, `a`, `b` ..., each with labels of its own.
+struct Crew {
+    site: Site,
+    _served: Vec<Served>,
+}
+
+impl Crew {
+    /// `workers` of Wharf, and one replica for each item of `own`.
+    fn start(workers: u32, labels: &str, own: &[&str]) -> Self {
+        let served: Vec<Served> = (0..own.len()).map(named).collect();
+        let containers = own
+            .iter()
+            .zip(&served)
+            .enumerate()
+            .map(|(i, (own, served))| {
+                let shared = "wharf.host: a.test\nwharf.tls: off\nwharf.pool: p";
+                let labels = format!("{shared}\n{labels}\n{own}");
+                app(&format!("app{i}"), served.port(), &labels)
+            });
+        let site = Site::with(containers.collect::<Vec<_>>(), |builder| {
+            builder
+                .env("WHARF_WORKERS", &workers.to_string())
+                .env("WHARF_TRUSTED_PROXIES", "127.0.0.1")
+        });
+        Self {
+            site,
+            _served: served,
+        }
+    }
+
+    /// Sends `count` requests on each of `connections` at once; who answered how often.
+    fn ask(&self, connections: u32, count: u32, request: impl Fn(u32) -> String + Sync) -> Counts {
+        let counts = Mutex::new(Counts::new());
+        std::thread::scope(|scope| {
+            for connection in 0..connections {
+                let (counts, request) = (&counts, &request);
+                scope.spawn(move || {
+                    let mut client = self.site.client();
+                    let mut own = Counts::new();
+                    for n in 0..count {
+                        client.send(request(connection * count + n));
+                        *own.entry(who(&mut client)).or_default() += 1;
+                    }
+                    let mut counts = counts.lock().unwrap();
+                    for (name, count) in own {
+                        *counts.entry(name).or_default() += count;
+                    }
+                });
+            }
+        });
+        counts.into_inner().unwrap()
+    }
+
+    /// Who answers one request with these fields.
+    fn one(&self, path: &str, fields: &str) -> String {
+        who(&mut self.site.send(with(path, fields)))
+    }
+}
+
+type Counts = BTreeMap<String, u32>;
+
+fn named(index: usize) -> Served {
+    let name = [b'a' + index as u8];
+    Served::by(move |_| ok(name))
+}
+
+fn who(client: &mut Peer) -> String {
+    let answer = client.message();
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    answer.text()
+}
+
+fn with(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n")
+}
+
+fn counts(of: &[(&str, u32)]) -> Counts {
+    of.iter()
+        .map(|(name, count)| ((*name).to_owned(), *count))
+        .collect()
+}
+
+#[test]
+fn weights_are_exact_over_ten_thousand_requests_on_three_workers() {
+    let crew = Crew::start(
+        3,
+        "",
+        &[
+            "wharf.weight: 5",
+            "wharf.weight: 3",
+            "wharf.weight: 2",
+            "wharf.weight: 0",
+        ],
+    );
+    let shares = crew.ask(8, 1250, |_| get("/"));
+    assert_eq!(shares, counts(&[("a", 5000), ("b", 3000), ("c", 2000)]));
+}
+
+#[test]
+fn turns_go_on_over_table_swaps() {
+    let crew = Crew::start(2, "", &["wharf.weight: 7", "wharf.weight: 3"]);
+    let other = Served::text("other");
+    let shares = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| crew.ask(4, 2500, |_| get("/")));
+        while !asking.is_finished() {
+            let labels = "wharf.host: b.test\nwharf.tls: off";
+            crew.site.engine.run(app("other", other.port(), labels));
+            std::thread::sleep(Duration::from_millis(30));
+            crew.site.engine.remove("other");
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        asking.join().unwrap()
+    });
+    assert_eq!(shares, counts(&[("a", 7000), ("b", 3000)]));
+}
+
+#[test]
+fn requests_under_way_decide_with_least_conn_and_are_remembered_over_a_swap() {
+    let origins = [Origin::new(), Origin::new()];
+    let containers = [(0, 2), (1, 1)].map(|(index, weight)| {
+        let shared = "wharf.host: a.test\nwharf.tls: off\nwharf.pool: p\nwharf.lb: least_conn";
+        let labels = format!("{shared}\nwharf.weight: {weight}");
+        app(&format!("app{index}"), origins[index].port(), &labels)
+    });
+    let site = Site::start(containers);
+    // A request that gets no answer yet, and who has it.
+    let send = || {
+        let client = site.send(get("/"));
+        loop {
+            for (index, origin) in origins.iter().enumerate() {
+                if let Some(mut upstream) = origin.accepted() {
+                    upstream.head();
+                    return (index, client, upstream);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let under_way: Vec<_> = (0..6).map(|_| send()).collect();
+    let at = |index: usize, all: &[(usize, Peer, Peer)]| {
+        all.iter().filter(|(one, ..)| *one == index).count()
+    };
+    // Twice the weight, twice as many at once.
+    assert_eq!((at(0, &under_way), at(1, &under_way)), (4, 2));
+    // The table is swapped, and the clients of one replica leave: it is its turn until it is level.
+    site.engine
+        .run(app("other", 1, "wharf.host: b.test\nwharf.tls: off"));
+    site.wharf.wait_status("another route", |status| {
+        status["routes"]
+            .as_array()
+            .is_some_and(|routes| routes.len() == 2)
+    });
+    let (left, mut under_way): (Vec<_>, Vec<_>) =
+        under_way.into_iter().partition(|(index, ..)| *index == 1);
+    // Their upstream connections stay: one that ended first would be a reason to try again.
+    let _upstreams: Vec<Peer> = left.into_iter().map(|(.., upstream)| upstream).collect();
+    crate::support::eventually(
+        "the clients' leaving",
+        Duration::from_secs(5),
+        || match site.metric("wharf_requests_open") {
+            4.0 => Ok(()),
+            open => Err(open.to_string()),
+        },
+    );
+    for _ in 0..2 {
+        let next = send();
+        assert_eq!(next.0, 1);
+        under_way.push(next);
+    }
+}
+
+#[test]
+fn a_client_network_stays_with_its_replica() {
+    let crew = Crew::start(2, "wharf.lb: ip_hash", &["", "", "wharf.weight: 2"]);
+    let ask = |crew: &Crew, network: u32, host: u32| {
+        let field = format!(
+            "X-Forwarded-For: 203.{}.{}.{host}\r\n",
+            network / 256,
+            network % 256
+        );
+        crew.one("/", &field)
+    };
+    let before: Vec<String> = (0..400).map(|network| ask(&crew, network, 1)).collect();
+    for (network, name) in (0_u32..).zip(&before) {
+        assert_eq!(ask(&crew, network, 200), *name, "network {network}");
+    }
+    let count = |name: &str| before.iter().filter(|one| *one == name).count();
+    // By weight, within five standard deviations.
+    assert!(count("a").abs_diff(100) < 44, "{}", count("a"));
+    assert!(count("b").abs_diff(100) < 44, "{}", count("b"));
+    // A replica leaves: its clients move, nobody else.
+    crew.site.engine.remove("app0");
+    crew.site.wharf.wait_status("two replicas", |status| {
+        status["upstreams"][0]["endpoints"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2)
+    });
+    for (network, name) in (0_u32..).zip(&before) {
+        let now = ask(&crew, network, 1);
+        assert!(
+            name == "a" || now == *name,
+            "network {network}: {name} -> {now}"
+        );
+    }
+}
+
+#[test]
+fn a_part_of_the_request_chooses_its_replica() {
+    for (lb, field) in [
+        ("hash header:X-User", "x-user: "),
+        ("hash cookie:session", "Cookie: other=1; session="),
+        ("hash path", ""),
+    ] {
+        let crew = Crew::start(1, &format!("wharf.lb: {lb}"), &["", "", ""]);
+        let ask = |key: u32| match field {
+            "" => crew.one(&format!("/{key}?{key}"), ""),
+            field => crew.one("/", &format!("{field}{key}\r\n")),
+        };
+        let before: Vec<String> = (0..60).map(ask).collect();
+        let again: Vec<String> = (0..60).map(ask).collect();
+        assert_eq!(before, again, "{lb}");
+        let used: std::collections::BTreeSet<_> = before.iter().collect();
+        assert_eq!(used.len(), 3, "{lb}");
+        if !field.is_empty() {
+            // Nothing to go by: in turn.
+            let shares = crew.ask(1, 30, |_| get("/"));
+            assert_eq!(shares, counts(&[("a", 10), ("b", 10), ("c", 10)]), "{lb}");
+        }
+    }
+}
+
+#[test]
+fn two_random_choices_keep_to_the_weights() {
+    let own = ["wharf.weight: 3", "wharf.weight: 1", "wharf.weight: 0"];
+    let crew = Crew::start(2, "wharf.lb: random2", &own);
+    let shares = crew.ask(1, 10_000, |_| get("/"));
+    assert!(shares["a"].abs_diff(7500) < 250, "{shares:?}");
+    assert_eq!(shares.len(), 2, "{shares:?}");
+}
