@@ -303,6 +303,15 @@ pub(crate) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// The fields of lines that [`write_field`] wrote.
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = text.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| {
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
+}
+
 /// Request fields Wharf writes itself.
 const WRITTEN: u32 = Known::set(&[
     Known::ContentLength,
@@ -341,6 +350,16 @@ mod tests {
             out,
             "A: 1\r\nB: 2\r\nC: 4\r\nD: 5\r\nE: 6\r\nF: \r\nG: \r\nH: 7\r\n"
         );
+    }
+
+    #[test]
+    fn written_lines_are_read_back() {
+        let mut text = Vec::new();
+        write_field(&mut text, b"a", b"1: 2");
+        write_field(&mut text, b"b", b"");
+        let read: Vec<_> = lines(&text).collect();
+        assert_eq!(read, [(&b"a"[..], &b"1: 2"[..]), (b"b", b"")]);
+        assert_eq!(lines(b"").count(), 0);
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(crate) struct Exchange {
     /// The last head that came; its text stands at the start of what was read until
     /// [`Exchange::take_head`].
     pub(crate) head: ResponseHead,
+    /// Fields of Wharf's own for the response: `name: value` and CR LF each, names in lower case.
+    /// Whoever writes the head to a client puts them behind the upstream's fields.
+    pub(crate) extra: Vec<u8>,
     /// How much was looked at without finding a whole head.
     looked: usize,
     /// How much of `link.out` is written.
@@ -108,6 +111,7 @@ impl Exchange {
             endpoint,
             link,
             head: ResponseHead::default(),
+            extra: Vec::new(),
             looked: 0,
             out_at: 0,
             body_left,

@@ -61,6 +61,11 @@ impl Response {
         Some((exchange.fields(), reason))
     }
 
+    /// See [`Exchange::extra`]; before [`Response::take_head`].
+    pub(crate) fn extra(&self) -> &[u8] {
+        self.exchange.as_ref().map_or(b"", |e| &e.extra)
+    }
+
     /// Goes on to the body.
     pub(crate) fn take_head(&mut self) {
         if let Some(exchange) = &mut self.exchange {

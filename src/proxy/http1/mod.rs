@@ -249,6 +249,7 @@ impl Connection {
                 self.lend_out();
                 headers::write_status(&mut self.out, Version::HTTP_11, status, b"");
                 headers::write_response_fields(&mut self.out, exchange.fields(), false);
+                self.out.extend_from_slice(&exchange.extra);
                 self.out.extend_from_slice(headers::SWITCH);
                 self.out.extend_from_slice(b"\r\n");
                 exchange.take_head();

@@ -13,7 +13,7 @@ use super::frame::{Code, DATA, END_STREAM, HEAD, MAX_FRAME, fill_head};
 use super::shared::{Came, Shared, Slot};
 use crate::proxy::clock::Timer;
 use crate::proxy::exchange::{Chunks, Client, ExchangeError, Part, Response, ResponsePart};
-use crate::proxy::fields::{Fields, OwnedFields};
+use crate::proxy::fields::{Fields, OwnedFields, lines};
 use crate::proxy::forward::Answer;
 use crate::proxy::h1::{Framing, ResponseHead, is_bodiless};
 use crate::proxy::head::RequestHead;
@@ -173,7 +173,7 @@ impl Side<'_> {
         let (status, last) = (response.status, response.is_done());
         let keep_length = !is_bodiless(status) && response.framing != Framing::Chunked;
         if let Some((fields, _)) = response.head() {
-            self.fields(last, status, fields, keep_length);
+            self.fields(last, status, fields, response.extra(), keep_length);
         }
         response.take_head();
         match poll_fn(|cx| self.poll_send(cx, &mut response, tail)).await {
@@ -186,7 +186,14 @@ impl Side<'_> {
         }
     }
 
-    fn fields(&self, last: bool, status: StatusCode, fields: Fields<'_>, keep_length: bool) {
+    fn fields(
+        &self,
+        last: bool,
+        status: StatusCode,
+        fields: Fields<'_>,
+        extra: &[u8],
+        keep_length: bool,
+    ) {
         let kept = Kept::of(fields, keep_length);
         self.head(last, status, |encoder, out| {
             for field in fields.iter().filter(|field| kept.holds(*field)) {
@@ -195,6 +202,9 @@ impl Side<'_> {
             if let Some(length) = kept.rewritten {
                 let mut text = itoa::Buffer::new();
                 encoder.field(out, b"content-length", text.format(length).as_bytes());
+            }
+            for (name, value) in lines(extra) {
+                encoder.field(out, name, value);
             }
         });
     }
@@ -389,7 +399,8 @@ impl Client for Side<'_> {
     fn send_interim(&mut self, head: &ResponseHead, text: &[u8]) {
         let room = self.shared().borrow().has_room_for_more();
         if room {
-            self.fields(false, head.status, Fields::new(text, &head.index), false);
+            let fields = Fields::new(text, &head.index);
+            self.fields(false, head.status, fields, b"", false);
         }
     }
 
