@@ -14,6 +14,7 @@ use crate::docker::{Container, Position, Snapshot};
 use crate::model::{Plan, Problem, Severity, TlsMode};
 use crate::route::{self, RouteTable, SharedTable};
 use crate::tls::{Certs, Wanted};
+use crate::upstream::Secret;
 
 /// What control last made of the engine's state; for status.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,8 @@ pub struct ControlConfig {
     pub plan: PlanOptions,
     /// Port of the TLS listener, if there is one.
     pub https_port: Option<u16>,
+    /// Key of what sticky clients carry.
+    pub secret: Secret,
 }
 
 /// Follows the snapshots until their sender is gone.
@@ -81,7 +84,7 @@ impl Control {
             Arc::clone(&before.table)
         } else {
             tell_routes(&before.plan, &plan);
-            let mut compiled = route::compile(&plan, &before.table);
+            let mut compiled = route::compile(&plan, &before.table, &self.config.secret);
             compiled.https_port = https_port;
             compiled.gateways = gateways;
             let table = Arc::new(compiled);

@@ -3,6 +3,7 @@
 mod files;
 mod listen;
 mod report;
+mod secret;
 
 use std::io;
 use std::net::SocketAddr;
@@ -68,7 +69,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     // The engine is asked while the store is read: with many containers and certificates both take
     // a while.
     let (certs, issuer) = runtime.block_on(open(CertsConfig {
-        data: Some(data),
+        data: Some(data.clone()),
         directory: config.acme.directory.clone(),
         directory_is_public: config.acme.public,
         http_01: config.http.is_some(),
@@ -76,6 +77,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         email: config.acme_email.clone(),
         hold: config.tls_hold,
     }))?;
+    let secret = secret::open(&data);
     let bound = listen::bind(&config)?;
     let table = Arc::new(SharedTable::default());
     let metrics = Metrics::new(config.workers);
@@ -116,6 +118,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
                     network: config.network.clone(),
                 },
                 https_port: bound.https.map(|address| address.port()),
+                secret,
             },
             snapshots,
             Arc::clone(&table),

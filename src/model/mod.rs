@@ -9,7 +9,7 @@ mod units;
 pub use host::{Host, HostError, HostPattern};
 pub use route::{
     Balance, EndpointSpec, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey, RouteSpec,
-    Settings, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
+    Settings, StickySpec, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
 };
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
 

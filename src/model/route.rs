@@ -69,6 +69,7 @@ pub struct Settings {
     pub tls: TlsMode,
     pub timeouts: Timeouts,
     pub balance: Balance,
+    pub sticky: Option<StickySpec>,
 }
 
 /// `wharf.https`: what plain HTTP does (product.md S20).
@@ -130,6 +131,13 @@ pub enum Balance {
     IpHash,
     /// Always the same one for a part of the request.
     Hash(HashOn),
+}
+
+/// `wharf.sticky`: a cookie keeps each client on one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct StickySpec {
+    /// Its name. Default `wharf_` and a hash of the upstream.
+    pub cookie: Option<String>,
 }
 
 /// What [`Balance::Hash`] looks at. A request without it is balanced by round robin.
@@ -265,6 +273,7 @@ impl Default for Settings {
             tls: TlsMode::default(),
             timeouts: Timeouts::default(),
             balance: Balance::default(),
+            sticky: None,
         }
     }
 }

@@ -60,7 +60,8 @@ impl Forward<'_> {
         let mut failed = None;
         let mut timeouts = 0;
         let choice = self.choice();
-        while let Some((index, endpoint)) = self.route.upstream.pick(choice, &tried) {
+        let held = self.holder();
+        while let Some((index, endpoint)) = self.route.upstream.pick(choice, held, &tried) {
             if self.route.upstream.counted {
                 record.busy = Some(endpoint.busy());
             }
@@ -82,6 +83,9 @@ impl Forward<'_> {
                 match self.final_head(&mut exchange, client).await {
                     Ok(()) => {
                         record.endpoint = Some(endpoint.addr);
+                        if held != Some(index) {
+                            self.hold(endpoint, &mut exchange);
+                        }
                         return self.answer(endpoint, exchange);
                     }
                     Err(ExchangeError::ClientGone) => return Ok(Answer::Gone),
@@ -117,6 +121,21 @@ impl Forward<'_> {
             Balance::Random2 => Choice::Random(self.worker.random()),
             Balance::IpHash => Choice::Key(Key::of_network(self.origin.client)),
             Balance::Hash(on) => self.key(on).map_or(Choice::Turn, Choice::Key),
+        }
+    }
+
+    /// The endpoint a sticky client names. It may have cookies for several paths.
+    fn holder(&self) -> Option<u16> {
+        let name = self.route.sticky.as_ref()?.name.as_bytes();
+        let mut cookies = headers::cookies(self.head.fields()).filter(|(key, _)| *key == name);
+        cookies.find_map(|(_, token)| self.route.upstream.holder(token))
+    }
+
+    /// Tells a sticky client where it is from now on.
+    fn hold(&self, endpoint: &Endpoint, exchange: &mut Exchange) {
+        if let Some(sticky) = &self.route.sticky {
+            let secure = self.origin.scheme == "https";
+            sticky.write(&mut exchange.extra, &endpoint.live.token, secure);
         }
     }
 

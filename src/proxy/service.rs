@@ -354,6 +354,7 @@ mod tests {
     use super::*;
     use crate::model::{PathPrefix, Plan, RouteKey, RouteSpec, Settings};
     use crate::model::{UpstreamKey, UpstreamSpec};
+    use crate::upstream::Secret;
 
     fn table(hosts: &[&str]) -> RouteTable {
         let upstream = UpstreamSpec {
@@ -376,7 +377,8 @@ mod tests {
             routes: vec![route],
             upstreams: vec![upstream],
         };
-        let mut table = crate::route::compile(&plan, &RouteTable::default());
+        let mut table =
+            crate::route::compile(&plan, &RouteTable::default(), &Secret::new(&[0; 32]));
         table.gateways.push([172, 18, 0, 1].into());
         table
     }

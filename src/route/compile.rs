@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{HostEntry, Hosts, Route, RouteTable};
+use super::{HostEntry, Hosts, Route, RouteTable, Sticky};
 use crate::model::{HostPattern, HttpsMode, Plan, RouteSpec, TlsMode, UpstreamKey};
-use crate::upstream::Upstream;
+use crate::upstream::{Secret, Upstream};
 
 /// Compiles `plan`; live halves of upstreams and endpoints are carried over from `previous`.
 ///
 /// A plan whose route names an upstream that is not there loses that route: `docker::plan` never
 /// makes one, and a missing route is safer than a panic.
-pub fn compile(plan: &Plan, previous: &RouteTable) -> RouteTable {
+pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret) -> RouteTable {
     let old: HashMap<&UpstreamKey, &Arc<Upstream>> = previous
         .upstreams
         .iter()
@@ -24,7 +24,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable) -> RouteTable {
         .iter()
         .map(|spec| {
             let before = old.get(&spec.key).map(|upstream| &***upstream);
-            let mut upstream = Upstream::compile(spec, before);
+            let mut upstream = Upstream::compile(spec, before, secret);
             upstream.counted = counted.contains(&spec.key);
             (&spec.key, Arc::new(upstream))
         })
@@ -35,7 +35,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable) -> RouteTable {
         let Some(upstream) = upstreams.get(&spec.upstream) else {
             continue;
         };
-        let route = Arc::new(route(spec, upstream));
+        let route = Arc::new(route(spec, upstream, secret));
         for host in &spec.hosts {
             hosts
                 .entry(host)
@@ -60,8 +60,13 @@ pub fn compile(plan: &Plan, previous: &RouteTable) -> RouteTable {
     table
 }
 
-fn route(spec: &RouteSpec, upstream: &Arc<Upstream>) -> Route {
+fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
     let settings = &spec.settings;
+    let sticky = settings.sticky.as_ref().map(|sticky| {
+        let name = sticky.cookie.clone();
+        let name = name.unwrap_or_else(|| format!("wharf_{}", secret.name(&spec.upstream)));
+        Sticky::new(name, &spec.path)
+    });
     Route {
         key: spec.key.clone(),
         path: spec.path.clone(),
@@ -76,6 +81,7 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>) -> Route {
         },
         timeouts: settings.timeouts,
         balance: settings.balance.clone(),
+        sticky,
         owner: spec.owner.as_str().into(),
         fault: spec.fault.as_deref().map(Into::into),
     }

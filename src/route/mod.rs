@@ -5,6 +5,7 @@
 
 mod compile;
 mod path;
+mod sticky;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use crate::upstream::Upstream;
 
 pub use compile::compile;
 pub use path::{Normal, normalize};
+pub use sticky::Sticky;
 
 /// All routes, by host and path.
 #[derive(Debug, Default)]
@@ -60,6 +62,7 @@ pub struct Route {
     pub https: HttpsMode,
     pub timeouts: Timeouts,
     pub balance: Balance,
+    pub sticky: Option<Sticky>,
     /// See `model::RouteSpec::owner`.
     pub owner: Box<str>,
     /// See `model::RouteSpec::fault`.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{Plan, RouteSpec, Settings, UpstreamKey, UpstreamSpec};
+use crate::upstream::Secret;
 
 fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
     RouteSpec {
@@ -29,6 +30,7 @@ fn table(routes: Vec<RouteSpec>) -> RouteTable {
             upstreams: vec![upstream],
         },
         &RouteTable::default(),
+        &Secret::new(&[0; 32]),
     )
 }
 

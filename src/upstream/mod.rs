@@ -5,6 +5,7 @@
 //! nothing. Built by `route::compile`, read by the workers; knows neither Docker nor HTTP.
 
 mod balance;
+mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::model::{EndpointSpec, UpstreamKey, UpstreamSpec};
 
 pub use balance::{Choice, Key, Schedule};
+
+pub use token::Secret;
 
 use balance::Load;
 
@@ -56,6 +59,8 @@ pub struct EndpointLive {
     /// Never reused in the life of the process: idle connections are keyed by it, so a connection
     /// can never reach a container that got the address of another.
     pub id: u64,
+    /// What sticky clients name it by; here because it is made once.
+    pub token: Box<str>,
     /// Failed connects since the endpoint appeared.
     pub connect_failures: AtomicU64,
     /// Requests under way, over all workers. Shared rather than a count per worker: with few requests
@@ -75,12 +80,12 @@ pub struct Tried(Vec<u16>);
 impl Upstream {
     /// Compiles `spec`, carrying live halves over from `previous` where key, container and address
     /// are the same.
-    pub fn compile(spec: &UpstreamSpec, previous: Option<&Self>) -> Self {
+    pub fn compile(spec: &UpstreamSpec, previous: Option<&Self>, secret: &Secret) -> Self {
         let endpoints: Vec<Endpoint> = spec
             .endpoints
             .iter()
             .take(usize::from(u16::MAX))
-            .map(|endpoint| Endpoint::compile(endpoint, previous))
+            .map(|endpoint| Endpoint::compile(endpoint, &spec.key, previous, secret))
             .collect();
         let weights: Vec<u16> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
         Self {
@@ -95,11 +100,34 @@ impl Upstream {
 
     /// The endpoint for the next request that is not in `tried`, or `None` when all were tried or
     /// none takes requests.
-    pub fn pick(&self, choice: Choice, tried: &Tried) -> Option<(u16, &Endpoint)> {
+    ///
+    /// `held` is where the client has been before: it goes there again unless that endpoint takes no
+    /// new requests and another does.
+    pub fn pick(
+        &self,
+        choice: Choice,
+        held: Option<u16>,
+        tried: &Tried,
+    ) -> Option<(u16, &Endpoint)> {
+        let held = held.filter(|index| !tried.0.contains(index));
+        let takes = |index: &u16| self.endpoints[usize::from(*index)].weight > 0;
+        let index = held.filter(takes).or_else(|| self.choose(choice, tried));
+        let index = index.or(held)?;
+        Some((index, &self.endpoints[usize::from(index)]))
+    }
+
+    /// The endpoint a client names.
+    pub fn holder(&self, token: &[u8]) -> Option<u16> {
+        let mut endpoints = (0_u16..).zip(&self.endpoints);
+        let found = endpoints.find(|(_, endpoint)| endpoint.live.token.as_bytes() == token);
+        found.map(|(index, _)| index)
+    }
+
+    fn choose(&self, choice: Choice, tried: &Tried) -> Option<u16> {
         let (schedule, cursor) = (&self.schedule, &self.live.cursor);
         let open = |index: u16| !tried.0.contains(&index);
         let load = |index| self.endpoints[usize::from(index)].load();
-        let index = match choice {
+        match choice {
             Choice::Turn => balance::next_turn(schedule, cursor, open),
             Choice::LeastBusy => {
                 let count = self.endpoints.len();
@@ -112,13 +140,17 @@ impl Upstream {
                 let endpoints = endpoints.map(|(i, one)| (i, one.seed, f64::from(one.weight)));
                 balance::rendezvous(key, endpoints)
             }
-        };
-        index.map(|index| (index, &self.endpoints[usize::from(index)]))
+        }
     }
 }
 
 impl Endpoint {
-    fn compile(spec: &EndpointSpec, previous: Option<&Upstream>) -> Self {
+    fn compile(
+        spec: &EndpointSpec,
+        key: &UpstreamKey,
+        previous: Option<&Upstream>,
+        secret: &Secret,
+    ) -> Self {
         let live = previous
             .and_then(|upstream| {
                 upstream
@@ -127,7 +159,10 @@ impl Endpoint {
                     .find(|old| *old.container_id == *spec.container_id && old.addr == spec.addr)
             })
             .map_or_else(
-                || Arc::new(EndpointLive::new()),
+                || {
+                    let token = secret.token(key, &spec.container_id, spec.addr.port());
+                    Arc::new(EndpointLive::new(token))
+                },
                 |old| Arc::clone(&old.live),
             );
         Self {
@@ -161,10 +196,11 @@ impl Drop for Busy {
 }
 
 impl EndpointLive {
-    fn new() -> Self {
+    fn new(token: Box<str>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            token,
             connect_failures: AtomicU64::new(0),
             busy: AtomicU32::new(0),
         }
@@ -189,6 +225,14 @@ impl Tried {
 mod tests {
     use super::*;
 
+    fn compile(spec: &UpstreamSpec, previous: Option<&Upstream>) -> Upstream {
+        Upstream::compile(spec, previous, &Secret::new(&[0; 32]))
+    }
+
+    fn pick(upstream: &Upstream, choice: Choice, tried: &Tried) -> Option<u16> {
+        upstream.pick(choice, None, tried).map(|(index, _)| index)
+    }
+
     fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
         UpstreamSpec {
             key: UpstreamKey("shop/web".into()),
@@ -208,58 +252,58 @@ mod tests {
 
     #[test]
     fn weights_are_exact_over_a_cycle() {
-        let upstream = Upstream::compile(&spec(&[("a", 5), ("b", 1), ("c", 0)]), None);
+        let upstream = compile(&spec(&[("a", 5), ("b", 1), ("c", 0)]), None);
         let mut counts = [0; 3];
         for _ in 0..600 {
-            counts[usize::from(upstream.pick(Choice::Turn, &Tried::default()).unwrap().0)] += 1;
+            counts[usize::from(pick(&upstream, Choice::Turn, &Tried::default()).unwrap())] += 1;
         }
         assert_eq!(counts, [500, 100, 0]);
     }
 
     #[test]
     fn tried_endpoints_are_skipped_until_none_is_left() {
-        let upstream = Upstream::compile(&spec(&[("a", 1), ("b", 1)]), None);
+        let upstream = compile(&spec(&[("a", 1), ("b", 1)]), None);
         let mut tried = Tried::default();
-        let (first, _) = upstream.pick(Choice::Turn, &tried).unwrap();
+        let (first, _) = upstream.pick(Choice::Turn, None, &tried).unwrap();
         tried.add(first);
-        let (second, _) = upstream.pick(Choice::Turn, &tried).unwrap();
+        let (second, _) = upstream.pick(Choice::Turn, None, &tried).unwrap();
         assert_ne!(first, second);
         tried.add(second);
-        assert!(upstream.pick(Choice::Turn, &tried).is_none());
+        assert!(pick(&upstream, Choice::Turn, &tried).is_none());
     }
 
     #[test]
     fn live_halves_survive_a_compile_of_the_same_container_only() {
-        let old = Upstream::compile(&spec(&[("a", 1), ("b", 1)]), None);
-        let new = Upstream::compile(&spec(&[("a", 3), ("x", 1)]), Some(&old));
+        let old = compile(&spec(&[("a", 1), ("b", 1)]), None);
+        let new = compile(&spec(&[("a", 3), ("x", 1)]), Some(&old));
         assert_eq!(old.endpoints[0].live.id, new.endpoints[0].live.id);
         assert_ne!(old.endpoints[1].live.id, new.endpoints[1].live.id);
     }
 
     #[test]
     fn weight_zero_everywhere_takes_nothing() {
-        let upstream = Upstream::compile(&spec(&[("a", 0)]), None);
+        let upstream = compile(&spec(&[("a", 0)]), None);
         for choice in [
             Choice::Turn,
             Choice::LeastBusy,
             Choice::Random(7),
             Choice::Key(Key::of(b"x")),
         ] {
-            assert!(upstream.pick(choice, &Tried::default()).is_none());
+            assert!(pick(&upstream, choice, &Tried::default()).is_none());
         }
     }
 
     #[test]
     fn what_is_under_way_and_whose_turn_it_is_survive_a_compile() {
-        let old = Upstream::compile(&spec(&[("a", 1), ("b", 1)]), None);
+        let old = compile(&spec(&[("a", 1), ("b", 1)]), None);
         let none = Tried::default();
-        let (first, endpoint) = old.pick(Choice::LeastBusy, &none).unwrap();
+        let (first, endpoint) = old.pick(Choice::LeastBusy, None, &none).unwrap();
         let busy = endpoint.busy();
         // An unrelated label changed.
-        let new = Upstream::compile(&spec(&[("a", 1), ("b", 1)]), Some(&old));
-        assert_ne!(new.pick(Choice::Turn, &none).unwrap().0, first);
+        let new = compile(&spec(&[("a", 1), ("b", 1)]), Some(&old));
+        assert_ne!(pick(&new, Choice::Turn, &none).unwrap(), first);
         for _ in 0..5 {
-            assert_ne!(new.pick(Choice::LeastBusy, &none).unwrap().0, first);
+            assert_ne!(pick(&new, Choice::LeastBusy, &none).unwrap(), first);
         }
         drop(busy);
         assert_eq!(new.endpoints[usize::from(first)].load().busy, 0);
@@ -267,18 +311,44 @@ mod tests {
 
     #[test]
     fn a_key_moves_only_while_its_endpoint_is_tried() {
-        let upstream = Upstream::compile(&spec(&[("a", 1), ("b", 1), ("c", 1)]), None);
+        let upstream = compile(&spec(&[("a", 1), ("b", 1), ("c", 1)]), None);
         let choice = Choice::Key(Key::of(b"client"));
         let mut tried = Tried::default();
-        let (first, _) = upstream.pick(choice, &tried).unwrap();
+        let (first, _) = upstream.pick(choice, None, &tried).unwrap();
         tried.add(first);
-        assert_ne!(upstream.pick(choice, &tried).unwrap().0, first);
-        assert_eq!(upstream.pick(choice, &Tried::default()).unwrap().0, first);
+        assert_ne!(pick(&upstream, choice, &tried).unwrap(), first);
+        assert_eq!(pick(&upstream, choice, &Tried::default()).unwrap(), first);
         // The container's address is not part of it.
         let moved = spec(&[("x", 1), ("a", 1), ("b", 1), ("c", 1)]);
-        let moved = Upstream::compile(&moved, Some(&upstream));
-        let (again, endpoint) = moved.pick(choice, &Tried::default()).unwrap();
+        let moved = compile(&moved, Some(&upstream));
+        let (again, endpoint) = moved.pick(choice, None, &Tried::default()).unwrap();
         let before = &upstream.endpoints[usize::from(first)].container_id;
         assert!(again == 0 || endpoint.container_id == *before);
+    }
+
+    #[test]
+    fn a_client_stays_unless_its_endpoint_rests_and_another_does_not() {
+        let none = Tried::default();
+        let held = |upstream: &Upstream, tried: &Tried| {
+            let token = compile(&spec(&[("a", 1)]), None).endpoints[0]
+                .live
+                .token
+                .clone();
+            let holder = upstream.holder(token.as_bytes());
+            upstream.pick(Choice::Turn, holder, tried).map(|(i, _)| i)
+        };
+        for (weights, expected) in [([5, 1], 0), ([1, 5], 0), ([0, 1], 1), ([0, 0], 0)] {
+            let upstream = compile(&spec(&[("a", weights[0]), ("b", weights[1])]), None);
+            for _ in 0..4 {
+                assert_eq!(held(&upstream, &none), Some(expected), "{weights:?}");
+            }
+        }
+        let upstream = compile(&spec(&[("a", 1), ("b", 1)]), None);
+        let mut tried = Tried::default();
+        tried.add(0);
+        assert_eq!(held(&upstream, &tried), Some(1));
+        tried.add(1);
+        assert_eq!(held(&upstream, &tried), None);
+        assert_eq!(upstream.holder(b""), None);
     }
 }

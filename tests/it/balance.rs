@@ -1,94 +1,11 @@
 //! Which replica gets a request: shares over thousands of them, and over workers and table swaps.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::support::origin::{Origin, Served, ok};
+use crate::support::crew::{Crew, counts};
+use crate::support::origin::{Origin, Served};
 use crate::support::peer::Peer;
 use crate::support::site::{Site, app, get};
-
-/// Replicas that answer with their names, `a`, `b` ..., each with labels of its own.
-struct Crew {
-    site: Site,
-    _served: Vec<Served>,
-}
-
-impl Crew {
-    /// `workers` of Wharf, and one replica for each item of `own`.
-    fn start(workers: u32, labels: &str, own: &[&str]) -> Self {
-        let served: Vec<Served> = (0..own.len()).map(named).collect();
-        let containers = own
-            .iter()
-            .zip(&served)
-            .enumerate()
-            .map(|(i, (own, served))| {
-                let shared = "wharf.host: a.test\nwharf.tls: off\nwharf.pool: p";
-                let labels = format!("{shared}\n{labels}\n{own}");
-                app(&format!("app{i}"), served.port(), &labels)
-            });
-        let site = Site::with(containers.collect::<Vec<_>>(), |builder| {
-            builder
-                .env("WHARF_WORKERS", &workers.to_string())
-                .env("WHARF_TRUSTED_PROXIES", "127.0.0.1")
-        });
-        Self {
-            site,
-            _served: served,
-        }
-    }
-
-    /// Sends `count` requests on each of `connections` at once; who answered how often.
-    fn ask(&self, connections: u32, count: u32, request: impl Fn(u32) -> String + Sync) -> Counts {
-        let counts = Mutex::new(Counts::new());
-        std::thread::scope(|scope| {
-            for connection in 0..connections {
-                let (counts, request) = (&counts, &request);
-                scope.spawn(move || {
-                    let mut client = self.site.client();
-                    let mut own = Counts::new();
-                    for n in 0..count {
-                        client.send(request(connection * count + n));
-                        *own.entry(who(&mut client)).or_default() += 1;
-                    }
-                    let mut counts = counts.lock().unwrap();
-                    for (name, count) in own {
-                        *counts.entry(name).or_default() += count;
-                    }
-                });
-            }
-        });
-        counts.into_inner().unwrap()
-    }
-
-    /// Who answers one request with these fields.
-    fn one(&self, path: &str, fields: &str) -> String {
-        who(&mut self.site.send(with(path, fields)))
-    }
-}
-
-type Counts = BTreeMap<String, u32>;
-
-fn named(index: usize) -> Served {
-    let name = [b'a' + index as u8];
-    Served::by(move |_| ok(name))
-}
-
-fn who(client: &mut Peer) -> String {
-    let answer = client.message();
-    assert_eq!(answer.status(), 200, "{}", answer.text());
-    answer.text()
-}
-
-fn with(path: &str, fields: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n")
-}
-
-fn counts(of: &[(&str, u32)]) -> Counts {
-    of.iter()
-        .map(|(name, count)| ((*name).to_owned(), *count))
-        .collect()
-}
 
 #[test]
 fn weights_are_exact_over_ten_thousand_requests_on_three_workers() {

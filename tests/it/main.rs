@@ -34,6 +34,8 @@ mod responses;
 mod routing;
 // What a start that cannot succeed says, and what it survives.
 mod startup;
+// Clients that stay with one replica by a cookie.
+mod sticky;
 // Time limits: who is waited for how long, and who is not.
 mod stalls;
 // Request targets and hosts: the bytes the upstream gets, and paths that could mean two routes.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::model::{Problem, Severity};
 
 use super::key::{self, Key};
-use super::schema::{self, Entry, Kind, Place, Status};
+use super::schema::{self, Entry, Place, Status};
 use super::text::{excerpt, quote, visible};
 use super::value::{self, NOT_YET, Value};
 
@@ -185,9 +185,9 @@ impl Reader<'_> {
             self.problem(Severity::Warning, label, value, reason);
         }
         match parsed.value {
-            Some(Value::Fields(fields)) if entry.kind == Kind::Timeouts => {
-                for (field, duration) in fields {
-                    self.set(route, field, written, Value::Duration(duration));
+            Some(Value::Fields(fields)) => {
+                for (field, value) in fields {
+                    self.set(route, field, written, value);
                 }
             }
             Some(value) => self.set(route, entry.name, written, value),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{
-    HostPattern, HttpsMode, PathPrefix, Problem, Settings, Severity, Timeouts, TlsMode,
+    HostPattern, HttpsMode, PathPrefix, Problem, Settings, Severity, StickySpec, Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -100,7 +100,15 @@ impl<'a> Layers<'a> {
                 ),
             },
             balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),
+            sticky: self.sticky(),
         }
+    }
+
+    /// A cookie's name alone is wish enough.
+    fn sticky(&self) -> Option<StickySpec> {
+        let cookie = pick!(self, "sticky.cookie", Value::Name);
+        let on = pick!(self, "sticky", Value::Switch).unwrap_or_else(|| cookie.is_some());
+        on.then_some(StickySpec { cookie })
     }
 
     /// The route as asked for, with problems that only show once all options are known.

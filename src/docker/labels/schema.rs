@@ -43,6 +43,10 @@ pub enum Kind {
     Tls,
     /// A policy of `lb`.
     Balance,
+    /// A switch, and the name of the cookie.
+    Sticky,
+    /// The name of a cookie.
+    Cookie,
     /// A span of time; zero and `off` disable.
     Duration,
     /// Several spans by name; a bare one sets `read`.
@@ -116,6 +120,8 @@ impl Kind {
             Self::Balance => {
                 "`round_robin`, `least_conn`, `random2`, `ip_hash`, or `hash` with `header:<name>`, `cookie:<name>` or `path`"
             }
+            Self::Sticky => "switch; `cookie=` names the cookie",
+            Self::Cookie => "name of a cookie",
             Self::Duration => "duration",
             Self::Timeouts => {
                 "`connect=` `read=` `send=`, each a duration; a bare duration is `read`"

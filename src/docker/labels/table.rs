@@ -4,7 +4,8 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Balance, Duration, Hosts, Https, Name, Path, Port, Routes, Share, Switch, Timeouts, Tls,
+    Balance, Cookie, Duration, Hosts, Https, Name, Path, Port, Routes, Share, Sticky, Switch,
+    Timeouts, Tls,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -24,6 +25,8 @@ pub const OPTIONS: &[Entry] = &[
     on("timeout.read", Route, Duration, "for the response head, and between two reads of the body", "60s", "5m"),
     on("timeout.send", Route, Duration, "between two writes of the request body", "60s", "30s"),
     on("lb", Route, Balance, "which replica gets a request: in turn, the least busy, the less busy of two, or always the same for a client's network or a part of the request", "round_robin", "hash cookie:session"),
+    on("sticky", Route, Sticky, "a cookie keeps each client on one replica while that is there", "off", "on"),
+    on("sticky.cookie", Route, Cookie, "name of that cookie; setting it switches `sticky` on", "`wharf_` and a hash", "srv"),
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
     on("pool", Container, Name, "containers of one pool are replicas of each other", "the compose or Swarm service", "web"),
     on("weight", Replica, Share, "share of requests of this replica; 0 gets no new ones", "1", "5"),
@@ -73,8 +76,6 @@ pub const OPTIONS: &[Entry] = &[
     later("hsts.subdomains", Route, "include subdomains", "off", "on"),
     later("hsts.preload", Route, "ask for the preload list", "off", "on"),
     later("mtls", Route, "require client certificates", "off", "file:clients.pem"),
-    later("sticky", Route, "keep a client on one replica", "off", "on"),
-    later("sticky.cookie", Route, "name of the cookie", "wharf", "srv"),
     later("health", Route, "active health check", "docker", "/healthz interval=10s"),
     later("health.path", Route, "path asked", "none", "/healthz"),
     later("health.interval", Route, "time between two checks", "10s", "5s"),

@@ -141,6 +141,10 @@ fn values_are_read_or_refused_with_a_reason() {
         ("wharf.lb", "hash header:a b", "a hash looks like"),
         ("wharf.lb", "hash cookie:a=b", "a hash looks like"),
         ("wharf.lb", "hash path:/x", "a hash looks like"),
+        ("wharf.sticky", "maybe", "a switch is"),
+        ("wharf.sticky", "on cookie=a;b", "a cookie's name is"),
+        ("wharf.sticky", "on path=/", "only cookie="),
+        ("wharf.sticky.cookie", "", "a cookie's name is"),
         ("wharf.timeout", "", "looks like"),
         ("wharf.timeout", "5s read=6s", "set twice"),
         ("wharf.timeout", "3M", "ambiguous"),
@@ -179,6 +183,43 @@ fn every_policy_reads_back_as_it_is_written() {
     ]);
     let balance = &read.routes[0].settings.balance;
     assert_eq!(balance.to_string(), "hash header:x-user");
+}
+
+#[test]
+fn a_cookie_is_named_in_either_spelling_and_switches_on() {
+    let sticky = |pairs: &[(&str, &str)]| {
+        let host = [("wharf.host", "a.test")];
+        let read = read_pairs(&[&host[..], pairs].concat());
+        assert_eq!(reasons(&read), [] as [&str; 0], "{pairs:?}");
+        let route = read.routes.last().unwrap();
+        let sticky = route.settings.sticky.clone();
+        sticky.map(|sticky| sticky.cookie.unwrap_or_default())
+    };
+    for (pairs, expected) in [
+        (&[][..], None),
+        (&[("wharf.sticky", "")], Some("")),
+        (&[("wharf.sticky", "on cookie=srv")], Some("srv")),
+        (&[("wharf.sticky", "cookie=srv")], Some("srv")),
+        (&[("wharf.sticky.cookie", "srv")], Some("srv")),
+        (
+            &[("wharf.sticky", "off"), ("wharf.sticky.cookie", "srv")],
+            None,
+        ),
+        (
+            &[("wharf.sticky", "on"), ("wharf.api.path", "/api")],
+            Some(""),
+        ),
+        (
+            &[
+                ("wharf.sticky", "on"),
+                ("wharf.api.path", "/api"),
+                ("wharf.api.sticky", "off"),
+            ],
+            None,
+        ),
+    ] {
+        assert_eq!(sticky(pairs).as_deref(), expected, "{pairs:?}");
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub(super) enum Value {
     Balance(Balance),
     Duration(Duration),
     /// Fields by their full option name.
-    Fields(Vec<(&'static str, Duration)>),
+    Fields(Vec<(&'static str, Self)>),
 }
 
 /// What became of a value. With errors the value is what could be understood.
@@ -42,6 +42,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
     match kind {
         Kind::Hosts => return hosts(text),
         Kind::Timeouts => return timeouts(text),
+        Kind::Sticky => return sticky(text),
         _ => {}
     }
     let one = match kind {
@@ -55,9 +56,10 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Https => choose(HTTPS, &[], text).map(Value::Https),
         Kind::Tls => tls(text).map(Value::Tls),
         Kind::Balance => balance(text).map(Value::Balance),
+        Kind::Cookie => cookie(text).map(Value::Name),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
-        Kind::Hosts | Kind::Timeouts | Kind::Text => Err(NOT_YET.to_owned()),
+        Kind::Hosts | Kind::Timeouts | Kind::Sticky | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {
         Ok(value) => Parsed {
@@ -258,7 +260,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// `connect=5s read=30s send=30s`, in any order; a bare duration is `read`.
 fn timeouts(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
-    let mut fields: Vec<(&'static str, Duration)> = Vec::new();
+    let mut fields: Vec<(&'static str, Value)> = Vec::new();
     for item in text.split(|c: char| c == ',' || c.is_whitespace()) {
         if item.is_empty() {
             continue;
@@ -268,7 +270,7 @@ fn timeouts(text: &str) -> Parsed {
             Ok((name, _)) if fields.iter().any(|(other, _)| *other == name) => {
                 note(&mut parsed.errors, format!("`{name}` is set twice"));
             }
-            Ok(field) => fields.push(field),
+            Ok((name, value)) => fields.push((name, Value::Duration(value))),
         }
     }
     if fields.is_empty() && parsed.errors.is_empty() {
@@ -300,6 +302,45 @@ fn timeout(item: &str) -> Result<(&'static str, Duration), String> {
     duration(text)
         .map(|value| (*name, value))
         .map_err(|reason| format!("{key}: {reason}"))
+}
+
+/// A switch, a cookie, or both: `on cookie=srv`. Nothing at all is on.
+fn sticky(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut fields: Vec<(&'static str, Value)> = Vec::new();
+    for item in text.split_whitespace() {
+        let field = match item.split_once('=') {
+            Some((key, name)) if key.eq_ignore_ascii_case("cookie") => {
+                cookie(name).map(|name| ("sticky.cookie", Value::Name(name)))
+            }
+            Some((key, _)) => Err(format!("there is no {} here, only cookie=", quote(key))),
+            None => parse_bool(item)
+                .map(|on| ("sticky", Value::Switch(on)))
+                .map_err(|error| error.to_string()),
+        };
+        match field {
+            Err(reason) => note(&mut parsed.errors, reason),
+            Ok((name, _)) if fields.iter().any(|(other, _)| *other == name) => {
+                note(&mut parsed.errors, "a value is given twice".to_owned());
+            }
+            Ok(field) => fields.push(field),
+        }
+    }
+    if fields.is_empty() && parsed.errors.is_empty() {
+        fields.push(("sticky", Value::Switch(true)));
+    }
+    parsed.value = (!fields.is_empty()).then_some(Value::Fields(fields));
+    parsed
+}
+
+fn cookie(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match is_token(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "a cookie's name is 1 to {MAX_NAME} letters, digits or signs such as `_` and `-`"
+        )),
+    }
 }
 
 /// What every option of a later version answers.

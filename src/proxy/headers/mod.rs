@@ -15,7 +15,7 @@ mod cookie;
 mod host;
 
 pub(crate) use client::client_address;
-pub(crate) use cookie::cookie;
+pub(crate) use cookie::{cookie, cookies};
 pub(crate) use host::HostName;
 
 /// What the forwarding headers of one request are made from.

@@ -3,6 +3,8 @@
 
 // Services of a compose file.
 pub(crate) mod compose;
+// Replicas of one site that tell who they are.
+pub(crate) mod crew;
 // The real `curl`.
 pub(crate) mod curl;
 // A second engine, to be stopped.

@@ -240,6 +240,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if now.balance != default.balance {
         let _ = write!(out, " lb={}", now.balance);
     }
+    if let Some(sticky) = &now.sticky {
+        let _ = write!(out, " sticky={}", sticky.cookie.as_deref().unwrap_or("on"));
+    }
     let _ = writeln!(out, " (by {})", route.container);
     if let Some(fault) = &route.fault {
         let _ = writeln!(out, "  fault: {fault}");
