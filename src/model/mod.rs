@@ -3,13 +3,15 @@
 //! No I/O, no async, no imports of ours. `docker` produces a [`Plan`], `route::compile` consumes it.
 
 mod host;
+mod matcher;
 mod route;
 mod units;
 
 pub use host::{Host, HostError, HostPattern};
+pub use matcher::{Glob, MatchPart, Matcher};
 pub use route::{
     Balance, EndpointSpec, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey, RouteSpec,
-    Settings, StickySpec, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
+    Settings, ShareSpec, StickySpec, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
 };
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
 

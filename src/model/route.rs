@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::HostPattern;
+use super::{HostPattern, Matcher};
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
 /// route. Never shown to clients.
@@ -31,9 +31,20 @@ pub struct RouteSpec {
     /// Tenant: compose project and service (or pool, or container). Routes of one owner may share
     /// connections across host names; those of different owners may not.
     pub owner: String,
+    /// Where its service has said that it shares host and path with others that say so.
+    pub share: Option<ShareSpec>,
     /// A label error that keeps the route from being served as asked. Such a route answers 503: it
     /// fails closed, because the label that was not understood may have been an access rule.
     pub fault: Option<String>,
+}
+
+/// A service's part of a host and path that several have.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ShareSpec {
+    /// `wharf.weight`, as a share of the whole service. Default 0 where only `canary` is set.
+    pub weight: u16,
+    /// `wharf.canary`: requests that meet one of these go to this service.
+    pub canary: Vec<Matcher>,
 }
 
 /// Where a route's requests go.

@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use super::error::ProxyError;
 use super::exchange::{Client, Exchange, ExchangeError, MAX_INTERIM, Response};
-use super::fields::Field;
+use super::fields::Fields;
 use super::head::RequestHead;
 use super::headers::{self, Origin};
 use super::page::Page;
@@ -60,7 +60,7 @@ impl Forward<'_> {
         let mut failed = None;
         let mut timeouts = 0;
         let choice = self.choice();
-        let held = self.holder();
+        let held = holder(self.route, self.head.fields());
         while let Some((index, endpoint)) = self.route.upstream.pick(choice, held, &tried) {
             if self.route.upstream.counted {
                 record.busy = Some(endpoint.busy());
@@ -124,13 +124,6 @@ impl Forward<'_> {
         }
     }
 
-    /// The endpoint a sticky client names. It may have cookies for several paths.
-    fn holder(&self) -> Option<u16> {
-        let name = self.route.sticky.as_ref()?.name.as_bytes();
-        let mut cookies = headers::cookies(self.head.fields()).filter(|(key, _)| *key == name);
-        cookies.find_map(|(_, token)| self.route.upstream.holder(token))
-    }
-
     /// Tells a sticky client where it is from now on.
     fn hold(&self, endpoint: &Endpoint, exchange: &mut Exchange) {
         if let Some(sticky) = &self.route.sticky {
@@ -142,12 +135,7 @@ impl Forward<'_> {
     fn key(&self, on: &HashOn) -> Option<Key> {
         let fields = self.head.fields();
         Some(Key::of(match on {
-            // HTTP/2 has none of that name.
-            HashOn::Header(name) if name == "host" => self.origin.authority.as_bytes(),
-            HashOn::Header(name) => {
-                let named = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
-                fields.iter().find(named)?.value
-            }
+            HashOn::Header(name) => headers::values(fields, self.origin.authority, name).next()?,
             HashOn::Cookie(name) => headers::cookie(fields, name.as_bytes())?,
             HashOn::Path => self.head.path(self.head.target()).as_bytes(),
         }))
@@ -289,6 +277,13 @@ impl Forward<'_> {
         }
         ProxyError::NoEndpoint(upstream.key.clone())
     }
+}
+
+/// The endpoint of `route` that a sticky client names. It may have cookies for several paths.
+pub(crate) fn holder(route: &Route, fields: Fields<'_>) -> Option<u16> {
+    let name = route.sticky.as_ref()?.name.as_bytes();
+    let mut cookies = headers::cookies(fields).filter(|(key, _)| *key == name);
+    cookies.find_map(|(_, token)| route.upstream.holder(token))
 }
 
 fn connect_error(endpoint: &Endpoint, cause: io::Error) -> ProxyError {

@@ -9,7 +9,7 @@ use http::{Method, StatusCode, Uri, Version};
 use super::error::{self, ProxyError};
 use super::exchange::Client as ClientSide;
 use super::fields::{Fields, Known};
-use super::forward::{Answer, Forward};
+use super::forward::{Answer, Forward, holder};
 use super::head::RequestHead;
 use super::headers::{self, HostName, Origin};
 use super::page;
@@ -17,7 +17,7 @@ use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
 use crate::model::{Host, HostPattern, HttpsMode};
-use crate::route::{HostEntry, NoMatch, Route, RouteTable};
+use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
 
 /// What a step sees of a request.
 struct Head<'a> {
@@ -88,6 +88,10 @@ async fn steps<C: ClientSide>(
         NoMatch::Path => ProxyError::NoPath,
         NoMatch::Ambiguous => ProxyError::AmbiguousPath,
     })?;
+    let route = match entry.split(route) {
+        None => route,
+        Some(split) => share(split, &head),
+    };
     if record.time.is_some() {
         record.route = Some(Arc::clone(route));
     }
@@ -246,6 +250,15 @@ fn challenge(worker: &Worker, head: &Head<'_>) -> Option<Answer> {
     Some(Answer::Page(Box::new(page::text(answer))))
 }
 
+/// The service of several that gets the request.
+fn share<'t>(split: &'t Split, head: &Head<'_>) -> &'t Arc<Route> {
+    let fields = head.request.fields();
+    split.choose(
+        |matcher| headers::meets(fields, head.authority, matcher),
+        |route| holder(route, fields).is_some(),
+    )
+}
+
 /// A request may name another host than the handshake did only within one tenant (421 otherwise:
 /// RFC 9110 section 15.5.20).
 fn check_sni(
@@ -371,6 +384,7 @@ mod tests {
             settings: Settings::default(),
             container: "c".into(),
             owner: "o".into(),
+            share: None,
             fault: None,
         };
         let plan = Plan {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{HostEntry, Hosts, Route, RouteTable, Sticky};
+use super::{HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
 use crate::model::{HostPattern, HttpsMode, Plan, RouteSpec, TlsMode, UpstreamKey};
 use crate::upstream::{Secret, Upstream};
 
@@ -49,7 +49,8 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret) -> RouteTabl
         ..RouteTable::default()
     };
     for (pattern, routes) in hosts {
-        let entry = Arc::new(entry(pattern, routes));
+        let before = previous.entry(pattern).map(|entry| &entry.splits[..]);
+        let entry = Arc::new(entry(pattern, routes, before.unwrap_or_default()));
         match pattern {
             HostPattern::Exact(host) => insert(&mut table.exact, host.as_str(), entry),
             HostPattern::Wildcard(suffix) => insert(&mut table.wildcard, suffix.as_str(), entry),
@@ -82,6 +83,10 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
         timeouts: settings.timeouts,
         balance: settings.balance.clone(),
         sticky,
+        share: spec.share.as_ref().map(|share| Share {
+            weight: share.weight,
+            canary: share.canary.clone(),
+        }),
         owner: spec.owner.as_str().into(),
         fault: spec.fault.as_deref().map(Into::into),
     }
@@ -89,7 +94,11 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
 
 /// One host's routes, longest path first, and the certificate source most of all asked for: a host
 /// has one certificate, whatever its paths say.
-fn entry(pattern: &HostPattern, mut routes: Vec<(&RouteSpec, Arc<Route>)>) -> HostEntry {
+fn entry(
+    pattern: &HostPattern,
+    mut routes: Vec<(&RouteSpec, Arc<Route>)>,
+    before: &[Split],
+) -> HostEntry {
     routes.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path).then_with(|| a.key.cmp(&b.key)));
     let tls = routes
         .iter()
@@ -103,11 +112,27 @@ fn entry(pattern: &HostPattern, mut routes: Vec<(&RouteSpec, Arc<Route>)>) -> Ho
             TlsMode::Internal => 3,
         })
         .unwrap_or(TlsMode::Off);
+    let routes: Vec<Arc<Route>> = routes.into_iter().map(|(_, route)| route).collect();
     HostEntry {
         pattern: pattern.clone(),
         tls,
-        routes: routes.into_iter().map(|(_, route)| route).collect(),
+        splits: splits(&routes, before),
+        routes,
     }
+}
+
+/// The paths that several of `routes`, which are sorted by path, share. Turns go on where `before`
+/// has left off.
+fn splits(routes: &[Arc<Route>], before: &[Split]) -> Vec<Split> {
+    let groups = routes.chunk_by(|a, b| a.path == b.path);
+    let groups = groups.filter(|group| group.len() > 1);
+    groups
+        .map(|group| {
+            let same = |split: &&Split| split.routes.iter().any(|one| one.path == group[0].path);
+            let cursor = before.iter().find(same).map(|split| &split.cursor);
+            Split::new(group.to_vec(), cursor.map(Arc::clone).unwrap_or_default())
+        })
+        .collect()
 }
 
 fn insert(hosts: &mut Hosts, name: &str, entry: Arc<HostEntry>) {

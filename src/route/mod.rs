@@ -5,6 +5,7 @@
 
 mod compile;
 mod path;
+mod split;
 mod sticky;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use crate::upstream::Upstream;
 
 pub use compile::compile;
 pub use path::{Normal, normalize};
+pub use split::{Share, Split};
 pub use sticky::Sticky;
 
 /// All routes, by host and path.
@@ -49,6 +51,8 @@ pub struct HostEntry {
     pub tls: TlsMode,
     /// Longest path first.
     pub routes: Vec<Arc<Route>>,
+    /// Paths that several services share; mostly none.
+    splits: Vec<Split>,
 }
 
 /// One compiled route.
@@ -63,6 +67,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
+    /// Its part where several services have its host and path.
+    pub share: Option<Share>,
     /// See `model::RouteSpec::owner`.
     pub owner: Box<str>,
     /// See `model::RouteSpec::fault`.
@@ -105,6 +111,15 @@ impl RouteTable {
         self.default.as_ref()
     }
 
+    /// The entry of this very pattern.
+    fn entry(&self, pattern: &HostPattern) -> Option<&Arc<HostEntry>> {
+        match pattern {
+            HostPattern::Exact(host) => self.exact.get(host.as_str()),
+            HostPattern::Wildcard(suffix) => self.wildcard.get(suffix.as_str()),
+            HostPattern::Default => self.default.as_ref(),
+        }
+    }
+
     /// Every host entry, in no particular order.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<HostEntry>> {
         self.exact
@@ -127,6 +142,17 @@ impl HostEntry {
                 _ => Err(NoMatch::Ambiguous),
             },
         }
+    }
+
+    /// What [`HostEntry::find`] has found stands for several routes.
+    pub fn split(&self, route: &Arc<Route>) -> Option<&Split> {
+        let mut splits = self.splits.iter();
+        splits.find(|split| {
+            split
+                .routes
+                .first()
+                .is_some_and(|one| Arc::ptr_eq(one, route))
+        })
     }
 
     fn longest(&self, path: &str) -> Option<&Arc<Route>> {

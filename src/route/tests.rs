@@ -14,6 +14,7 @@ fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
         settings: Settings::default(),
         container: key.into(),
         owner: key.into(),
+        share: None,
         fault: None,
     }
 }

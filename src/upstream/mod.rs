@@ -116,6 +116,11 @@ impl Upstream {
         Some((index, &self.endpoints[usize::from(index)]))
     }
 
+    /// Whether any endpoint takes new requests.
+    pub fn takes_requests(&self) -> bool {
+        !self.schedule.is_empty()
+    }
+
     /// The endpoint a client names.
     pub fn holder(&self, token: &[u8]) -> Option<u16> {
         let mut endpoints = (0_u16..).zip(&self.endpoints);

@@ -34,6 +34,8 @@ mod responses;
 mod routing;
 // What a start that cannot succeed says, and what it survives.
 mod startup;
+// One host and path, several services: their shares, canaries, and who stays.
+mod shares;
 // Clients that stay with one replica by a cookie.
 mod sticky;
 // Time limits: who is waited for how long, and who is not.

@@ -19,7 +19,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use crate::model::{HostPattern, PathPrefix, Problem, Settings, Severity};
+use crate::model::{HostPattern, Matcher, PathPrefix, Problem, Settings, Severity};
 
 use read::{Draft, Drafts};
 use route::Layers;
@@ -82,6 +82,8 @@ pub struct RouteLabels {
     /// The path label is there but could not be used; `path` is a guess.
     pub path_broken: bool,
     pub settings: Settings,
+    /// `wharf.canary`.
+    pub canary: Vec<Matcher>,
     pub dial: Dial,
     /// A named route with a port or network of its own.
     pub own_upstream: bool,

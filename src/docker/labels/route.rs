@@ -157,6 +157,7 @@ impl<'a> Layers<'a> {
             path,
             path_broken: self.broken("path"),
             settings,
+            canary: pick!(self, "canary", Value::Matchers).unwrap_or_default(),
             dial: self.dial(),
             own_upstream: name.is_some() && (own("port").is_some() || own("network").is_some()),
             fault,

@@ -47,6 +47,8 @@ pub enum Kind {
     Sticky,
     /// The name of a cookie.
     Cookie,
+    /// Conditions on a header or cookie, in a list.
+    Matchers,
     /// A span of time; zero and `off` disable.
     Duration,
     /// Several spans by name; a bare one sets `read`.
@@ -122,6 +124,9 @@ impl Kind {
             }
             Self::Sticky => "switch; `cookie=` names the cookie",
             Self::Cookie => "name of a cookie",
+            Self::Matchers => {
+                "list of `header:<name>[=<value>]`, `cookie:<name>[=<value>]`; `*` is anything"
+            }
             Self::Duration => "duration",
             Self::Timeouts => {
                 "`connect=` `read=` `send=`, each a duration; a bare duration is `read`"

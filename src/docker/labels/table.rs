@@ -4,8 +4,8 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Balance, Cookie, Duration, Hosts, Https, Name, Path, Port, Routes, Share, Sticky, Switch,
-    Timeouts, Tls,
+    Balance, Cookie, Duration, Hosts, Https, Matchers, Name, Path, Port, Routes, Share, Sticky,
+    Switch, Timeouts, Tls,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -29,7 +29,8 @@ pub const OPTIONS: &[Entry] = &[
     on("sticky.cookie", Route, Cookie, "name of that cookie; setting it switches `sticky` on", "`wharf_` and a hash", "srv"),
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
     on("pool", Container, Name, "containers of one pool are replicas of each other", "the compose or Swarm service", "web"),
-    on("weight", Replica, Share, "share of requests of this replica; 0 gets no new ones", "1", "5"),
+    on("weight", Replica, Share, "share of requests of this replica; 0 gets no new ones. Where several services have one host and path, the share of the service", "1", "5"),
+    on("canary", Route, Matchers, "requests that go to this service rather than to another that shares its host and path", "none", "header:X-Canary=1, cookie:beta"),
     on("routes", Container, Routes, "long form of a named route, for names that are option words: `wharf.routes.<route>.<option>`", "none", "wharf.routes.log.path: /log"),
     on("enable", Container, Switch, "false: Wharf ignores the container, other labels may stay", "true", "false"),
 
@@ -46,7 +47,6 @@ pub const OPTIONS: &[Entry] = &[
     later("swarm", Container, "how Swarm services are reached", "tasks", "vip"),
     later("backup", Replica, "used only when no other replica is left", "off", "true"),
     later("max_conns", Replica, "connections to this replica at most", "off", "100"),
-    later("canary", Route, "who is sent to this service rather than its sibling", "none", "header:X-Canary=1"),
     later("strip.cookies", Route, "give cookie paths their prefix back", "on", "true"),
     later("rewrite", Route, "path sent to the app", "none", "/base"),
     later("redirect", Route, "paths answered with a redirect", "none", "/old/* -> /new/{1} 301"),

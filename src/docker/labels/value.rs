@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::model::{
-    Balance, HashOn, HostError, HostPattern, HttpsMode, PathPrefix, TlsMode, parse_bool,
-    parse_duration,
+    Balance, Glob, HashOn, HostError, HostPattern, HttpsMode, MatchPart, Matcher, PathPrefix,
+    TlsMode, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -24,6 +24,8 @@ pub(super) enum Value {
     Https(HttpsMode),
     Tls(TlsMode),
     Balance(Balance),
+    /// In label order; at most [`MAX_MATCHERS`].
+    Matchers(Vec<Matcher>),
     Duration(Duration),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
@@ -43,6 +45,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Hosts => return hosts(text),
         Kind::Timeouts => return timeouts(text),
         Kind::Sticky => return sticky(text),
+        Kind::Matchers => return matchers(text),
         _ => {}
     }
     let one = match kind {
@@ -59,7 +62,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Cookie => cookie(text).map(Value::Name),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
-        Kind::Hosts | Kind::Timeouts | Kind::Sticky | Kind::Text => Err(NOT_YET.to_owned()),
+        Kind::Hosts | Kind::Timeouts | Kind::Sticky | Kind::Matchers | Kind::Text => {
+            Err(NOT_YET.to_owned())
+        }
     };
     match one {
         Ok(value) => Parsed {
@@ -333,6 +338,63 @@ fn sticky(text: &str) -> Parsed {
     parsed
 }
 
+fn matchers(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut found: Vec<Matcher> = Vec::new();
+    for item in items(text) {
+        match matcher(item) {
+            Err(reason) => note(&mut parsed.errors, reason),
+            Ok(matcher) if found.contains(&matcher) => {
+                note(&mut parsed.warnings, format!("`{matcher}` is named twice"));
+            }
+            Ok(_) if found.len() == MAX_MATCHERS => {
+                let reason = format!("there are at most {MAX_MATCHERS} conditions");
+                note(&mut parsed.errors, reason);
+                break;
+            }
+            Ok(matcher) => found.push(matcher),
+        }
+    }
+    if found.is_empty() && parsed.errors.is_empty() {
+        parsed.errors.push(MATCHER_FORM.to_owned());
+    }
+    parsed.value = (!found.is_empty()).then_some(Value::Matchers(found));
+    parsed
+}
+
+fn matcher(item: &str) -> Result<Matcher, String> {
+    let wrong = || format!("{}: {MATCHER_FORM}", quote(item));
+    let (kind, rest) = item.split_once(':').ok_or_else(wrong)?;
+    let (name, value) = match rest.split_once('=') {
+        Some((name, value)) => (name.trim(), Some(value.trim())),
+        None => (rest.trim(), None),
+    };
+    if value.is_some_and(|value| value.starts_with('~')) {
+        return Err(format!("{}: a regex is {NOT_YET}", quote(item)));
+    }
+    let part = match kind.trim().to_ascii_lowercase().as_str() {
+        "header" if is_token(name) && !name.contains('*') => {
+            MatchPart::Header(name.to_ascii_lowercase())
+        }
+        "cookie" if is_token(name) => MatchPart::Cookie(Glob::new(name)),
+        "arg" | "path" | "ip" | "method" => {
+            return Err(format!(
+                "{}: only header: and cookie: are supported yet",
+                quote(item)
+            ));
+        }
+        _ => return Err(wrong()),
+    };
+    if value.is_some_and(|value| value.len() > MAX_NAME) {
+        return Err(format!(
+            "{}: a value has at most {MAX_NAME} bytes",
+            quote(item)
+        ));
+    }
+    let value = value.map(Glob::new);
+    Ok(Matcher { part, value })
+}
+
 fn cookie(text: &str) -> Result<String, String> {
     let text = text.trim();
     match is_token(text) {
@@ -350,6 +412,8 @@ pub(super) const NOT_YET: &str = "not supported yet";
 const MAX_HOSTS: usize = 100;
 /// Problems reported about one value.
 const MAX_REASONS: usize = 10;
+/// Conditions of one route.
+const MAX_MATCHERS: usize = 20;
 const MAX_SHARE: u16 = 1000;
 const MAX_NAME: usize = 128;
 
@@ -366,6 +430,9 @@ const TLS: &[(&str, TlsMode)] = &[
     ("internal", TlsMode::Internal),
     ("off", TlsMode::Off),
 ];
+const MATCHER_FORM: &str =
+    "a condition looks like header:X-Canary, header:X-Canary=1 or cookie:beta";
+
 const HASH_FORM: &str =
     "a hash looks like `hash header:<name>`, `hash cookie:<name>` or `hash path`";
 

@@ -1,12 +1,13 @@
 //! One host and path, two routes: who keeps it (product.md B85).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{HostPattern, PathPrefix, Plan, Problem, RouteKey, Severity};
 
 use super::Claim;
 
-/// Leaves each host and path to one claim, and drops claims left without a host.
+/// Leaves each host and path to one claim, or to several of different owners that all say that they
+/// share; drops claims left without a host.
 ///
 /// In this order: a route whose path is known before one whose path is a guess; the owner that has
 /// the place in `previous`; the owner with the oldest running container; the owner's name. Within an
@@ -18,27 +19,34 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
     for (index, claim) in claims.iter().enumerate() {
         for host in &claim.route.hosts {
             let place = (host.clone(), claim.route.path.clone());
-            let held = before
-                .get(&(host, &claim.route.path))
-                .is_some_and(|owner| *owner == claim.route.owner);
+            let held = before.contains(&(host, &claim.route.path, &*claim.route.owner));
             let owner = (claim.owner.since(), claim.route.owner.clone());
             let within = claim.route.key.clone();
             wishes.push((claim.guessed, !held, owner, within, index, place));
         }
     }
     wishes.sort();
-    let mut taken: BTreeMap<(HostPattern, PathPrefix), usize> = BTreeMap::new();
+    let mut taken: BTreeMap<(HostPattern, PathPrefix), Vec<usize>> = BTreeMap::new();
     let mut lost: Vec<(usize, HostPattern)> = Vec::new();
+    let mut shared = BTreeSet::new();
     for (.., index, place) in wishes {
-        match taken.get(&place) {
-            None => {
-                taken.insert(place, index);
-            }
-            Some(&winner) => {
-                problems.extend(refusal(&claims[index], &claims[winner], &place.0));
-                lost.push((index, place.0));
-            }
+        let Some(holders) = taken.get_mut(&place) else {
+            taken.insert(place, vec![index]);
+            continue;
+        };
+        let claim = &claims[index];
+        let foreign = |holder: &usize| claims[*holder].route.owner != claim.route.owner;
+        let joins = claim.shares() && claims[holders[0]].shares() && holders.iter().all(foreign);
+        if joins {
+            holders.push(index);
+            shared.extend(holders.iter().copied());
+        } else {
+            problems.extend(refusal(claim, &claims[holders[0]], &place.0));
+            lost.push((index, place.0));
         }
+    }
+    for index in shared {
+        claims[index].shared = true;
     }
     for (index, host) in lost {
         claims[index].route.hosts.retain(|other| *other != host);
@@ -46,16 +54,13 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
     claims.retain(|claim| !claim.route.hosts.is_empty());
 }
 
-/// The owner of each host and path of a plan.
-fn places(plan: &Plan) -> BTreeMap<(&HostPattern, &PathPrefix), &str> {
+/// Each host and path of a plan, with its owners.
+fn places(plan: &Plan) -> BTreeSet<(&HostPattern, &PathPrefix, &str)> {
     let routes = plan.routes.iter();
     routes
         .flat_map(|route| {
-            let owner = route.owner.as_str();
-            route
-                .hosts
-                .iter()
-                .map(move |host| ((host, &route.path), owner))
+            let hosts = route.hosts.iter();
+            hosts.map(move |host| (host, &route.path, &*route.owner))
         })
         .collect()
 }
@@ -77,12 +82,19 @@ fn refusal(loser: &Claim<'_>, winner: &Claim<'_>, host: &HostPattern) -> Option<
             "`{host}` with path {path} is already served by {} (container {}), which is older and keeps it",
             winner.route.owner, winner.route.container
         );
-        if loser.owner.weighted() && winner.owner.weighted() {
-            reason += "; splitting one host between services is not supported yet";
+        if loser.shares() && !winner.shares() && winner.route.fault.is_none() {
+            reason += "; to share it, give that one a wharf.weight, too";
         }
         reason
     };
     Some(loser.problem(Severity::Error, reason))
+}
+
+impl Claim<'_> {
+    /// Whether the service leaves room for others: what fails closed must not, and a guess cannot.
+    fn shares(&self) -> bool {
+        self.route.share.is_some() && self.route.fault.is_none() && !self.guessed
+    }
 }
 
 fn route_name(key: &RouteKey) -> String {

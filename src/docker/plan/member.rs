@@ -80,11 +80,6 @@ impl<'a> Owner<'a> {
             .filter(|member| !member.labels.routes.is_empty() || member.labels.pool.is_some())
     }
 
-    /// Whether a member sets `wharf.weight`.
-    pub(super) fn weighted(&self) -> bool {
-        self.members.iter().any(|m| m.labels.weight.is_some())
-    }
-
     /// Reports a pool without routes, and hosts that another service of the pool has taken away.
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         let Some(newest) = self.definitions().next() else {

@@ -13,7 +13,9 @@ mod upstream;
 
 use crate::docker::Snapshot;
 use crate::model::{Host, UpstreamKey};
-use crate::model::{HostPattern, HttpsMode, Plan, Problem, RouteKey, RouteSpec, Severity, TlsMode};
+use crate::model::{
+    HostPattern, HttpsMode, Plan, Problem, RouteKey, RouteSpec, Severity, ShareSpec, TlsMode,
+};
 
 use super::labels::RouteLabels;
 use member::{Member, Owner};
@@ -61,6 +63,8 @@ struct Claim<'a> {
     labels: &'a RouteLabels,
     /// The path could not be read and is a guess: this route yields to every other.
     guessed: bool,
+    /// Other services have a share of one of its places.
+    shared: bool,
     /// The route is the previous plan's, because the labels have an error.
     kept: bool,
 }
@@ -115,14 +119,26 @@ fn claim<'a>(
             settings: labels.settings.clone(),
             container: member.container.name.clone(),
             owner: owner.name.clone(),
+            share: share(member, labels),
             fault: labels.fault.clone(),
         },
         owner,
         member,
         labels,
         guessed: labels.path_broken,
+        shared: false,
         kept: false,
     }
+}
+
+/// What the service says of sharing: nothing, without a weight and a canary.
+fn share(member: &Member<'_>, labels: &RouteLabels) -> Option<ShareSpec> {
+    let weight = member.labels.weight;
+    let said = weight.is_some() || !labels.canary.is_empty();
+    said.then(|| ShareSpec {
+        weight: weight.unwrap_or(0),
+        canary: labels.canary.clone(),
+    })
 }
 
 fn route_key(owner: &str, route: Option<&str>) -> RouteKey {

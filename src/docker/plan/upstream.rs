@@ -58,6 +58,16 @@ fn upstream(
             Err(sentence) => spec.unreachable.push(sentence),
         }
     }
+    let forced = |claim: &Claim<'_>| {
+        let share = claim.route.share.as_ref();
+        claim.shared && share.is_some_and(|share| !share.canary.is_empty())
+    };
+    if forced(claim) && spec.endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+        // A service without a share of its own: those who ask for it by its canary must get it.
+        for endpoint in &mut spec.endpoints {
+            endpoint.weight = 1;
+        }
+    }
     spec.endpoints
         .sort_by(|a, b| a.container_id.cmp(&b.container_id));
     spec.unreachable.sort();

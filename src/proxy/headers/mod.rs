@@ -13,10 +13,12 @@ use super::head::{RequestFraming, RequestHead};
 mod client;
 mod cookie;
 mod host;
+mod matching;
 
 pub(crate) use client::client_address;
 pub(crate) use cookie::{cookie, cookies};
 pub(crate) use host::HostName;
+pub(crate) use matching::{meets, values};
 
 /// What the forwarding headers of one request are made from.
 #[derive(Debug)]

@@ -14,18 +14,19 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// `workers` of Wharf, and one replica for each item of `own`.
+    /// `workers` of Wharf, and one replica of a pool for each item of `own`.
     pub(crate) fn start(workers: u32, labels: &str, own: &[&str]) -> Self {
-        let served: Vec<Served> = (0..own.len()).map(named).collect();
-        let containers = own
-            .iter()
-            .zip(&served)
-            .enumerate()
-            .map(|(i, (own, served))| {
-                let shared = "wharf.host: a.test\nwharf.tls: off\nwharf.pool: p";
-                let labels = format!("{shared}\n{labels}\n{own}");
-                app(&format!("app{i}"), served.port(), &labels)
-            });
+        let shared = format!("wharf.host: a.test\nwharf.tls: off\nwharf.pool: p\n{labels}");
+        let labels = own.iter().map(|own| format!("{shared}\n{own}"));
+        Self::of(workers, &labels.collect::<Vec<_>>())
+    }
+
+    /// The same, with labels that have nothing in common.
+    pub(crate) fn of(workers: u32, labels: &[impl AsRef<str>]) -> Self {
+        let served: Vec<Served> = (0..labels.len()).map(named).collect();
+        let containers = labels.iter().zip(&served).enumerate();
+        let containers = containers
+            .map(|(i, (labels, served))| app(&format!("app{i}"), served.port(), labels.as_ref()));
         let site = Site::with(containers.collect::<Vec<_>>(), |builder| {
             builder
                 .env("WHARF_WORKERS", &workers.to_string())

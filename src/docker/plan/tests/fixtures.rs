@@ -243,6 +243,13 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if let Some(sticky) = &now.sticky {
         let _ = write!(out, " sticky={}", sticky.cookie.as_deref().unwrap_or("on"));
     }
+    if let Some(share) = &route.share {
+        let canary: Vec<String> = share.canary.iter().map(ToString::to_string).collect();
+        let _ = write!(out, " share={}", share.weight);
+        if !canary.is_empty() {
+            let _ = write!(out, " canary={}", canary.join(","));
+        }
+    }
     let _ = writeln!(out, " (by {})", route.container);
     if let Some(fault) = &route.fault {
         let _ = writeln!(out, "  fault: {fault}");

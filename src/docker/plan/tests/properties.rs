@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::{PlanOptions, plan};
 use super::arbitrary;
-use crate::model::{Plan, Severity};
+use crate::model::{Plan, RouteSpec, Severity};
 
 proptest! {
     #[test]
@@ -32,12 +32,18 @@ proptest! {
         prop_assert!(plan.routes.windows(2).all(|pair| pair[0].key < pair[1].key));
         prop_assert!(plan.upstreams.windows(2).all(|pair| pair[0].key < pair[1].key));
         prop_assert!(problems.windows(2).all(|pair| pair[0] < pair[1]));
-        let mut places = std::collections::BTreeSet::new();
+        let mut places = std::collections::BTreeMap::new();
         for route in &plan.routes {
             prop_assert!(!route.hosts.is_empty());
             prop_assert!(plan.upstreams.iter().any(|up| up.key == route.upstream));
             for host in &route.hosts {
-                prop_assert!(places.insert((host, &route.path)), "{} twice", host);
+                let others: &mut Vec<&RouteSpec> = places.entry((host, &route.path)).or_default();
+                for other in others.iter() {
+                    prop_assert!(route.share.is_some() && other.share.is_some(), "{} twice", host);
+                    prop_assert!(route.owner != other.owner && other.fault.is_none());
+                    prop_assert!(route.fault.is_none());
+                }
+                others.push(route);
             }
             if route.fault.is_some() {
                 let blamed = |p: &crate::model::Problem| {

@@ -1,0 +1,74 @@
+//! One host and path, several services: who gets which share of the requests (product.md B21).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Route;
+use crate::model::Matcher;
+use crate::upstream::Schedule;
+
+/// The routes of one host and path, each of another service.
+#[derive(Debug)]
+pub struct Split {
+    /// At least two, sorted by key.
+    pub(super) routes: Vec<Arc<Route>>,
+    /// Shares of whole services, however many replicas they have.
+    schedule: Schedule,
+    /// Shared by all workers, so the shares are exact over all of them; outlives a compile.
+    pub(super) cursor: Arc<AtomicU64>,
+}
+
+/// A route's part in a [`Split`].
+#[derive(Debug, Default)]
+pub struct Share {
+    /// 0 for none of the requests that nothing else decides.
+    pub weight: u16,
+    /// Requests that meet one of these belong to the route.
+    pub canary: Vec<Matcher>,
+}
+
+impl Split {
+    /// A service without an endpoint that takes requests leaves its share to the others.
+    pub(super) fn new(routes: Vec<Arc<Route>>, cursor: Arc<AtomicU64>) -> Self {
+        let shares = routes.iter().map(|route| match &route.share {
+            Some(share) if route.upstream.takes_requests() => share.weight,
+            _ => 0,
+        });
+        let schedule = Schedule::smooth(&shares.collect::<Vec<_>>());
+        Self {
+            routes,
+            schedule,
+            cursor,
+        }
+    }
+
+    /// The route whose share this request is: the one that `canary` finds a condition of met; else
+    /// the one that `holds` the client; else the one whose turn it is.
+    pub fn choose(
+        &self,
+        canary: impl Fn(&Matcher) -> bool,
+        holds: impl Fn(&Route) -> bool,
+    ) -> &Arc<Route> {
+        let asked = |route: &&Arc<Route>| {
+            let share = route.share.as_ref();
+            share.is_some_and(|share| share.canary.iter().any(&canary))
+        };
+        // A service that has no share is being emptied: it keeps nobody.
+        let held = |route: &&Arc<Route>| {
+            let share = route.share.as_ref();
+            share.is_some_and(|share| share.weight > 0 || !share.canary.is_empty()) && holds(route)
+        };
+        let mut routes = self.routes.iter();
+        let decided = routes.find(asked).or_else(|| self.routes.iter().find(held));
+        decided.unwrap_or_else(|| &self.routes[self.turn()])
+    }
+
+    /// The first where nobody has a share.
+    fn turn(&self) -> usize {
+        if self.schedule.is_empty() {
+            return 0;
+        }
+        let position = self.cursor.fetch_add(1, Ordering::Relaxed);
+        usize::from(self.schedule.at(position))
+    }
+}
