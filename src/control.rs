@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
@@ -84,7 +85,8 @@ impl Control {
             Arc::clone(&before.table)
         } else {
             tell_routes(&before.plan, &plan);
-            let mut compiled = route::compile(&plan, &before.table, &self.config.secret);
+            let mut compiled =
+                route::compile(&plan, &before.table, &self.config.secret, Instant::now());
             compiled.https_port = https_port;
             compiled.gateways = gateways;
             let table = Arc::new(compiled);

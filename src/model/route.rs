@@ -81,6 +81,9 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub balance: Balance,
     pub sticky: Option<StickySpec>,
+    /// `wharf.slow_start`: how long a replica that joins others takes to its full share. Default 0: none.
+    #[serde(serialize_with = "duration")]
+    pub slow_start: Duration,
 }
 
 /// `wharf.https`: what plain HTTP does (product.md S20).
@@ -285,6 +288,7 @@ impl Default for Settings {
             timeouts: Timeouts::default(),
             balance: Balance::default(),
             sticky: None,
+            slow_start: Duration::ZERO,
         }
     }
 }

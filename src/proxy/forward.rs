@@ -5,6 +5,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Instant;
 
 use http::StatusCode;
 
@@ -19,7 +20,7 @@ use super::tail::Record;
 use super::worker::Worker;
 use crate::model::{Balance, HashOn};
 use crate::route::Route;
-use crate::upstream::{Choice, Endpoint, Key, Tried};
+use crate::upstream::{Ask, Choice, Endpoint, Key, Tried};
 
 /// One request on its way to an upstream.
 pub(crate) struct Forward<'a> {
@@ -59,9 +60,13 @@ impl Forward<'_> {
         let mut tried = Tried::default();
         let mut failed = None;
         let mut timeouts = 0;
-        let choice = self.choice();
         let held = holder(self.route, self.head.fields());
-        while let Some((index, endpoint)) = self.route.upstream.pick(choice, held, &tried) {
+        let ask = Ask {
+            choice: self.choice(),
+            held,
+            slow_start: self.route.slow_start,
+        };
+        while let Some((index, endpoint)) = self.route.upstream.pick(&ask, &tried, Instant::now) {
             if self.route.upstream.counted {
                 record.busy = Some(endpoint.busy());
             }

@@ -391,8 +391,11 @@ mod tests {
             routes: vec![route],
             upstreams: vec![upstream],
         };
-        let mut table =
-            crate::route::compile(&plan, &RouteTable::default(), &Secret::new(&[0; 32]));
+        let mut table = {
+            let secret = Secret::new(&[0; 32]);
+            let now = std::time::Instant::now();
+            crate::route::compile(&plan, &RouteTable::default(), &secret, now)
+        };
         table.gateways.push([172, 18, 0, 1].into());
         table
     }

@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
 use crate::model::{HostPattern, HttpsMode, Plan, RouteSpec, TlsMode, UpstreamKey};
 use crate::upstream::{Secret, Upstream};
 
-/// Compiles `plan`; live halves of upstreams and endpoints are carried over from `previous`.
+/// Compiles `plan`; live halves of upstreams and endpoints are carried over from `previous`, and what
+/// is new began at `now`.
 ///
 /// A plan whose route names an upstream that is not there loses that route: `docker::plan` never
 /// makes one, and a missing route is safer than a panic.
-pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret) -> RouteTable {
+pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant) -> RouteTable {
     let old: HashMap<&UpstreamKey, &Arc<Upstream>> = previous
         .upstreams
         .iter()
@@ -24,7 +26,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret) -> RouteTabl
         .iter()
         .map(|spec| {
             let before = old.get(&spec.key).map(|upstream| &***upstream);
-            let mut upstream = Upstream::compile(spec, before, secret);
+            let mut upstream = Upstream::compile(spec, before, secret, now);
             upstream.counted = counted.contains(&spec.key);
             (&spec.key, Arc::new(upstream))
         })
@@ -83,6 +85,7 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
         timeouts: settings.timeouts,
         balance: settings.balance.clone(),
         sticky,
+        slow_start: settings.slow_start,
         share: spec.share.as_ref().map(|share| Share {
             weight: share.weight,
             canary: share.canary.clone(),

@@ -11,6 +11,7 @@ mod sticky;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -67,6 +68,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
+    /// See `model::Settings::slow_start`.
+    pub slow_start: Duration,
     /// Its part where several services have its host and path.
     pub share: Option<Share>,
     /// See `model::RouteSpec::owner`.

@@ -32,6 +32,7 @@ fn table(routes: Vec<RouteSpec>) -> RouteTable {
         },
         &RouteTable::default(),
         &Secret::new(&[0; 32]),
+        std::time::Instant::now(),
     )
 }
 

@@ -10,6 +10,7 @@ mod token;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::model::{EndpointSpec, UpstreamKey, UpstreamSpec};
 
@@ -67,11 +68,25 @@ pub struct EndpointLive {
     /// at once each worker alone would see all endpoints idle. Two relaxed additions per request,
     /// and only where a policy asks.
     busy: AtomicU32,
+    /// When it joined endpoints that were there already.
+    joined: Option<Instant>,
+    /// Moves on with every request that might have come here while the endpoint was warming up.
+    rolls: AtomicU64,
 }
 
 /// Counts a request of an endpoint as under way until it is dropped.
 #[derive(Debug)]
 pub struct Busy(Arc<EndpointLive>);
+
+/// What a request asks of its upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    pub choice: Choice,
+    /// Where the client has been before.
+    pub held: Option<u16>,
+    /// How long endpoints take to their full share; 0 for no time at all.
+    pub slow_start: Duration,
+}
 
 /// Endpoints already tried for one request.
 #[derive(Debug, Default)]
@@ -79,13 +94,18 @@ pub struct Tried(Vec<u16>);
 
 impl Upstream {
     /// Compiles `spec`, carrying live halves over from `previous` where key, container and address
-    /// are the same.
-    pub fn compile(spec: &UpstreamSpec, previous: Option<&Self>, secret: &Secret) -> Self {
+    /// are the same; what is new has joined at `now`.
+    pub fn compile(
+        spec: &UpstreamSpec,
+        previous: Option<&Self>,
+        secret: &Secret,
+        now: Instant,
+    ) -> Self {
         let endpoints: Vec<Endpoint> = spec
             .endpoints
             .iter()
             .take(usize::from(u16::MAX))
-            .map(|endpoint| Endpoint::compile(endpoint, &spec.key, previous, secret))
+            .map(|endpoint| Endpoint::compile(endpoint, &spec.key, previous, secret, now))
             .collect();
         let weights: Vec<u16> = endpoints.iter().map(|endpoint| endpoint.weight).collect();
         Self {
@@ -101,18 +121,22 @@ impl Upstream {
     /// The endpoint for the next request that is not in `tried`, or `None` when all were tried or
     /// none takes requests.
     ///
-    /// `held` is where the client has been before: it goes there again unless that endpoint takes no
-    /// new requests and another does.
+    /// A client goes where it has been before, unless that endpoint takes no new requests and another
+    /// does. `now` is asked only if time matters.
     pub fn pick(
         &self,
-        choice: Choice,
-        held: Option<u16>,
+        ask: &Ask,
         tried: &Tried,
+        now: impl Fn() -> Instant,
     ) -> Option<(u16, &Endpoint)> {
-        let held = held.filter(|index| !tried.0.contains(index));
+        let untried = |index: u16| !tried.0.contains(&index);
+        let held = ask.held.filter(|index| untried(*index));
         let takes = |index: &u16| self.endpoints[usize::from(*index)].weight > 0;
-        let index = held.filter(takes).or_else(|| self.choose(choice, tried));
-        let index = index.or(held)?;
+        let chosen = || match ask.slow_start.is_zero() {
+            true => self.choose(ask.choice, untried, |_| 1.0),
+            false => self.choose_warm(ask, untried, now()),
+        };
+        let index = held.filter(takes).or_else(chosen).or(held)?;
         Some((index, &self.endpoints[usize::from(index)]))
     }
 
@@ -128,9 +152,29 @@ impl Upstream {
         found.map(|(index, _)| index)
     }
 
-    fn choose(&self, choice: Choice, tried: &Tried) -> Option<u16> {
+    /// Leaves endpoints that are warming up out by chance, the less the warmer they are. Keys are not
+    /// left to chance: they move to a new endpoint one by one, as its weight grows.
+    fn choose_warm(&self, ask: &Ask, open: impl Fn(u16) -> bool, now: Instant) -> Option<u16> {
+        let warmth = |index: u16| self.endpoints[usize::from(index)].warmth(ask.slow_start, now);
+        if matches!(ask.choice, Choice::Key(_)) {
+            return self.choose(ask.choice, open, warmth);
+        }
+        let cold = (0_u16..).zip(&self.endpoints);
+        let cold = cold.filter(|(index, endpoint)| endpoint.is_cold(warmth(*index)));
+        let cold: Vec<u16> = cold.map(|(index, _)| index).collect();
+        let warm = |index: u16| open(index) && !cold.contains(&index);
+        let chosen = self.choose(ask.choice, warm, |_| 1.0);
+        // Better cold than none.
+        chosen.or_else(|| self.choose(ask.choice, open, |_| 1.0))
+    }
+
+    fn choose(
+        &self,
+        choice: Choice,
+        open: impl Fn(u16) -> bool,
+        warmth: impl Fn(u16) -> f64,
+    ) -> Option<u16> {
         let (schedule, cursor) = (&self.schedule, &self.live.cursor);
-        let open = |index: u16| !tried.0.contains(&index);
         let load = |index| self.endpoints[usize::from(index)].load();
         match choice {
             Choice::Turn => balance::next_turn(schedule, cursor, open),
@@ -142,7 +186,10 @@ impl Upstream {
             Choice::Key(key) => {
                 let endpoints = (0_u16..).zip(&self.endpoints);
                 let endpoints = endpoints.filter(|(index, _)| open(*index));
-                let endpoints = endpoints.map(|(i, one)| (i, one.seed, f64::from(one.weight)));
+                let endpoints = endpoints.map(|(index, endpoint)| {
+                    let weight = f64::from(endpoint.weight) * warmth(index);
+                    (index, endpoint.seed, weight)
+                });
                 balance::rendezvous(key, endpoints)
             }
         }
@@ -155,6 +202,7 @@ impl Endpoint {
         key: &UpstreamKey,
         previous: Option<&Upstream>,
         secret: &Secret,
+        now: Instant,
     ) -> Self {
         let live = previous
             .and_then(|upstream| {
@@ -166,7 +214,8 @@ impl Endpoint {
             .map_or_else(
                 || {
                     let token = secret.token(key, &spec.container_id, spec.addr.port());
-                    Arc::new(EndpointLive::new(token))
+                    let joins = previous.is_some_and(|upstream| !upstream.endpoints.is_empty());
+                    Arc::new(EndpointLive::new(token, joins.then_some(now)))
                 },
                 |old| Arc::clone(&old.live),
             );
@@ -186,6 +235,22 @@ impl Endpoint {
         Busy(Arc::clone(&self.live))
     }
 
+    /// How much of its share it takes at `now`: 1 once it has been there for `slow_start`, and if it
+    /// joined nobody.
+    fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
+        let age = self
+            .live
+            .joined
+            .map(|joined| now.saturating_duration_since(joined));
+        let warmth = |age: Duration| age.as_secs_f64() / slow_start.as_secs_f64();
+        age.map_or(1.0, |age| warmth(age).clamp(COLDEST, 1.0))
+    }
+
+    /// Whether this request, of all that might have come here, must go elsewhere.
+    fn is_cold(&self, warmth: f64) -> bool {
+        warmth < 1.0 && !balance::chance(self.live.rolls.fetch_add(1, Ordering::Relaxed), warmth)
+    }
+
     fn load(&self) -> Load {
         Load {
             busy: self.live.busy.load(Ordering::Relaxed),
@@ -201,13 +266,15 @@ impl Drop for Busy {
 }
 
 impl EndpointLive {
-    fn new(token: Box<str>) -> Self {
+    fn new(token: Box<str>, joined: Option<Instant>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             token,
             connect_failures: AtomicU64::new(0),
             busy: AtomicU32::new(0),
+            joined,
+            rolls: AtomicU64::new(0),
         }
     }
 }
@@ -226,16 +293,34 @@ impl Tried {
     }
 }
 
+/// Share of its weight that an endpoint takes from the start: a key or a turn has to find it.
+const COLDEST: f64 = 0.01;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn compile(spec: &UpstreamSpec, previous: Option<&Upstream>) -> Upstream {
-        Upstream::compile(spec, previous, &Secret::new(&[0; 32]))
+        compile_at(spec, previous, Instant::now())
+    }
+
+    fn compile_at(spec: &UpstreamSpec, previous: Option<&Upstream>, now: Instant) -> Upstream {
+        Upstream::compile(spec, previous, &Secret::new(&[0; 32]), now)
     }
 
     fn pick(upstream: &Upstream, choice: Choice, tried: &Tried) -> Option<u16> {
-        upstream.pick(choice, None, tried).map(|(index, _)| index)
+        let ask = ask(choice);
+        upstream
+            .pick(&ask, tried, Instant::now)
+            .map(|(index, _)| index)
+    }
+
+    fn ask(choice: Choice) -> Ask {
+        Ask {
+            choice,
+            held: None,
+            slow_start: Duration::ZERO,
+        }
     }
 
     fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
@@ -269,9 +354,13 @@ mod tests {
     fn tried_endpoints_are_skipped_until_none_is_left() {
         let upstream = compile(&spec(&[("a", 1), ("b", 1)]), None);
         let mut tried = Tried::default();
-        let (first, _) = upstream.pick(Choice::Turn, None, &tried).unwrap();
+        let (first, _) = upstream
+            .pick(&ask(Choice::Turn), &tried, Instant::now)
+            .unwrap();
         tried.add(first);
-        let (second, _) = upstream.pick(Choice::Turn, None, &tried).unwrap();
+        let (second, _) = upstream
+            .pick(&ask(Choice::Turn), &tried, Instant::now)
+            .unwrap();
         assert_ne!(first, second);
         tried.add(second);
         assert!(pick(&upstream, Choice::Turn, &tried).is_none());
@@ -302,7 +391,9 @@ mod tests {
     fn what_is_under_way_and_whose_turn_it_is_survive_a_compile() {
         let old = compile(&spec(&[("a", 1), ("b", 1)]), None);
         let none = Tried::default();
-        let (first, endpoint) = old.pick(Choice::LeastBusy, None, &none).unwrap();
+        let (first, endpoint) = old
+            .pick(&ask(Choice::LeastBusy), &none, Instant::now)
+            .unwrap();
         let busy = endpoint.busy();
         // An unrelated label changed.
         let new = compile(&spec(&[("a", 1), ("b", 1)]), Some(&old));
@@ -319,14 +410,16 @@ mod tests {
         let upstream = compile(&spec(&[("a", 1), ("b", 1), ("c", 1)]), None);
         let choice = Choice::Key(Key::of(b"client"));
         let mut tried = Tried::default();
-        let (first, _) = upstream.pick(choice, None, &tried).unwrap();
+        let (first, _) = upstream.pick(&ask(choice), &tried, Instant::now).unwrap();
         tried.add(first);
         assert_ne!(pick(&upstream, choice, &tried).unwrap(), first);
         assert_eq!(pick(&upstream, choice, &Tried::default()).unwrap(), first);
         // The container's address is not part of it.
         let moved = spec(&[("x", 1), ("a", 1), ("b", 1), ("c", 1)]);
         let moved = compile(&moved, Some(&upstream));
-        let (again, endpoint) = moved.pick(choice, None, &Tried::default()).unwrap();
+        let (again, endpoint) = moved
+            .pick(&ask(choice), &Tried::default(), Instant::now)
+            .unwrap();
         let before = &upstream.endpoints[usize::from(first)].container_id;
         assert!(again == 0 || endpoint.container_id == *before);
     }
@@ -340,7 +433,16 @@ mod tests {
                 .token
                 .clone();
             let holder = upstream.holder(token.as_bytes());
-            upstream.pick(Choice::Turn, holder, tried).map(|(i, _)| i)
+            upstream
+                .pick(
+                    &Ask {
+                        held: holder,
+                        ..ask(Choice::Turn)
+                    },
+                    tried,
+                    Instant::now,
+                )
+                .map(|(i, _)| i)
         };
         for (weights, expected) in [([5, 1], 0), ([1, 5], 0), ([0, 1], 1), ([0, 0], 0)] {
             let upstream = compile(&spec(&[("a", weights[0]), ("b", weights[1])]), None);
@@ -355,5 +457,48 @@ mod tests {
         tried.add(1);
         assert_eq!(held(&upstream, &tried), None);
         assert_eq!(upstream.holder(b""), None);
+    }
+
+    #[test]
+    fn a_new_endpoint_gets_its_share_by_and_by() {
+        let start = Instant::now();
+        let slow_start = Duration::from_secs(30);
+        let old = compile_at(&spec(&[("a", 1), ("b", 1)]), None, start);
+        // Those that were there first are warm, and stay so.
+        let new = compile_at(&spec(&[("a", 1), ("b", 1), ("c", 1)]), Some(&old), start);
+        let new = compile_at(&spec(&[("a", 1), ("b", 1), ("c", 1)]), Some(&new), start);
+        for (seconds, warmth) in [(0, 0.01), (6, 0.2), (15, 0.5), (27, 0.9), (30, 1.0)] {
+            let now = || start + Duration::from_secs(seconds);
+            let exact = 10_000.0 * warmth / (2.0 + warmth);
+            let counts = |choice: &dyn Fn(u64) -> Choice| {
+                let mut counts = [0_i32; 3];
+                for n in 0..10_000 {
+                    let ask = Ask {
+                        slow_start,
+                        ..ask(choice(n))
+                    };
+                    let (index, _) = new.pick(&ask, &Tried::default(), now).unwrap();
+                    counts[usize::from(index)] += 1;
+                }
+                counts
+            };
+            let turn = counts(&|_| Choice::Turn);
+            let key = counts(&|n| Choice::Key(Key::of(&n.to_be_bytes())));
+            for counts in [turn, key] {
+                let off = f64::from(counts[2]) - exact;
+                assert!(off.abs() < 200.0, "{seconds} s: {counts:?}");
+            }
+            // What it does not get yet is shared evenly.
+            assert!((turn[0] - turn[1]).abs() <= 2, "{turn:?}");
+        }
+        // Cold is better than nothing.
+        let mut tried = Tried::default();
+        tried.add(0);
+        tried.add(1);
+        let ask = Ask {
+            slow_start,
+            ..ask(Choice::Turn)
+        };
+        assert_eq!(new.pick(&ask, &tried, || start).unwrap().0, 2);
     }
 }

@@ -1,6 +1,6 @@
 //! Which replica gets a request: shares over thousands of them, and over workers and table swaps.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::crew::{Crew, counts};
 use crate::support::origin::{Origin, Served};
@@ -163,4 +163,34 @@ fn two_random_choices_keep_to_the_weights() {
     let shares = crew.ask(1, 10_000, |_| get("/"));
     assert!(shares["a"].abs_diff(7500) < 250, "{shares:?}");
     assert_eq!(shares.len(), 2, "{shares:?}");
+}
+
+#[test]
+fn a_replica_that_joins_gets_its_share_by_and_by() {
+    let crew = Crew::start(2, "wharf.slow_start: 3s", &[""]);
+    let labels = "wharf.host: a.test\nwharf.tls: off\nwharf.pool: p\nwharf.slow_start: 3s";
+    let new = Served::text("new");
+    crew.site.engine.run(app("new", new.port(), labels));
+    crew.site.wharf.wait_status("two replicas", |status| {
+        status.to_string().contains("\"new\"")
+    });
+    let began = Instant::now();
+    let mut shares = Vec::new();
+    while began.elapsed() < Duration::from_millis(3300) {
+        let third = began.elapsed().as_millis() / 1000;
+        let counts = crew.ask(2, 100, |_| get("/"));
+        let new = counts.get("new").copied().unwrap_or(0);
+        shares.resize_with(third as usize + 1, || (0, 0));
+        let share: &mut (u32, u32) = &mut shares[third as usize];
+        *share = (share.0 + new, share.1 + 200);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let share = |at: usize| f64::from(shares[at].0) / f64::from(shares[at].1);
+    // About a seventh, a third and nearly a half of what the other gets.
+    assert!(share(0) > 0.02 && share(0) < 0.25, "{shares:?}");
+    assert!(share(1) > share(0) && share(2) > share(1), "{shares:?}");
+    assert_eq!(
+        crew.ask(2, 100, |_| get("/")),
+        counts(&[("a", 100), ("new", 100)])
+    );
 }

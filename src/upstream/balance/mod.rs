@@ -126,6 +126,11 @@ fn draw(schedule: &Schedule, random: u64, open: impl Fn(u16) -> bool) -> Option<
     all.find(|index| open(*index))
 }
 
+/// True for a share of `warmth` of all `rolls`. By a hash, so that it falls into step with no schedule.
+pub(super) fn chance(roll: u64, warmth: f64) -> bool {
+    (hash::mix(roll) >> 11) as f64 / ((1_u64 << 53) as f64) < warmth
+}
+
 /// Turns one request uses up before it takes any that will do.
 const MAX_SKIPS: u64 = 64;
 /// Draws before the same.

@@ -243,6 +243,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if let Some(sticky) = &now.sticky {
         let _ = write!(out, " sticky={}", sticky.cookie.as_deref().unwrap_or("on"));
     }
+    if now.slow_start != default.slow_start {
+        let _ = write!(out, " slow_start={:?}", now.slow_start);
+    }
     if let Some(share) = &route.share {
         let canary: Vec<String> = share.canary.iter().map(ToString::to_string).collect();
         let _ = write!(out, " share={}", share.weight);
