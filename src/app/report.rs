@@ -115,16 +115,22 @@ fn upstream(upstream: &crate::upstream::Upstream) -> Upstream {
         container: endpoint.container.to_string(),
         address: endpoint.addr.to_string(),
         weight: endpoint.weight,
-        state: if endpoint.weight == 0 {
-            "no new requests".into()
-        } else {
-            "ok".into()
-        },
+        state: state(endpoint).into(),
     });
     Upstream {
         name: upstream.key.to_string(),
         endpoints: endpoints.collect(),
         unreachable: upstream.unreachable.clone(),
+    }
+}
+
+/// In a word or three.
+fn state(endpoint: &crate::upstream::Endpoint) -> &'static str {
+    match endpoint {
+        endpoint if endpoint.weight == 0 => "no new requests",
+        endpoint if endpoint.rests(Instant::now) => "resting after failures",
+        endpoint if endpoint.backup => "backup",
+        _ => "ok",
     }
 }
 

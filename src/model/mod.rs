@@ -10,8 +10,8 @@ mod units;
 pub use host::{Host, HostError, HostPattern};
 pub use matcher::{Glob, MatchPart, Matcher};
 pub use route::{
-    Balance, EndpointSpec, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey, RouteSpec,
-    Settings, ShareSpec, StickySpec, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
+    Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey,
+    RouteSpec, Settings, ShareSpec, StickySpec, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
 };
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
 

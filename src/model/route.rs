@@ -67,6 +67,19 @@ pub struct EndpointSpec {
     pub addr: SocketAddr,
     /// Share of requests, 0..=1000, default 1. 0 gets no new requests.
     pub weight: u16,
+    /// Used only while no other endpoint can be.
+    pub backup: bool,
+    pub fail: FailLimit,
+}
+
+/// `wharf.fail`: so many failures within such a time, and an endpoint rests for that time (nginx
+/// `max_fails`, `fail_timeout`). Default 1 within 10 s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FailLimit {
+    /// 0: it never rests.
+    pub count: u16,
+    #[serde(serialize_with = "duration")]
+    pub within: Duration,
 }
 
 /// What a route does to requests; one value per option, defaults filled in.
@@ -289,6 +302,15 @@ impl Default for Settings {
             balance: Balance::default(),
             sticky: None,
             slow_start: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for FailLimit {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            within: Duration::from_secs(10),
         }
     }
 }

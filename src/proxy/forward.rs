@@ -87,6 +87,10 @@ impl Forward<'_> {
                 let mut exchange = self.exchange(endpoint, link, client);
                 match self.final_head(&mut exchange, client).await {
                     Ok(()) => {
+                        if endpoint.succeed() {
+                            let container = &*endpoint.container;
+                            tracing::info!(container, endpoint = %endpoint.addr, "answers again");
+                        }
                         record.endpoint = Some(endpoint.addr);
                         if held != Some(index) {
                             self.hold(endpoint, &mut exchange);
@@ -212,6 +216,16 @@ impl Forward<'_> {
             .live
             .connect_failures
             .fetch_add(1, Ordering::Relaxed);
+        self.blame(endpoint);
+    }
+
+    /// A failure by the endpoint's fault.
+    fn blame(&self, endpoint: &Endpoint) {
+        let alone = self.route.upstream.endpoints.len() == 1;
+        if endpoint.fail(Instant::now()) && !alone {
+            let container = &*endpoint.container;
+            tracing::warn!(container, endpoint = %endpoint.addr, "fails and rests for a while");
+        }
     }
 
     fn exchange<C: Client>(
@@ -264,6 +278,9 @@ impl Forward<'_> {
     }
 
     fn failed(&self, endpoint: &Endpoint, cause: ExchangeError) -> ProxyError {
+        if cause.is_upstreams() {
+            self.blame(endpoint);
+        }
         ProxyError::Exchange {
             container: (&*endpoint.container).into(),
             endpoint: endpoint.addr,

@@ -1,9 +1,11 @@
 //! Which replica gets a request: shares over thousands of them, and over workers and table swaps.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::crew::{Crew, counts};
-use crate::support::origin::{Origin, Served};
+use crate::support::origin::{Origin, Served, ok, refused_port};
 use crate::support::peer::Peer;
 use crate::support::site::{Site, app, get};
 
@@ -193,4 +195,128 @@ fn a_replica_that_joins_gets_its_share_by_and_by() {
         crew.ask(2, 100, |_| get("/")),
         counts(&[("a", 100), ("new", 100)])
     );
+}
+
+/// Two replicas of a pool; the first at this port, with labels of its own.
+fn pair(port: u16, own: &str, other: u16) -> Site {
+    let shared = "wharf.host: a.test\nwharf.tls: off\nwharf.pool: p";
+    Site::start([
+        app("app0", port, &format!("{shared}\n{own}")),
+        app("app1", other, shared),
+    ])
+}
+
+#[test]
+fn a_replica_that_fails_rests_and_one_request_finds_out_whether_it_is_back() {
+    let served = Served::text("alive");
+    for (own, tries) in [
+        ("", 1.0),
+        ("wharf.fail: 3/30s", 3.0),
+        ("wharf.fail: off", 20.0),
+    ] {
+        let site = pair(refused_port(), own, served.port());
+        for _ in 0..20 {
+            assert_eq!(site.send(get("/")).message().text(), "alive");
+        }
+        let retries = site.metric("wharf_upstream_retries_total");
+        // Without a limit each request finds out anew: its second try takes the turn of the next one.
+        assert_eq!(retries, tries, "{own}");
+        let resting = site.wharf.status_json().to_string();
+        assert_eq!(
+            resting.contains("resting after failures"),
+            tries < 20.0,
+            "{own}"
+        );
+    }
+    // An answer that is none counts as well, and the way back is one request.
+    let broken = Arc::new(AtomicBool::new(true));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let first = {
+        let (broken, asked) = (broken.clone(), asked.clone());
+        Served::by(move |_| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            match broken.load(Ordering::SeqCst) {
+                true => b"garbage\r\n\r\n".to_vec(),
+                false => ok("back"),
+            }
+        })
+    };
+    let site = pair(first.port(), "wharf.fail: 2/1s", served.port());
+    let ask = |count: usize| -> Vec<u16> {
+        (0..count)
+            .map(|_| site.send(get("/")).message().status())
+            .collect()
+    };
+    let bad = |statuses: &[u16]| statuses.iter().filter(|status| **status == 502).count();
+    assert_eq!(bad(&ask(20)), 2);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(bad(&ask(20)), 1, "one finds out that it is not");
+    broken.store(false, Ordering::SeqCst);
+    std::thread::sleep(Duration::from_millis(1100));
+    let before = asked.load(Ordering::SeqCst);
+    assert_eq!(bad(&ask(20)), 0);
+    assert_eq!(asked.load(Ordering::SeqCst) - before, 10, "its whole share");
+    site.wharf.wait_log("answers again");
+}
+
+#[test]
+fn the_last_one_left_never_rests() {
+    let broken = Arc::new(AtomicUsize::new(3));
+    let served = Served::by(move |_| {
+        let left = broken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        match left {
+            Ok(_) => b"garbage\r\n\r\n".to_vec(),
+            Err(_) => ok("back"),
+        }
+    });
+    let site = Site::plain(served.port(), "");
+    let statuses = [0; 5].map(|_| site.send(get("/")).message().status());
+    assert_eq!(statuses, [502, 502, 502, 200, 200]);
+}
+
+#[test]
+fn a_backup_serves_while_all_others_are_out() {
+    let served = [
+        Served::text("one"),
+        Served::text("two"),
+        Served::text("backup"),
+    ];
+    let shared = "wharf.host: a.test\nwharf.tls: off\nwharf.pool: p";
+    for lb in [
+        "round_robin",
+        "least_conn",
+        "random2",
+        "ip_hash",
+        "hash path",
+    ] {
+        let app = |name: &str, port: u16, own: &str| {
+            app(name, port, &format!("{shared}\nwharf.lb: {lb}\n{own}"))
+        };
+        let site = Site::start([
+            app("one", served[0].port(), ""),
+            app("two", served[1].port(), ""),
+            app(
+                "backup",
+                served[2].port(),
+                "wharf.backup: true\nwharf.weight: 5",
+            ),
+        ]);
+        let ask = || site.send(get("/")).message().text();
+        assert!((0..10).all(|_| ask() != "backup"), "{lb}");
+        site.engine.run(app("one", refused_port(), ""));
+        site.engine
+            .run(app("two", served[1].port(), "wharf.weight: 0"));
+        site.wharf.wait_status("one replica drained", |status| {
+            status.to_string().contains("no new requests")
+        });
+        assert!((0..10).all(|_| ask() == "backup"), "{lb}");
+        // The first is asked once, then it rests.
+        assert_eq!(site.metric("wharf_upstream_retries_total"), 1.0, "{lb}");
+        site.engine
+            .run(app("two", served[1].port(), "wharf.weight: 1"));
+        site.wharf.wait_status("no replica drained", |status| {
+            !status.to_string().contains("no new requests")
+        });
+        assert!((0..10).all(|_| ask() == "two"), "{lb}");
+    }
 }

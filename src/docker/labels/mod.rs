@@ -19,7 +19,7 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use crate::model::{HostPattern, Matcher, PathPrefix, Problem, Settings, Severity};
+use crate::model::{FailLimit, HostPattern, Matcher, PathPrefix, Problem, Settings, Severity};
 
 use read::{Draft, Drafts};
 use route::Layers;
@@ -39,6 +39,10 @@ pub struct Labels {
     pub pool: Option<String>,
     /// `wharf.weight`, 0..=1000.
     pub weight: Option<u16>,
+    /// `wharf.backup`.
+    pub backup: bool,
+    /// `wharf.fail`.
+    pub fail: FailLimit,
     /// How the container is dialled for a route its own labels do not name.
     pub dial: Dial,
     /// The default route first, then named ones by name. The default route is present if it has a
@@ -136,6 +140,10 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
         Some(Value::Share(weight)) => Some(*weight),
         _ => None,
     };
+    let fail = match value(&default, "fail") {
+        Some(Value::Fail(limit)) => *limit,
+        _ => FailLimit::default(),
+    };
     if routes.is_empty() {
         hostless(container, &default, pool.is_some(), &mut problems);
     }
@@ -143,6 +151,8 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
         enabled: true,
         pool,
         weight,
+        backup: matches!(value(&default, "backup"), Some(Value::Switch(true))),
+        fail,
         dial: layers.dial(),
         routes,
         problems,
@@ -181,4 +191,6 @@ fn hostless(container: &str, draft: &Draft, replica: bool, problems: &mut Vec<Pr
 }
 
 /// What a replica without a host may say about itself.
-const REPLICA_OPTIONS: [&str; 5] = ["pool", "weight", "port", "network", "enable"];
+const REPLICA_OPTIONS: [&str; 7] = [
+    "pool", "weight", "backup", "fail", "port", "network", "enable",
+];

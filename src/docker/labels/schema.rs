@@ -49,6 +49,8 @@ pub enum Kind {
     Cookie,
     /// Conditions on a header or cookie, in a list.
     Matchers,
+    /// `3/30s`, `3` or `off`.
+    Fail,
     /// A span of time; zero and `off` disable.
     Duration,
     /// Several spans by name; a bare one sets `read`.
@@ -127,6 +129,7 @@ impl Kind {
             Self::Matchers => {
                 "list of `header:<name>[=<value>]`, `cookie:<name>[=<value>]`; `*` is anything"
             }
+            Self::Fail => "`<failures>/<duration>`, or `off`",
             Self::Duration => "duration",
             Self::Timeouts => {
                 "`connect=` `read=` `send=`, each a duration; a bare duration is `read`"

@@ -4,8 +4,8 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Balance, Cookie, Duration, Hosts, Https, Matchers, Name, Path, Port, Routes, Share, Sticky,
-    Switch, Timeouts, Tls,
+    Balance, Cookie, Duration, Fail, Hosts, Https, Matchers, Name, Path, Port, Routes, Share,
+    Sticky, Switch, Timeouts, Tls,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -31,6 +31,8 @@ pub const OPTIONS: &[Entry] = &[
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
     on("pool", Container, Name, "containers of one pool are replicas of each other", "the compose or Swarm service", "web"),
     on("weight", Replica, Share, "share of requests of this replica; 0 gets no new ones. Where several services have one host and path, the share of the service", "1", "5"),
+    on("backup", Replica, Switch, "used only while no other replica can be", "off", "true"),
+    on("fail", Replica, Fail, "failures within a time after which the replica rests for that time; the last one that is left never does", "1/10s", "3/30s"),
     on("canary", Route, Matchers, "requests that go to this service rather than to another that shares its host and path", "none", "header:X-Canary=1, cookie:beta"),
     on("routes", Container, Routes, "long form of a named route, for names that are option words: `wharf.routes.<route>.<option>`", "none", "wharf.routes.log.path: /log"),
     on("enable", Container, Switch, "false: Wharf ignores the container, other labels may stay", "true", "false"),
@@ -46,7 +48,6 @@ pub const OPTIONS: &[Entry] = &[
     later("upstream.proxy_protocol", Route, "PROXY protocol towards the app", "off", "v2"),
     later("proto", Route, "protocol spoken to the app", "http", "grpc"),
     later("swarm", Container, "how Swarm services are reached", "tasks", "vip"),
-    later("backup", Replica, "used only when no other replica is left", "off", "true"),
     later("max_conns", Replica, "connections to this replica at most", "off", "100"),
     later("strip.cookies", Route, "give cookie paths their prefix back", "on", "true"),
     later("rewrite", Route, "path sent to the app", "none", "/base"),
@@ -86,7 +87,6 @@ pub const OPTIONS: &[Entry] = &[
     later("health.status", Route, "statuses that are a success", "200-399", "200"),
     later("health.host", Route, "Host header of the check", "the address", "app.example.com"),
     later("health.port", Route, "port of the check", "the app's", "9000"),
-    later("fail", Replica, "passive health: failures until a replica rests", "3/30s", "5/10s"),
     later("retry", Route, "attempts on other replicas", "1", "2 on=error,timeout"),
     later("retry.on", Route, "what is tried again", "error", "error, timeout, 502"),
     later("retry.budget", Route, "retries as a share of requests", "20%", "10%"),

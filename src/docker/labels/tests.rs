@@ -141,6 +141,9 @@ fn values_are_read_or_refused_with_a_reason() {
         ("wharf.lb", "hash header:a b", "a hash looks like"),
         ("wharf.lb", "hash cookie:a=b", "a hash looks like"),
         ("wharf.lb", "hash path:/x", "a hash looks like"),
+        ("wharf.fail", "", "looks like 3/30s"),
+        ("wharf.fail", "x/30s", "looks like 3/30s"),
+        ("wharf.fail", "3/soon", "a duration looks like"),
         ("wharf.canary", "", "a condition looks like"),
         ("wharf.canary", "X-Canary", "a condition looks like"),
         ("wharf.canary", "header:X *", "a condition looks like"),
@@ -224,6 +227,23 @@ fn a_cookie_is_named_in_either_spelling_and_switches_on() {
         ),
     ] {
         assert_eq!(sticky(pairs).as_deref(), expected, "{pairs:?}");
+    }
+}
+
+#[test]
+fn failures_are_counted_as_written() {
+    for (value, count, seconds) in [
+        ("3/30s", 3, 30),
+        (" 2 / 1m", 2, 60),
+        ("5", 5, 10),
+        ("off", 0, 10),
+        ("0", 0, 10),
+        ("3/0", 0, 0),
+    ] {
+        let read = read_pairs(&[("wharf.host", "a.test"), ("wharf.fail", value)]);
+        assert_eq!(reasons(&read), [] as [&str; 0], "{value}");
+        let within = Duration::from_secs(seconds);
+        assert_eq!(read.fail, FailLimit { count, within }, "{value}");
     }
 }
 

@@ -90,6 +90,8 @@ fn endpoint(
         container: container.name.clone(),
         addr: SocketAddr::new(ip, port),
         weight: member.labels.weight.unwrap_or(1),
+        backup: member.labels.backup,
+        fail: member.labels.fail,
     })
 }
 

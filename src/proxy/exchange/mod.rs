@@ -91,6 +91,20 @@ pub(crate) enum ExchangeError {
     Interim,
 }
 
+impl ExchangeError {
+    /// Whether it is the endpoint's doing, and not the client's.
+    pub(crate) fn is_upstreams(&self) -> bool {
+        match self {
+            Self::Closed(_)
+            | Self::ReadTimeout(_)
+            | Self::WriteTimeout(_)
+            | Self::Response(_)
+            | Self::Interim => true,
+            Self::ClientTimeout(_) | Self::ClientBody(_) | Self::ClientGone => false,
+        }
+    }
+}
+
 impl Exchange {
     /// Starts with the request head already in `link.out`.
     pub(crate) fn new<C: Client>(

@@ -21,7 +21,7 @@ use std::path::Path;
 
 use super::super::{PlanOptions, plan};
 use crate::docker::{Attachment, Container, Network, Position, Snapshot, State};
-use crate::model::{Plan, Problem, RouteSpec, Settings, Severity, UpstreamSpec};
+use crate::model::{FailLimit, Plan, Problem, RouteSpec, Settings, Severity, UpstreamSpec};
 
 #[test]
 fn fixtures_plan_as_written() {
@@ -265,6 +265,13 @@ fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
         let _ = write!(out, " {}={}", endpoint.container, endpoint.addr);
         if endpoint.weight != 1 {
             let _ = write!(out, "*{}", endpoint.weight);
+        }
+        if endpoint.backup {
+            out.push_str(" (backup)");
+        }
+        if endpoint.fail != FailLimit::default() {
+            let FailLimit { count, within } = endpoint.fail;
+            let _ = write!(out, " (fail {count}/{within:?})");
         }
     }
     out.push('\n');

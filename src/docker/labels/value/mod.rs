@@ -1,15 +1,18 @@
 //! Label values -> typed values, by the kind the table gives them. Total: a text is a value, or a
 //! list of reasons, or both where a list is good in parts.
 
+mod traffic;
+
 use std::time::Duration;
 
 use crate::model::{
-    Balance, Glob, HashOn, HostError, HostPattern, HttpsMode, MatchPart, Matcher, PathPrefix,
-    TlsMode, parse_bool, parse_duration,
+    Balance, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix, TlsMode,
+    parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
 use super::text::quote;
+use traffic::{balance, cookie, fail, matchers, sticky};
 
 /// A label value after parsing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,7 @@ pub(super) enum Value {
     Balance(Balance),
     /// In label order; at most [`MAX_MATCHERS`].
     Matchers(Vec<Matcher>),
+    Fail(FailLimit),
     Duration(Duration),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
@@ -60,6 +64,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Tls => tls(text).map(Value::Tls),
         Kind::Balance => balance(text).map(Value::Balance),
         Kind::Cookie => cookie(text).map(Value::Name),
+        Kind::Fail => fail(text).map(Value::Fail),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Hosts | Kind::Timeouts | Kind::Sticky | Kind::Matchers | Kind::Text => {
@@ -206,40 +211,6 @@ fn tls(text: &str) -> Result<TlsMode, String> {
     choose(TLS, TLS_LATER, text)
 }
 
-/// A word, or `hash` and what it looks at.
-fn balance(text: &str) -> Result<Balance, String> {
-    let mut words = text.split_whitespace();
-    if !words
-        .next()
-        .is_some_and(|word| word.eq_ignore_ascii_case("hash"))
-    {
-        return choose(BALANCE, BALANCE_LATER, text)
-            .map_err(|reason| reason.replace(" or ip_hash", ", ip_hash or hash"));
-    }
-    let (on, more) = (words.next().unwrap_or(""), words.next());
-    let (what, name) = match on.split_once(':') {
-        Some((what, name)) => (what.to_ascii_lowercase(), name),
-        None => (on.to_ascii_lowercase(), ""),
-    };
-    let on = match what.as_str() {
-        "header" if is_token(name) => HashOn::Header(name.to_ascii_lowercase()),
-        "cookie" if is_token(name) => HashOn::Cookie(name.to_owned()),
-        "path" if name.is_empty() => HashOn::Path,
-        _ => return Err(HASH_FORM.to_owned()),
-    };
-    match more {
-        None => Ok(Balance::Hash(on)),
-        Some(_) => Err(HASH_FORM.to_owned()),
-    }
-}
-
-/// A name of a field or cookie (RFC 9110 section 5.6.2).
-fn is_token(name: &str) -> bool {
-    let special = |b| b"!#$%&'*+-.^_`|~".contains(&b);
-    let part = |b: u8| b.is_ascii_alphanumeric() || special(b);
-    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(part)
-}
-
 /// The value of a word; `later` are words that will come.
 fn choose<T: Clone>(words: &[(&str, T)], later: &[&str], text: &str) -> Result<T, String> {
     let given = text.trim().to_ascii_lowercase().replace('-', "_");
@@ -309,102 +280,6 @@ fn timeout(item: &str) -> Result<(&'static str, Duration), String> {
         .map_err(|reason| format!("{key}: {reason}"))
 }
 
-/// A switch, a cookie, or both: `on cookie=srv`. Nothing at all is on.
-fn sticky(text: &str) -> Parsed {
-    let mut parsed = Parsed::default();
-    let mut fields: Vec<(&'static str, Value)> = Vec::new();
-    for item in text.split_whitespace() {
-        let field = match item.split_once('=') {
-            Some((key, name)) if key.eq_ignore_ascii_case("cookie") => {
-                cookie(name).map(|name| ("sticky.cookie", Value::Name(name)))
-            }
-            Some((key, _)) => Err(format!("there is no {} here, only cookie=", quote(key))),
-            None => parse_bool(item)
-                .map(|on| ("sticky", Value::Switch(on)))
-                .map_err(|error| error.to_string()),
-        };
-        match field {
-            Err(reason) => note(&mut parsed.errors, reason),
-            Ok((name, _)) if fields.iter().any(|(other, _)| *other == name) => {
-                note(&mut parsed.errors, "a value is given twice".to_owned());
-            }
-            Ok(field) => fields.push(field),
-        }
-    }
-    if fields.is_empty() && parsed.errors.is_empty() {
-        fields.push(("sticky", Value::Switch(true)));
-    }
-    parsed.value = (!fields.is_empty()).then_some(Value::Fields(fields));
-    parsed
-}
-
-fn matchers(text: &str) -> Parsed {
-    let mut parsed = Parsed::default();
-    let mut found: Vec<Matcher> = Vec::new();
-    for item in items(text) {
-        match matcher(item) {
-            Err(reason) => note(&mut parsed.errors, reason),
-            Ok(matcher) if found.contains(&matcher) => {
-                note(&mut parsed.warnings, format!("`{matcher}` is named twice"));
-            }
-            Ok(_) if found.len() == MAX_MATCHERS => {
-                let reason = format!("there are at most {MAX_MATCHERS} conditions");
-                note(&mut parsed.errors, reason);
-                break;
-            }
-            Ok(matcher) => found.push(matcher),
-        }
-    }
-    if found.is_empty() && parsed.errors.is_empty() {
-        parsed.errors.push(MATCHER_FORM.to_owned());
-    }
-    parsed.value = (!found.is_empty()).then_some(Value::Matchers(found));
-    parsed
-}
-
-fn matcher(item: &str) -> Result<Matcher, String> {
-    let wrong = || format!("{}: {MATCHER_FORM}", quote(item));
-    let (kind, rest) = item.split_once(':').ok_or_else(wrong)?;
-    let (name, value) = match rest.split_once('=') {
-        Some((name, value)) => (name.trim(), Some(value.trim())),
-        None => (rest.trim(), None),
-    };
-    if value.is_some_and(|value| value.starts_with('~')) {
-        return Err(format!("{}: a regex is {NOT_YET}", quote(item)));
-    }
-    let part = match kind.trim().to_ascii_lowercase().as_str() {
-        "header" if is_token(name) && !name.contains('*') => {
-            MatchPart::Header(name.to_ascii_lowercase())
-        }
-        "cookie" if is_token(name) => MatchPart::Cookie(Glob::new(name)),
-        "arg" | "path" | "ip" | "method" => {
-            return Err(format!(
-                "{}: only header: and cookie: are supported yet",
-                quote(item)
-            ));
-        }
-        _ => return Err(wrong()),
-    };
-    if value.is_some_and(|value| value.len() > MAX_NAME) {
-        return Err(format!(
-            "{}: a value has at most {MAX_NAME} bytes",
-            quote(item)
-        ));
-    }
-    let value = value.map(Glob::new);
-    Ok(Matcher { part, value })
-}
-
-fn cookie(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    match is_token(text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
-            "a cookie's name is 1 to {MAX_NAME} letters, digits or signs such as `_` and `-`"
-        )),
-    }
-}
-
 /// What every option of a later version answers.
 pub(super) const NOT_YET: &str = "not supported yet";
 
@@ -412,8 +287,6 @@ pub(super) const NOT_YET: &str = "not supported yet";
 const MAX_HOSTS: usize = 100;
 /// Problems reported about one value.
 const MAX_REASONS: usize = 10;
-/// Conditions of one route.
-const MAX_MATCHERS: usize = 20;
 const MAX_SHARE: u16 = 1000;
 const MAX_NAME: usize = 128;
 
@@ -430,21 +303,7 @@ const TLS: &[(&str, TlsMode)] = &[
     ("internal", TlsMode::Internal),
     ("off", TlsMode::Off),
 ];
-const MATCHER_FORM: &str =
-    "a condition looks like header:X-Canary, header:X-Canary=1 or cookie:beta";
-
-const HASH_FORM: &str =
-    "a hash looks like `hash header:<name>`, `hash cookie:<name>` or `hash path`";
-
 const TLS_LATER: &[&str] = &["dns", "passthrough"];
-
-const BALANCE: &[(&str, Balance)] = &[
-    ("round_robin", Balance::RoundRobin),
-    ("least_conn", Balance::LeastConn),
-    ("random2", Balance::Random2),
-    ("ip_hash", Balance::IpHash),
-];
-const BALANCE_LATER: &[&str] = &["random", "first"];
 
 const TIMEOUTS: &[(&str, &str)] = &[
     ("connect", "timeout.connect"),

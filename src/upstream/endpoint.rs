@@ -1,0 +1,164 @@
+//! One address of one container, and what is remembered of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Upstream;
+use super::balance::{self, Load};
+use super::health::Marks;
+use super::token::Secret;
+use crate::model::{EndpointSpec, FailLimit, UpstreamKey};
+
+/// One address of one container.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub addr: SocketAddr,
+    pub container_id: Arc<str>,
+    pub container: Arc<str>,
+    /// 0 gets no new requests.
+    pub weight: u16,
+    /// Used only while no other can be.
+    pub backup: bool,
+    fail: FailLimit,
+    /// Its part in rendezvous hashing: the same for the life of the container.
+    pub(super) seed: u64,
+    pub live: Arc<EndpointLive>,
+}
+
+/// The part of an endpoint that outlives a compile; a new container or address gets a new one.
+#[derive(Debug)]
+pub struct EndpointLive {
+    /// Never reused in the life of the process: idle connections are keyed by it, so a connection
+    /// can never reach a container that got the address of another.
+    pub id: u64,
+    /// What sticky clients name it by; here because it is made once.
+    pub token: Box<str>,
+    /// Failed connects since the endpoint appeared.
+    pub connect_failures: AtomicU64,
+    /// Requests under way, over all workers. Shared rather than a count per worker: with few requests
+    /// at once each worker alone would see all endpoints idle. Two relaxed additions per request,
+    /// and only where a policy asks.
+    busy: AtomicU32,
+    marks: Marks,
+    /// When it joined endpoints that were there already.
+    joined: Option<Instant>,
+    /// Moves on with every request that might have come here while the endpoint was warming up.
+    rolls: AtomicU64,
+}
+
+/// Counts a request of an endpoint as under way until it is dropped.
+#[derive(Debug)]
+pub struct Busy(Arc<EndpointLive>);
+
+impl Endpoint {
+    pub(super) fn compile(
+        spec: &EndpointSpec,
+        key: &UpstreamKey,
+        previous: Option<&Upstream>,
+        secret: &Secret,
+        now: Instant,
+    ) -> Self {
+        let live = previous
+            .and_then(|upstream| {
+                upstream
+                    .endpoints
+                    .iter()
+                    .find(|old| *old.container_id == *spec.container_id && old.addr == spec.addr)
+            })
+            .map_or_else(
+                || {
+                    let token = secret.token(key, &spec.container_id, spec.addr.port());
+                    let joins = previous.is_some_and(|upstream| !upstream.endpoints.is_empty());
+                    Arc::new(EndpointLive::new(token, joins.then_some(now), now))
+                },
+                |old| Arc::clone(&old.live),
+            );
+        Self {
+            addr: spec.addr,
+            container_id: spec.container_id.as_str().into(),
+            container: spec.container.as_str().into(),
+            weight: spec.weight,
+            backup: spec.backup,
+            fail: spec.fail,
+            seed: balance::hash(format!("{}:{}", spec.container_id, spec.addr.port()).as_bytes()),
+            live,
+        }
+    }
+
+    /// Counts one more request as under way.
+    pub fn busy(&self) -> Busy {
+        self.live.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(&self.live))
+    }
+
+    /// It gets a request; see [`Marks::chosen`].
+    pub(super) fn chosen(&self, now: impl Fn() -> Instant) {
+        if !self.live.marks.is_clear() {
+            self.live.marks.chosen(self.fail, now());
+        }
+    }
+
+    /// A request has failed here, by the endpoint's fault; whether it rests from now on.
+    pub fn fail(&self, now: Instant) -> bool {
+        self.live.marks.fail(self.fail, now)
+    }
+
+    /// A request was answered; whether that ends a rest.
+    pub fn succeed(&self) -> bool {
+        !self.live.marks.is_clear() && self.live.marks.succeed(self.fail)
+    }
+
+    /// Whether it gets nothing because it failed lately.
+    pub fn rests(&self, now: impl Fn() -> Instant) -> bool {
+        !self.live.marks.is_clear() && self.live.marks.rests(self.fail, now())
+    }
+
+    /// How much of its share it takes at `now`: 1 once it has been there for `slow_start`, and if it
+    /// joined nobody.
+    pub(super) fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
+        let age = self
+            .live
+            .joined
+            .map(|joined| now.saturating_duration_since(joined));
+        let warmth = |age: Duration| age.as_secs_f64() / slow_start.as_secs_f64();
+        age.map_or(1.0, |age| warmth(age).clamp(COLDEST, 1.0))
+    }
+
+    /// Whether this request, of all that might have come here, must go elsewhere.
+    pub(super) fn is_cold(&self, warmth: f64) -> bool {
+        warmth < 1.0 && !balance::chance(self.live.rolls.fetch_add(1, Ordering::Relaxed), warmth)
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load {
+            busy: self.live.busy.load(Ordering::Relaxed),
+            weight: self.weight,
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl EndpointLive {
+    fn new(token: Box<str>, joined: Option<Instant>, now: Instant) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            token,
+            connect_failures: AtomicU64::new(0),
+            busy: AtomicU32::new(0),
+            marks: Marks::new(now),
+            joined,
+            rolls: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Share of its weight that an endpoint takes from the start: a key or a turn has to find it.
+const COLDEST: f64 = 0.01;

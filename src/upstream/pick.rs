@@ -1,0 +1,154 @@
+//! The choice of an endpoint: who may be chosen at all, then by the route's policy.
+
+use std::time::{Duration, Instant};
+
+use super::balance::{self, Choice};
+use super::{Endpoint, Upstream};
+
+/// What a request asks of its upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    pub choice: Choice,
+    /// Where the client has been before.
+    pub held: Option<u16>,
+    /// How long endpoints take to their full share; 0 for no time at all.
+    pub slow_start: Duration,
+}
+
+/// Endpoints already tried for one request.
+#[derive(Debug, Default)]
+pub struct Tried(Vec<u16>);
+
+impl Upstream {
+    /// The endpoint for the next request that is not in `tried`, or `None` when all were tried or
+    /// none takes requests.
+    ///
+    /// A client goes where it has been before, unless that endpoint takes no new requests and another
+    /// does. `now` is asked only if time matters.
+    pub fn pick(
+        &self,
+        ask: &Ask,
+        tried: &Tried,
+        now: impl Fn() -> Instant,
+    ) -> Option<(u16, &Endpoint)> {
+        let untried = |index: u16| !tried.0.contains(&index);
+        let held = ask.held.filter(|index| untried(*index));
+        let takes = |index: &u16| self.endpoints[usize::from(*index)].weight > 0;
+        let mut chosen = None;
+        for step in STEPS {
+            if self.turns[usize::from(step.backup)].is_empty() {
+                continue;
+            }
+            let open = |index: u16| {
+                let endpoint = &self.endpoints[usize::from(index)];
+                endpoint.backup == step.backup
+                    && untried(index)
+                    && (step.resting || !endpoint.rests(&now))
+            };
+            let stays = held.filter(takes).filter(|index| open(*index));
+            chosen = stays.or_else(|| match ask.slow_start.is_zero() {
+                true => self.choose(step.backup, ask.choice, open, |_| 1.0),
+                false => self.choose_warm(step.backup, ask, open, now()),
+            });
+            if chosen.is_some() {
+                break;
+            }
+        }
+        let index = chosen.or(held)?;
+        let endpoint = &self.endpoints[usize::from(index)];
+        endpoint.chosen(now);
+        Some((index, endpoint))
+    }
+
+    /// Leaves endpoints that are warming up out by chance, the less the warmer they are. Keys are not
+    /// left to chance: they move to a new endpoint one by one, as its weight grows.
+    fn choose_warm(
+        &self,
+        backup: bool,
+        ask: &Ask,
+        open: impl Fn(u16) -> bool,
+        now: Instant,
+    ) -> Option<u16> {
+        let warmth = |index: u16| self.endpoints[usize::from(index)].warmth(ask.slow_start, now);
+        if matches!(ask.choice, Choice::Key(_)) {
+            return self.choose(backup, ask.choice, open, warmth);
+        }
+        let cold = (0_u16..).zip(&self.endpoints);
+        let cold = cold.filter(|(index, endpoint)| endpoint.is_cold(warmth(*index)));
+        let cold: Vec<u16> = cold.map(|(index, _)| index).collect();
+        let warm = |index: u16| open(index) && !cold.contains(&index);
+        let chosen = self.choose(backup, ask.choice, warm, |_| 1.0);
+        // Better cold than none.
+        chosen.or_else(|| self.choose(backup, ask.choice, open, |_| 1.0))
+    }
+
+    fn choose(
+        &self,
+        backup: bool,
+        choice: Choice,
+        open: impl Fn(u16) -> bool,
+        warmth: impl Fn(u16) -> f64,
+    ) -> Option<u16> {
+        let part = usize::from(backup);
+        let (schedule, cursor) = (&self.turns[part], &self.live.cursors[part]);
+        let load = |index| self.endpoints[usize::from(index)].load();
+        match choice {
+            Choice::Turn => balance::next_turn(schedule, cursor, open),
+            Choice::LeastBusy => {
+                let count = self.endpoints.len();
+                balance::least_busy(schedule, cursor, count, load, open)
+            }
+            Choice::Random(random) => balance::less_busy_of_two(schedule, random, load, open),
+            Choice::Key(key) => {
+                let endpoints = (0_u16..).zip(&self.endpoints);
+                let endpoints = endpoints.filter(|(index, _)| open(*index));
+                let endpoints = endpoints.map(|(index, endpoint)| {
+                    let weight = f64::from(endpoint.weight) * warmth(index);
+                    (index, endpoint.seed, weight)
+                });
+                balance::rendezvous(key, endpoints)
+            }
+        }
+    }
+}
+
+impl Tried {
+    pub fn add(&mut self, index: u16) {
+        self.0.push(index);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Where one request looks for its endpoint, in this order.
+struct Step {
+    backup: bool,
+    /// Whether endpoints that rest will do: nobody is refused because of that alone, so the last one
+    /// left is never out.
+    resting: bool,
+}
+
+const STEPS: [Step; 4] = [
+    Step {
+        backup: false,
+        resting: false,
+    },
+    Step {
+        backup: true,
+        resting: false,
+    },
+    Step {
+        backup: false,
+        resting: true,
+    },
+    Step {
+        backup: true,
+        resting: true,
+    },
+];
