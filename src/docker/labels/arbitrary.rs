@@ -54,6 +54,8 @@ const HOSTS: &[&str] = &[
     "wharf.host",
     "wharf.api.host",
     "wharf.blog.path",
+    "wharf.weight",
+    "wharf.canary",
 ];
 
 const VALUES: &[&str] = &[
@@ -74,5 +76,10 @@ const VALUES: &[&str] = &[
     "5m",
     "front",
     "web",
+    "90",
+    "header:X-Canary=1, cookie:beta*",
+    "on cookie=srv",
+    "hash cookie:a",
+    "3/30s",
     "",
 ];
