@@ -33,3 +33,5 @@ pub mod admin;
 pub mod app;
 // Plan -> table; the only writer of the table.
 pub mod control;
+// When new endpoints start to listen.
+pub mod probe;

@@ -23,6 +23,7 @@ use crate::control::{self, ControlConfig, Published};
 use crate::docker::plan::PlanOptions;
 use crate::docker::{EngineState, Watcher, WatcherConfig};
 use crate::metrics::Metrics;
+use crate::probe;
 use crate::proxy::{self, Engine, Listeners};
 use crate::route::SharedTable;
 use crate::shutdown::{self, Stage, Stop};
@@ -126,6 +127,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             published_to,
         ));
         let issuing = tokio::spawn(issuer.run());
+        let probing = tokio::spawn(probe::run(Arc::clone(&table)));
         if let Some(listener) = bound.admin {
             let report = Report {
                 started: Instant::now(),
@@ -145,6 +147,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             _ = watching => return Err(AppError::Ended("the watcher")),
             _ = controlling => return Err(AppError::Ended("control")),
             _ = issuing => return Err(AppError::Ended("the certificate issuer")),
+            _ = probing => return Err(AppError::Ended("the probe of endpoints")),
             () = signals.next() => {}
         }
         tracing::info!("stopping: finishing what is in flight, for at most {GRACE:?}");

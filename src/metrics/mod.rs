@@ -66,6 +66,8 @@ pub struct WorkerMetrics {
     pub upstream_reuses: Counter,
     /// Attempts after the first of a request.
     pub retries: Counter,
+    /// Requests that had to wait for an endpoint.
+    pub held: Counter,
     pub upgrades: Counter,
     pub upgrades_open: Gauge,
     /// By kind; see [`WorkerMetrics::count_error`].

@@ -129,6 +129,12 @@ fn workers(page: &mut Page, t: &Totals) {
         t.retries,
     );
     page.one(
+        "wharf_requests_held_total",
+        "counter",
+        "Requests that had to wait for an endpoint.",
+        t.held,
+    );
+    page.one(
         "wharf_upgrades_total",
         "counter",
         "Connections upgraded, WebSocket for one.",

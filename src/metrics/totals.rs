@@ -21,6 +21,7 @@ pub struct Totals {
     pub upstream_connect_failures: u64,
     pub upstream_reuses: u64,
     pub retries: u64,
+    pub held: u64,
     pub upgrades: u64,
     pub upgrades_open: u64,
     /// In the order of [`ErrorKind::ALL`].
@@ -78,6 +79,7 @@ impl Totals {
             upstream_connect_failures,
             upstream_reuses,
             retries,
+            held,
             upgrades,
             upgrades_open,
             errors,
@@ -107,6 +109,7 @@ impl Totals {
             ),
             (&mut self.upstream_reuses, upstream_reuses.get()),
             (&mut self.retries, retries.get()),
+            (&mut self.held, held.get()),
             (&mut self.upgrades, upgrades.get()),
             (&mut self.upgrades_open, upgrades_open.get()),
             (&mut self.access_lines_dropped, access_lines_dropped.get()),

@@ -56,6 +56,8 @@ pub struct UpstreamSpec {
     /// Why an upstream has fewer endpoints than containers, one sentence per container
     /// (no shared network, no port ...). Shown on error pages and in status.
     pub unreachable: Vec<String>,
+    /// Whether one of those it lacks is about to come, or was there a moment ago.
+    pub expected: bool,
 }
 
 /// One address in an upstream.
@@ -64,6 +66,8 @@ pub struct EndpointSpec {
     /// Full 64 hex digits: addresses are reused at once, ids never.
     pub container_id: String,
     pub container: String,
+    /// When the container was created, Unix seconds.
+    pub created: i64,
     pub addr: SocketAddr,
     /// Share of requests, 0..=1000, default 1. 0 gets no new requests.
     pub weight: u16,
@@ -97,6 +101,9 @@ pub struct Settings {
     /// `wharf.slow_start`: how long a replica that joins others takes to its full share. Default 0: none.
     #[serde(serialize_with = "duration")]
     pub slow_start: Duration,
+    /// `wharf.hold`: how long a request waits while no replica can take it. Default 10 s; 0: not at all.
+    #[serde(serialize_with = "duration")]
+    pub hold: Duration,
 }
 
 /// `wharf.https`: what plain HTTP does (product.md S20).
@@ -302,6 +309,7 @@ impl Default for Settings {
             balance: Balance::default(),
             sticky: None,
             slow_start: Duration::ZERO,
+            hold: Duration::from_secs(10),
         }
     }
 }

@@ -45,6 +45,17 @@ pub(crate) enum Answer {
     Gone,
 }
 
+/// Why there is none.
+pub(crate) enum Refusal {
+    /// It will not be any better.
+    Final(ProxyError),
+    /// Nothing of the request has been lost; there may soon be an endpoint for it.
+    ForNow(ProxyError),
+    /// The last endpoint that was asked has gone away under the request, which may go to another; to
+    /// the same one it is not sent again.
+    Cut(ProxyError, u64),
+}
+
 impl Forward<'_> {
     /// Sends the request to one endpoint after the other until one answers.
     ///
@@ -55,10 +66,11 @@ impl Forward<'_> {
         &self,
         client: &mut C,
         record: &mut Record,
-    ) -> Result<Answer, ProxyError> {
+    ) -> Result<Answer, Refusal> {
         let method = &self.head.method;
         let mut tried = Tried::default();
         let mut failed = None;
+        let mut cut = None;
         let mut timeouts = 0;
         let held = holder(self.route, self.head.fields());
         let ask = Ask {
@@ -95,7 +107,7 @@ impl Forward<'_> {
                         if held != Some(index) {
                             self.hold(endpoint, &mut exchange);
                         }
-                        return self.answer(endpoint, exchange);
+                        return self.answer(endpoint, exchange).map_err(Refusal::Final);
                     }
                     Err(ExchangeError::ClientGone) => return Ok(Answer::Gone),
                     Err(ExchangeError::Closed(_))
@@ -109,9 +121,10 @@ impl Forward<'_> {
                         if exchange.saw_nothing() && exchange.is_replayable(method) =>
                     {
                         failed = Some(self.failed(endpoint, cause));
+                        cut = Some(endpoint.live.id);
                         break;
                     }
-                    Err(cause) => return Err(self.failed(endpoint, cause)),
+                    Err(cause) => return Err(Refusal::Final(self.failed(endpoint, cause))),
                 }
             }
             tried.add(index);
@@ -119,7 +132,10 @@ impl Forward<'_> {
                 break;
             }
         }
-        Err(failed.unwrap_or_else(|| self.nobody()))
+        Err(match (failed, cut) {
+            (Some(error), Some(endpoint)) => Refusal::Cut(error, endpoint),
+            (failed, _) => Refusal::ForNow(failed.unwrap_or_else(|| self.nobody())),
+        })
     }
 
     /// What the route's policy needs to know of this request.
@@ -191,6 +207,8 @@ impl Forward<'_> {
         match opened.await {
             Some(Ok(Ok(link))) => {
                 metrics.upstream_connects.inc();
+                endpoint.listens();
+                self.route.upstream.reached();
                 Ok(Some(Box::new(link)))
             }
             Some(Ok(Err(cause))) => {
@@ -216,7 +234,9 @@ impl Forward<'_> {
             .live
             .connect_failures
             .fetch_add(1, Ordering::Relaxed);
-        self.blame(endpoint);
+        if endpoint.is_ready() {
+            self.blame(endpoint);
+        }
     }
 
     /// A failure by the endpoint's fault.

@@ -1,15 +1,19 @@
 //! One request, step by step. The first refusal decides the answer.
 
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Uri, Version};
 
 use super::error::{self, ProxyError};
 use super::exchange::Client as ClientSide;
 use super::fields::{Fields, Known};
-use super::forward::{Answer, Forward, holder};
+use super::forward::{Answer, Forward, Refusal, holder};
 use super::head::RequestHead;
 use super::headers::{self, HostName, Origin};
 use super::page;
@@ -18,6 +22,7 @@ use super::tail::{Record, Tail};
 use super::worker::Worker;
 use crate::model::{Host, HostPattern, HttpsMode};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
+use crate::upstream::{Held, Upstream};
 
 /// What a step sees of a request.
 struct Head<'a> {
@@ -53,16 +58,138 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     } = tail;
     let client = Client::of(worker, conn, head.fields());
     record.client = Some(client.address);
-    match steps(worker, conn, head, client, side, record).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            worker.metrics.count_error(error.kind());
-            tracing::debug!(%error, request_id = format_args!("{request_id:016x}"));
-            let detail = may_see_details(&worker.table(), head, client);
-            let page = page::error(&error, head.fields(), *request_id, detail);
-            Answer::Page(Box::new(page))
+    let mut wait = None;
+    let error = loop {
+        match steps(worker, conn, head, client, side, record).await {
+            Ok(answer) => return answer,
+            Err(Stop::Refused(error)) => break error,
+            // Boxed, so that other requests need not carry its room along.
+            Err(Stop::Held(held)) => match Box::pin(hold(worker, side, &mut wait, *held)).await {
+                Ok(true) => {}
+                Ok(false) => return Answer::Gone,
+                Err(error) => break error,
+            },
+        }
+    };
+    worker.metrics.count_error(error.kind());
+    tracing::debug!(%error, request_id = format_args!("{request_id:016x}"));
+    let detail = may_see_details(&worker.table(), head, client);
+    let page = page::error(&error, head.fields(), *request_id, detail);
+    Answer::Page(Box::new(page))
+}
+
+/// Why a request goes no further.
+enum Stop {
+    Refused(ProxyError),
+    Held(Box<Hold>),
+}
+
+/// A request that may be sent again when an endpoint is there.
+struct Hold {
+    /// What it gets otherwise.
+    error: ProxyError,
+    upstream: Arc<Upstream>,
+    /// How long it may wait in all.
+    limit: Duration,
+    /// The endpoint that went away under it: only if the engine says so, too, it was not the request's
+    /// doing.
+    cut: Option<u64>,
+}
+
+impl Stop {
+    fn held(error: ProxyError, route: &Route, cut: Option<u64>) -> Self {
+        Self::Held(Box::new(Hold {
+            error,
+            upstream: Arc::clone(&route.upstream),
+            limit: route.hold,
+            cut,
+        }))
+    }
+}
+
+impl From<ProxyError> for Stop {
+    fn from(error: ProxyError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// A wait under way: its end, and the place it takes.
+type Wait = Option<(Instant, Held)>;
+
+/// Waits until it is worth another try. `false` when the client has left.
+async fn hold<C: ClientSide>(
+    worker: &Worker,
+    side: &mut C,
+    wait: &mut Wait,
+    hold: Hold,
+) -> Result<bool, ProxyError> {
+    let now = Instant::now();
+    if let Some(endpoint) = hold.cut {
+        let limit = hold.limit.min(PROOF);
+        let proof = leaves(worker, side, &hold.upstream, endpoint, now + limit).await;
+        return proof.ok_or(hold.error);
+    }
+    if wait.is_none() {
+        *wait = (!hold.limit.is_zero() && !worker.is_draining())
+            .then(|| hold.upstream.hold(now))
+            .flatten()
+            .map(|held| (now + hold.limit, held));
+        if wait.is_some() {
+            worker.metrics.held.inc();
         }
     }
+    let Some((end, _)) = wait else {
+        return Err(hold.error);
+    };
+    let left = end.saturating_duration_since(now);
+    if left.is_zero() {
+        if let Some((_, held)) = wait.take() {
+            held.in_vain();
+        }
+        return Err(hold.error);
+    }
+    Ok(change(worker, side, left.min(TRY_AGAIN)).await)
+}
+
+/// Waits until an endpoint has left its upstream: `Some(true)`. `None`: it stays. `Some(false)`: the client
+/// has left.
+async fn leaves<C: ClientSide>(
+    worker: &Worker,
+    side: &mut C,
+    upstream: &Upstream,
+    endpoint: u64,
+    until: Instant,
+) -> Option<bool> {
+    loop {
+        let table = worker.table();
+        let mut same = table.upstreams.iter().filter(|up| up.key == upstream.key);
+        if !same.any(|up| up.endpoints.iter().any(|one| one.live.id == endpoint)) {
+            return Some(true);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        if !change(worker, side, left).await {
+            return Some(false);
+        }
+    }
+}
+
+/// Waits for a change of the table, at most for `limit`; `false` when the client has left.
+async fn change<C: ClientSide>(worker: &Worker, side: &mut C, limit: Duration) -> bool {
+    let mut changed = pin!(worker.changed.notified());
+    let mut pause = pin!(tokio::time::sleep(limit));
+    poll_fn(|cx| {
+        if side.poll_gone(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        if changed.as_mut().poll(cx).is_ready() || pause.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 async fn steps<C: ClientSide>(
@@ -72,14 +199,14 @@ async fn steps<C: ClientSide>(
     client: Client,
     side: &mut C,
     record: &mut Record,
-) -> Result<Answer, ProxyError> {
+) -> Result<Answer, Stop> {
     let table = worker.table(); // pinned for the whole request
     let head = Head::read(conn, request, client)?;
     if let Some(answer) = challenge(worker, &head) {
         return Ok(answer);
     }
     if table.generation == 0 {
-        return Err(ProxyError::Starting);
+        return Err(ProxyError::Starting.into());
     }
     let entry = table
         .find_host(head.host.as_str())
@@ -105,11 +232,11 @@ async fn steps<C: ClientSide>(
         return Ok(answer);
     }
     if let Some(fault) = &route.fault {
-        return Err(ProxyError::RouteFault(fault.clone()));
+        return Err(ProxyError::RouteFault(fault.clone()).into());
     }
     let websocket = headers::wants_websocket(request) && !request.has_body();
     if websocket && !route.websocket {
-        return Err(ProxyError::WebSocketOff);
+        return Err(ProxyError::WebSocketOff.into());
     }
     let (target, prefix) = target(&head, route);
     let forward = Forward {
@@ -129,7 +256,12 @@ async fn steps<C: ClientSide>(
         },
         websocket,
     };
-    forward.send(side, record).await
+    match forward.send(side, record).await {
+        Ok(answer) => Ok(answer),
+        Err(Refusal::Final(error)) => Err(error.into()),
+        Err(Refusal::ForNow(error)) => Err(Stop::held(error, route, None)),
+        Err(Refusal::Cut(error, endpoint)) => Err(Stop::held(error, route, Some(endpoint))),
+    }
 }
 
 impl<'a> Head<'a> {
@@ -361,6 +493,11 @@ const TARGET_FORM: &str = "a request target starts with `/`";
 const MAX_CONNECTION: usize = 1024;
 const MAX_METHOD: usize = 32;
 const MAX_TARGET: usize = 16 * 1024;
+/// The engine tells of a container that goes away this soon after its application does.
+const PROOF: Duration = Duration::from_millis(500);
+/// Between two tries of a request that waits, where nothing tells of a change: an application may be
+/// restarted inside its container.
+const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -374,6 +511,7 @@ mod tests {
             key: UpstreamKey("u".into()),
             endpoints: Vec::new(),
             unreachable: Vec::new(),
+            expected: false,
         };
         let patterns = hosts.iter().map(|host| HostPattern::parse(host).unwrap());
         let route = RouteSpec {
@@ -393,7 +531,7 @@ mod tests {
         };
         let mut table = {
             let secret = Secret::new(&[0; 32]);
-            let now = std::time::Instant::now();
+            let now = Instant::now();
             crate::route::compile(&plan, &RouteTable::default(), &secret, now)
         };
         table.gateways.push([172, 18, 0, 1].into());

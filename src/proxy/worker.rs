@@ -38,6 +38,8 @@ pub(crate) struct Worker {
     pinned: RefCell<Rc<Pinned>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
+    /// The table has changed, or something of what it holds.
+    pub(crate) changed: Notify,
     /// A connection closed.
     closed: Notify,
     /// Draining began.
@@ -102,6 +104,7 @@ impl Worker {
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),
             connections: Cell::new(0),
+            changed: Notify::new(),
             closed: Notify::new(),
             drain: Notify::new(),
             next_id: Cell::new(seed()),
@@ -227,6 +230,7 @@ impl Worker {
         let mut changes = self.engine.table.changes();
         while changes.changed().await.is_ok() {
             drop(self.table());
+            self.changed.notify_waiters();
         }
     }
 

@@ -26,7 +26,8 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         .iter()
         .map(|spec| {
             let before = old.get(&spec.key).map(|upstream| &***upstream);
-            let mut upstream = Upstream::compile(spec, before, secret, now);
+            let later = previous.generation > 0;
+            let mut upstream = Upstream::compile(spec, before, secret, later, now);
             upstream.counted = counted.contains(&spec.key);
             (&spec.key, Arc::new(upstream))
         })
@@ -86,6 +87,7 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
         balance: settings.balance.clone(),
         sticky,
         slow_start: settings.slow_start,
+        hold: settings.hold,
         share: spec.share.as_ref().map(|share| Share {
             weight: share.weight,
             canary: share.canary.clone(),

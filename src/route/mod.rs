@@ -70,6 +70,8 @@ pub struct Route {
     pub sticky: Option<Sticky>,
     /// See `model::Settings::slow_start`.
     pub slow_start: Duration,
+    /// See `model::Settings::hold`.
+    pub hold: Duration,
     /// Its part where several services have its host and path.
     pub share: Option<Share>,
     /// See `model::RouteSpec::owner`.
@@ -183,6 +185,11 @@ impl SharedTable {
         let generation = table.generation;
         self.table.store(table);
         self.changed.send_replace(generation);
+    }
+
+    /// Tells the same people that something of what the table holds has changed: an endpoint listens.
+    pub(crate) fn touch(&self) {
+        self.changed.send_modify(|_| {});
     }
 
     pub fn load(&self) -> Arc<RouteTable> {

@@ -24,6 +24,7 @@ fn table(routes: Vec<RouteSpec>) -> RouteTable {
         key: UpstreamKey("u".into()),
         endpoints: Vec::new(),
         unreachable: Vec::new(),
+        expected: false,
     };
     compile(
         &Plan {

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Upstream;
 use super::balance::{self, Load};
@@ -42,6 +42,12 @@ pub struct EndpointLive {
     /// and only where a policy asks.
     busy: AtomicU32,
     marks: Marks,
+    /// Whether it gets requests before others do: a container runs before its application listens.
+    ready: AtomicBool,
+    /// Whether anybody has been able to connect to it.
+    reached: AtomicBool,
+    /// Until then it may be that it just needs its time.
+    pub(super) listens_by: Instant,
     /// When it joined endpoints that were there already.
     joined: Option<Instant>,
     /// Moves on with every request that might have come here while the endpoint was warming up.
@@ -58,6 +64,7 @@ impl Endpoint {
         key: &UpstreamKey,
         previous: Option<&Upstream>,
         secret: &Secret,
+        later: bool,
         now: Instant,
     ) -> Self {
         let live = previous
@@ -71,7 +78,9 @@ impl Endpoint {
                 || {
                     let token = secret.token(key, &spec.container_id, spec.addr.port());
                     let joins = previous.is_some_and(|upstream| !upstream.endpoints.is_empty());
-                    Arc::new(EndpointLive::new(token, joins.then_some(now), now))
+                    let listens_by = listens_by(spec.created, later, now);
+                    let joined = joins.then_some(now);
+                    Arc::new(EndpointLive::new(token, joined, listens_by, now))
                 },
                 |old| Arc::clone(&old.live),
             );
@@ -85,6 +94,23 @@ impl Endpoint {
             seed: balance::hash(format!("{}:{}", spec.container_id, spec.addr.port()).as_bytes()),
             live,
         }
+    }
+
+    /// Whether it is known to listen, or has been there for so long that it is taken for granted.
+    pub fn is_ready(&self) -> bool {
+        self.live.ready.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn was_reached(&self) -> bool {
+        self.live.reached.load(Ordering::Relaxed)
+    }
+
+    /// Somebody has connected to it; whether it was not known to listen.
+    pub fn listens(&self) -> bool {
+        if !self.was_reached() {
+            self.live.reached.store(true, Ordering::Relaxed);
+        }
+        !self.is_ready() && !self.live.ready.swap(true, Ordering::Relaxed)
     }
 
     /// Counts one more request as under way.
@@ -146,7 +172,7 @@ impl Drop for Busy {
 }
 
 impl EndpointLive {
-    fn new(token: Box<str>, joined: Option<Instant>, now: Instant) -> Self {
+    fn new(token: Box<str>, joined: Option<Instant>, listens_by: Instant, now: Instant) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -154,11 +180,27 @@ impl EndpointLive {
             connect_failures: AtomicU64::new(0),
             busy: AtomicU32::new(0),
             marks: Marks::new(now),
+            ready: AtomicBool::new(listens_by <= now),
+            reached: AtomicBool::new(false),
+            listens_by,
             joined,
             rolls: AtomicU64::new(0),
         }
     }
 }
 
+/// Until when an endpoint seen for the first time may be expected to start listening. Of those that were
+/// there before Wharf was, the time of creation tells.
+fn listens_by(created: i64, later: bool, now: Instant) -> Instant {
+    let created = UNIX_EPOCH + Duration::from_secs(created.unsigned_abs());
+    let age = SystemTime::now().duration_since(created);
+    match age.unwrap_or_default() {
+        _ if later => now + STARTS_WITHIN,
+        age => now + STARTS_WITHIN.saturating_sub(age),
+    }
+}
+
+/// Most applications listen this soon after their container runs.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 /// Share of its weight that an endpoint takes from the start: a key or a turn has to find it.
 const COLDEST: f64 = 0.01;

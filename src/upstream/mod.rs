@@ -7,6 +7,7 @@
 mod balance;
 mod endpoint;
 mod health;
+mod hold;
 mod pick;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::model::{UpstreamKey, UpstreamSpec};
 
 pub use balance::{Choice, Key, Schedule};
 pub use endpoint::{Busy, Endpoint, EndpointLive};
+pub use hold::Held;
 pub use pick::{Ask, Tried};
 pub use token::Secret;
 
@@ -30,6 +32,8 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// Why containers are missing here, one sentence each.
     pub unreachable: Vec<String>,
+    /// Whether an endpoint is expected, of a container that is starting or was there a moment ago.
+    pub expected: bool,
     /// Whether requests under way are counted, because a route that leads here asks for it.
     pub counted: bool,
     /// Turns of all but the backups, and of those.
@@ -43,23 +47,37 @@ struct Live {
     /// Positions in the turns, shared by all cores: one relaxed addition per request, so the
     /// distribution is exact over all workers.
     cursors: [AtomicU64; 2],
+    holding: hold::Holding,
 }
 
 impl Upstream {
     /// Compiles `spec`, carrying live halves over from `previous` where key, container and address
-    /// are the same; what is new has joined at `now`.
+    /// are the same; what is new has joined at `now`. `later`: Wharf has
+    /// been there before it.
     pub fn compile(
         spec: &UpstreamSpec,
         previous: Option<&Self>,
         secret: &Secret,
+        later: bool,
         now: Instant,
     ) -> Self {
         let endpoints: Vec<Endpoint> = spec
             .endpoints
             .iter()
             .take(usize::from(u16::MAX))
-            .map(|endpoint| Endpoint::compile(endpoint, &spec.key, previous, secret, now))
+            .map(|endpoint| Endpoint::compile(endpoint, &spec.key, previous, secret, later, now))
             .collect();
+        if let Some(before) = previous
+            && !endpoints.iter().all(|one| {
+                before
+                    .endpoints
+                    .iter()
+                    .any(|old| old.live.id == one.live.id)
+            })
+        {
+            // Somebody new.
+            before.live.holding.hope();
+        }
         let turns = [false, true].map(|backup| {
             let part = endpoints
                 .iter()
@@ -70,6 +88,7 @@ impl Upstream {
             key: spec.key.clone(),
             endpoints,
             unreachable: spec.unreachable.clone(),
+            expected: spec.expected,
             counted: false,
             turns,
             live: previous.map_or_else(Arc::default, |old| Arc::clone(&old.live)),

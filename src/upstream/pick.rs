@@ -43,7 +43,7 @@ impl Upstream {
                 let endpoint = &self.endpoints[usize::from(index)];
                 endpoint.backup == step.backup
                     && untried(index)
-                    && (step.resting || !endpoint.rests(&now))
+                    && (step.resting || (endpoint.is_ready() && !endpoint.rests(&now)))
             };
             let stays = held.filter(takes).filter(|index| open(*index));
             chosen = stays.or_else(|| match ask.slow_start.is_zero() {
@@ -129,8 +129,8 @@ impl Tried {
 /// Where one request looks for its endpoint, in this order.
 struct Step {
     backup: bool,
-    /// Whether endpoints that rest will do: nobody is refused because of that alone, so the last one
-    /// left is never out.
+    /// Whether endpoints that rest, or were never reached, will do: nobody is refused because of that
+    /// alone, so the last one left is never out.
     resting: bool,
 }
 

@@ -11,7 +11,8 @@ fn compile(spec: &UpstreamSpec, previous: Option<&Upstream>) -> Upstream {
 }
 
 fn compile_at(spec: &UpstreamSpec, previous: Option<&Upstream>, now: Instant) -> Upstream {
-    Upstream::compile(spec, previous, &Secret::new(&[0; 32]), now)
+    let later = previous.is_some();
+    Upstream::compile(spec, previous, &Secret::new(&[0; 32]), later, now)
 }
 
 fn pick(upstream: &Upstream, choice: Choice, tried: &Tried) -> Option<u16> {
@@ -38,6 +39,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
             .map(|(i, (id, weight))| EndpointSpec {
                 container_id: (*id).into(),
                 container: (*id).into(),
+                created: 0,
                 addr: SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)),
                 weight: *weight,
                 backup: false,
@@ -45,6 +47,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
             })
             .collect(),
         unreachable: Vec::new(),
+        expected: false,
     }
 }
 
@@ -175,6 +178,7 @@ fn a_new_endpoint_gets_its_share_by_and_by() {
     // Those that were there first are warm, and stay so.
     let new = compile_at(&spec(&[("a", 1), ("b", 1), ("c", 1)]), Some(&old), start);
     let new = compile_at(&spec(&[("a", 1), ("b", 1), ("c", 1)]), Some(&new), start);
+    assert!(new.endpoints[2].listens());
     for (seconds, warmth) in [(0, 0.01), (6, 0.2), (15, 0.5), (27, 0.9), (30, 1.0)] {
         let now = || start + Duration::from_secs(seconds);
         let exact = 10_000.0 * warmth / (2.0 + warmth);

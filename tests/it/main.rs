@@ -23,6 +23,7 @@ mod first_light;
 // What the upstream is told of the client, and which fields stay behind.
 mod forwarding;
 // HTTP/1 from clients, in bytes: what is refused, and when connections end.
+mod hold;
 mod http1;
 // HTTP/2 from clients, beside HTTP/1 on the same listeners.
 mod http2;

@@ -390,6 +390,8 @@ fn no_connection_outlives_its_container() {
     });
     busy.send("def");
     assert_eq!(busy_client.exactly(3), b"def");
+    // What is new is asked whether it listens.
+    assert_eq!(origin.accept().ended(), End::Fin);
     client.send(get("/"));
     let (_fresh, _) = origin.answer(OK);
     assert_eq!(client.message().text(), "hi");

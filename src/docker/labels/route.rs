@@ -102,6 +102,7 @@ impl<'a> Layers<'a> {
             balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),
             sticky: self.sticky(),
             slow_start: pick!(self, "slow_start", Value::Duration).unwrap_or(default.slow_start),
+            hold: pick!(self, "hold", Value::Duration).unwrap_or(default.hold),
         }
     }
 

@@ -46,6 +46,7 @@ fn upstream(
         key: key.clone(),
         endpoints: Vec::new(),
         unreachable: Vec::new(),
+        expected: false,
     };
     for member in claim.owner.replicas() {
         let dial = match route.map(|route| member.route(Some(route))) {
@@ -88,6 +89,7 @@ fn endpoint(
     Ok(EndpointSpec {
         container_id: container.id.clone(),
         container: container.name.clone(),
+        created: container.created,
         addr: SocketAddr::new(ip, port),
         weight: member.labels.weight.unwrap_or(1),
         backup: member.labels.backup,

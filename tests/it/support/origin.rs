@@ -59,20 +59,29 @@ pub(crate) struct Served {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
+    listening: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Served {
     /// `answer` gets the whole request and gives the bytes of the response.
     pub(crate) fn by(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let served = Self {
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), answer)
+    }
+
+    /// The same on a listener of the caller's.
+    pub(crate) fn on(
+        listener: TcpListener,
+        answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        let mut served = Self {
             address: listener.local_addr().unwrap(),
             connections: Arc::default(),
             stopping: Arc::default(),
+            listening: None,
         };
         let (connections, stopping) = (served.connections.clone(), served.stopping.clone());
         let answer = Arc::new(answer);
-        std::thread::spawn(move || {
+        let listening = std::thread::spawn(move || {
             for tcp in listener.incoming().flatten() {
                 if stopping.load(Ordering::SeqCst) {
                     return;
@@ -83,6 +92,7 @@ impl Served {
                 std::thread::spawn(move || serve(tcp, &*answer));
             }
         });
+        served.listening = Some(listening);
         served
     }
 
@@ -105,6 +115,8 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
+        // From here on its port is refused.
+        let _ = self.listening.take().map(std::thread::JoinHandle::join);
     }
 }
 

@@ -246,6 +246,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if now.slow_start != default.slow_start {
         let _ = write!(out, " slow_start={:?}", now.slow_start);
     }
+    if now.hold != default.hold {
+        let _ = write!(out, " hold={:?}", now.hold);
+    }
     if let Some(share) = &route.share {
         let canary: Vec<String> = share.canary.iter().map(ToString::to_string).collect();
         let _ = write!(out, " share={}", share.weight);

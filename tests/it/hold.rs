@@ -1,0 +1,161 @@
+//! Requests that wait for a replica: starts, restarts, and when not to wait.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::support::eventually;
+use crate::support::origin::{Origin, Served, ok, refused_port};
+use crate::support::site::{Site, app, get};
+
+const LABELS: &str = "wharf.host: a.test\nwharf.tls: off";
+
+/// A response after which its connection is closed.
+fn once(body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").into()
+}
+
+/// A listener at a port that was refused before.
+fn listen(port: u16) -> TcpListener {
+    TcpListener::bind(("127.0.0.1", port)).unwrap()
+}
+
+/// Waits until so many requests have had to wait.
+fn held(site: &Site, count: f64) {
+    eventually("requests that wait", Duration::from_secs(5), || match site
+        .metric("wharf_requests_held_total")
+    {
+        held if held == count => Ok(()),
+        held => Err(format!("{held} of {count}")),
+    });
+}
+
+#[test]
+fn requests_wait_for_a_container_that_does_not_listen_yet() {
+    let site = Site::start([]);
+    let port = refused_port();
+    site.engine.run(app("app", port, LABELS));
+    site.wharf
+        .wait_status("the route", |status| status.to_string().contains("a.test"));
+    let mut clients: Vec<_> = (0..20).map(|_| site.send(get("/"))).collect();
+    let mut post = site.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody");
+    held(&site, 21.0);
+    let served = Served::on(listen(port), |request| ok(&request.body));
+    for client in &mut clients {
+        assert_eq!(client.message().status(), 200);
+    }
+    assert_eq!(post.message().text(), "body");
+    assert!(served.connections() > 0);
+}
+
+#[test]
+fn a_replica_that_answered_is_waited_for_and_a_wait_in_vain_is_the_last() {
+    let port = refused_port();
+    let served = Served::on(listen(port), |_| once("first"));
+    let site = Site::start([app("app", port, &format!("{LABELS}\nwharf.hold: 2s"))]);
+    assert_eq!(site.send(get("/")).message().text(), "first");
+    drop(served);
+    let mut waiting = site.send(get("/"));
+    held(&site, 1.0);
+    let again = Served::on(listen(port), |_| once("again"));
+    assert_eq!(waiting.message().text(), "again");
+    drop(again);
+    let began = Instant::now();
+    let answer = site.send(get("/")).message();
+    assert_eq!(answer.status(), 502);
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    // Nothing has happened since, so the next is not kept waiting.
+    let began = Instant::now();
+    let answer = site.send(get("/")).message();
+    assert_eq!(answer.status(), 502);
+    assert!(began.elapsed() < Duration::from_secs(1));
+    // Until somebody is reached again.
+    let back = Served::on(listen(port), |_| once("back"));
+    assert_eq!(site.send(get("/")).message().text(), "back");
+    drop(back);
+    let _waits = site.send(get("/"));
+    held(&site, 3.0);
+}
+
+#[test]
+fn what_was_never_there_and_what_is_off_is_refused_at_once() {
+    // Old containers, so that nobody expects them to start listening.
+    let refused = refused_port();
+    let site = Site::start([
+        app("old", refused, "wharf.host: a.test\nwharf.tls: off"),
+        app(
+            "off",
+            refused,
+            "wharf.host: b.test\nwharf.tls: off\nwharf.hold: off",
+        ),
+    ]);
+    let began = Instant::now();
+    assert_eq!(site.send(get("/")).message().status(), 502);
+    site.engine.run(app(
+        "new",
+        refused,
+        "wharf.host: c.test\nwharf.tls: off\nwharf.hold: off",
+    ));
+    site.wharf
+        .wait_status("the route", |status| status.to_string().contains("c.test"));
+    for host in ["b.test", "c.test"] {
+        let request = get("/").replace("a.test", host);
+        assert_eq!(site.send(request).message().status(), 502, "{host}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(site.metric("wharf_requests_held_total"), 0.0);
+}
+
+#[test]
+fn a_new_replica_gets_requests_once_it_listens() {
+    let first = Served::text("first");
+    let pool = format!("{LABELS}\nwharf.pool: p");
+    let site = Site::start([app("first", first.port(), &pool)]);
+    let port = refused_port();
+    site.engine.run(app("second", port, &pool));
+    site.wharf
+        .wait_status("both", |status| status.to_string().contains("second"));
+    let ask = || site.send(get("/")).message().text();
+    assert!((0..20).all(|_| ask() == "first"));
+    assert_eq!(site.metric("wharf_upstream_retries_total"), 0.0);
+    let _second = Served::on(listen(port), |_| ok("second"));
+    eventually("its share", Duration::from_secs(5), || {
+        match ask().as_str() {
+            "second" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+}
+
+#[test]
+fn a_client_that_waits_may_leave_and_is_not_counted_any_more() {
+    let site = Site::start([]);
+    site.engine.run(app("app", refused_port(), LABELS));
+    site.wharf
+        .wait_status("the route", |status| status.to_string().contains("a.test"));
+    let client = site.send(get("/"));
+    held(&site, 1.0);
+    assert_eq!(site.metric("wharf_requests_open"), 1.0);
+    drop(client);
+    eventually("its end", Duration::from_secs(5), || {
+        match site.metric("wharf_requests_open") {
+            0.0 => Ok(()),
+            open => Err(format!("{open} open")),
+        }
+    });
+}
+
+#[test]
+fn a_request_cut_by_a_container_that_goes_away_waits_for_the_next() {
+    let origin = Origin::new();
+    let site = Site::start([app("one", origin.port(), LABELS)]);
+    let mut client = site.send(get("/"));
+    let mut upstream = origin.accept();
+    upstream.head();
+    // What a compose recreate looks like from here.
+    let next = Served::text("next");
+    drop(upstream);
+    site.engine.run(app("one", next.port(), LABELS));
+    assert_eq!(client.message().text(), "next");
+    assert!(origin.accepted().is_none(), "sent twice to the same");
+}
