@@ -25,10 +25,38 @@ impl Upstream {
     ///
     /// A client goes where it has been before, unless that endpoint takes no new requests and another
     /// does. `now` is asked only if time matters.
+    #[inline]
     pub fn pick(
         &self,
         ask: &Ask,
         tried: &Tried,
+        now: impl Fn() -> Instant,
+    ) -> Option<(u16, &Endpoint)> {
+        // Most requests: whose turn it is gets it. If that one rests, its turn is used up.
+        let mut resting = None;
+        if ask.choice == Choice::Turn
+            && ask.held.is_none()
+            && ask.slow_start.is_zero()
+            && tried.0.is_empty()
+            && let Some(index) = balance::turn(&self.turns[0], &self.live.cursors[0])
+        {
+            let endpoint = &self.endpoints[usize::from(index)];
+            if !endpoint.rests(&now) {
+                endpoint.chosen(now);
+                return Some((index, endpoint));
+            }
+            resting = Some(index);
+        }
+        self.pick_among(ask, tried, resting, now)
+    }
+
+    /// `resting` had its turn, but rests: where all do, it gets the request.
+    #[inline(never)]
+    fn pick_among(
+        &self,
+        ask: &Ask,
+        tried: &Tried,
+        resting: Option<u16>,
         now: impl Fn() -> Instant,
     ) -> Option<(u16, &Endpoint)> {
         let untried = |index: u16| !tried.0.contains(&index);
@@ -46,7 +74,8 @@ impl Upstream {
                     && (step.resting || (endpoint.is_ready() && !endpoint.rests(&now)))
             };
             let stays = held.filter(takes).filter(|index| open(*index));
-            chosen = stays.or_else(|| match ask.slow_start.is_zero() {
+            let first = resting.filter(|_| step.resting && !step.backup);
+            chosen = stays.or(first).or_else(|| match ask.slow_start.is_zero() {
                 true => self.choose(step.backup, ask.choice, open, |_| 1.0),
                 false => self.choose_warm(step.backup, ask, open, now()),
             });

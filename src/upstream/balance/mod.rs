@@ -41,7 +41,18 @@ impl Load {
     }
 }
 
-/// Whose turn it is.
+/// Whose turn it is, out or not.
+#[inline]
+pub(super) fn turn(schedule: &Schedule, cursor: &AtomicU64) -> Option<u16> {
+    match schedule.len() {
+        0 => None,
+        // Nothing to share, so nothing to write to.
+        1 => Some(schedule.at(0)),
+        _ => Some(schedule.at(cursor.fetch_add(1, Ordering::Relaxed))),
+    }
+}
+
+/// Whose turn it is of those that are open.
 ///
 /// A turn that cannot be taken is used up, not handed to the next in line: otherwise whoever stands
 /// behind an endpoint that is out would get its whole share.
@@ -52,7 +63,6 @@ pub(super) fn next_turn(
 ) -> Option<u16> {
     let turns = schedule.len() as u64;
     if turns < 2 {
-        // Nothing to share, so nothing to write to.
         return (0..turns).map(|at| schedule.at(at)).find(|one| open(*one));
     }
     let mut at = 0;
