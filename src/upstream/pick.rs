@@ -41,7 +41,7 @@ impl Upstream {
             && let Some(index) = balance::turn(&self.turns[0], &self.live.cursors[0])
         {
             let endpoint = &self.endpoints[usize::from(index)];
-            if !endpoint.rests(&now) {
+            if endpoint.is_ready() && !endpoint.rests(&now) {
                 endpoint.chosen(now);
                 return Some((index, endpoint));
             }
@@ -50,7 +50,8 @@ impl Upstream {
         self.pick_among(ask, tried, resting, now)
     }
 
-    /// `resting` had its turn, but rests: where all do, it gets the request.
+    /// `resting` had its turn, but rests or does not listen yet: where that is so of all, it gets the
+    /// request.
     #[inline(never)]
     fn pick_among(
         &self,
