@@ -27,6 +27,10 @@ mod hold;
 mod http1;
 // HTTP/2 from clients, beside HTTP/1 on the same listeners.
 mod http2;
+// Bodies on HTTP/2: flow control both ways, who waits for whom, and what ends in the middle.
+mod http2_bodies;
+// HTTP/2 frame by frame: what is an error and of what, and what floods cost.
+mod http2_frames;
 // What goes on while something else happens.
 mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
