@@ -527,8 +527,15 @@ fn a_stop_is_announced_and_what_is_under_way_is_finished() {
             client.send(frame(PING, ACK, 0, &ping));
             client.until(|client| client.goaways.len() == 2);
             assert_eq!(client.goaways[1], (3, NO_ERROR));
-            // Too late.
-            client.send(get(5, "/late")).settle();
+            // Too late, as all that belongs to it; none of it is a fault.
+            let late = [
+                open(5, "POST", "/late", &[], false),
+                frame(DATA, 0, 5, b"late"),
+                window(5, 1),
+                frame(HEADERS, 5, 5, &literals(&[("x", "y")])),
+                reset(5, 8),
+            ];
+            client.send(late.concat()).settle();
             assert!(origin.accepted().is_none());
         }
         let asked = Instant::now();

@@ -58,8 +58,10 @@ struct Connection {
     block: Option<Block>,
     decoder: Decoder,
     budget: Budget,
-    /// The last stream that a client has opened.
+    /// The last stream that a client has opened and is served.
     last: u32,
+    /// The last it has opened, be it in vain.
+    opened: u32,
     leaving: Leaving,
     /// Whether the client has had its last chance to open streams.
     last_word: bool,
@@ -185,6 +187,7 @@ impl Connection {
             decoder: Decoder::new(HEADER_TABLE),
             budget,
             last: 0,
+            opened: 0,
             leaving: Leaving::Not,
             last_word: false,
             solo: None,
@@ -528,7 +531,7 @@ impl Connection {
     }
 
     fn whole_block(&mut self, id: u32, last: bool, block: &[u8]) -> Result<(), Fault> {
-        if id <= self.last {
+        if id <= self.opened {
             return self.trailers(id, last, block);
         }
         if id.is_multiple_of(2) {
@@ -539,6 +542,7 @@ impl Connection {
         let buffers = &self.shared.worker.buffers;
         let read = read_request(&mut self.decoder, block, last, buffers);
         let request = read.map_err(unreadable)?;
+        self.opened = id;
         if self.leaving == Leaving::Last {
             // It was told that this one is not served.
             return self.unasked();
@@ -605,7 +609,7 @@ impl Connection {
     // -- bodies ------------------------------------------------------------------------------
 
     fn data(&mut self, head: FrameHead, payload: &[u8]) -> Result<usize, Fault> {
-        if head.stream == 0 || head.stream > self.last {
+        if head.stream == 0 || head.stream > self.opened {
             return Err(Fault::protocol("DATA is on no stream"));
         }
         let padding = match (head.has(frame::PADDED), payload.first()) {
@@ -689,7 +693,7 @@ impl Connection {
             return Err(Fault::size("WINDOW_UPDATE has not 4 bytes"));
         }
         let more = frame::number(payload).unwrap_or(0);
-        if head.stream > self.last {
+        if head.stream > self.opened {
             return Err(Fault::protocol("WINDOW_UPDATE is on no stream"));
         }
         let mut inner = self.shared.lend_out();
@@ -721,7 +725,7 @@ impl Connection {
         if payload.len() != 4 {
             return Err(Fault::size("RST_STREAM has not 4 bytes"));
         }
-        if head.stream == 0 || head.stream > self.last {
+        if head.stream == 0 || head.stream > self.opened {
             return Err(Fault::protocol("RST_STREAM is on no stream"));
         }
         let mut inner = self.shared.borrow();
