@@ -123,6 +123,18 @@ fn faults_of_a_connection_end_it_and_say_why() {
             window(0, (1 << 31) - 1),
         ),
         ("even", PROTOCOL_ERROR, get(2)),
+        ("even, later", PROTOCOL_ERROR, of(&[&get(3), &get(2)])),
+        (
+            "data, even",
+            PROTOCOL_ERROR,
+            of(&[&get(3), &frame(DATA, 0, 2, b"x")]),
+        ),
+        ("reset, even", PROTOCOL_ERROR, of(&[&get(3), &reset(2, 8)])),
+        (
+            "window, even",
+            PROTOCOL_ERROR,
+            of(&[&get(3), &window(2, 1)]),
+        ),
         ("data, idle", PROTOCOL_ERROR, frame(DATA, 0, 1, b"x")),
         ("reset, idle", PROTOCOL_ERROR, reset(1, 8)),
         ("window, idle", PROTOCOL_ERROR, window(1, 1)),

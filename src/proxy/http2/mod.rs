@@ -531,13 +531,13 @@ impl Connection {
     }
 
     fn whole_block(&mut self, id: u32, last: bool, block: &[u8]) -> Result<(), Fault> {
-        if id <= self.opened {
-            return self.trailers(id, last, block);
-        }
         if id.is_multiple_of(2) {
             return Err(Fault::protocol(
                 "a client opens a stream with an even number",
             ));
+        }
+        if id <= self.opened {
+            return self.trailers(id, last, block);
         }
         let buffers = &self.shared.worker.buffers;
         let read = read_request(&mut self.decoder, block, last, buffers);
@@ -589,6 +589,11 @@ impl Connection {
         self.unasked()
     }
 
+    /// Whether nobody has opened a stream with this number: even ones are the server's.
+    fn is_idle(&self, id: u32) -> bool {
+        id > self.opened || id.is_multiple_of(2)
+    }
+
     fn trailers(&mut self, id: u32, last: bool, block: &[u8]) -> Result<(), Fault> {
         let read = read_trailers(&mut self.decoder, block);
         let trailers = read.map_err(unreadable)?;
@@ -609,7 +614,7 @@ impl Connection {
     // -- bodies ------------------------------------------------------------------------------
 
     fn data(&mut self, head: FrameHead, payload: &[u8]) -> Result<usize, Fault> {
-        if head.stream == 0 || head.stream > self.opened {
+        if self.is_idle(head.stream) {
             return Err(Fault::protocol("DATA is on no stream"));
         }
         let padding = match (head.has(frame::PADDED), payload.first()) {
@@ -693,7 +698,7 @@ impl Connection {
             return Err(Fault::size("WINDOW_UPDATE has not 4 bytes"));
         }
         let more = frame::number(payload).unwrap_or(0);
-        if head.stream > self.opened {
+        if head.stream != 0 && self.is_idle(head.stream) {
             return Err(Fault::protocol("WINDOW_UPDATE is on no stream"));
         }
         let mut inner = self.shared.lend_out();
@@ -725,7 +730,7 @@ impl Connection {
         if payload.len() != 4 {
             return Err(Fault::size("RST_STREAM has not 4 bytes"));
         }
-        if head.stream == 0 || head.stream > self.opened {
+        if self.is_idle(head.stream) {
             return Err(Fault::protocol("RST_STREAM is on no stream"));
         }
         let mut inner = self.shared.borrow();
