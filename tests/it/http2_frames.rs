@@ -560,3 +560,25 @@ fn a_stop_is_announced_and_what_is_under_way_is_finished() {
         assert!(asked.elapsed() < Duration::from_secs(4));
     }
 }
+
+#[test]
+fn a_client_that_asks_again_and_again_does_not_hold_up_a_stop() {
+    let mut site = Site::plain(Origin::new().port(), "");
+    let mut client = Client::open(&site, &[]);
+    client.settle();
+    site.wharf.signal("TERM");
+    client.until(|client| !client.pings.is_empty());
+    let asked = Instant::now();
+    // Answered at once, by Wharf itself; the ping never is.
+    let elsewhere = [(":method", "GET"), (":scheme", "http"), (":path", "/")];
+    let block = literals(&[&elsewhere[..], &[(":authority", "b.test")]].concat());
+    client.send(frame(HEADERS, 5, 1, &block));
+    assert_eq!(client.stream(1).status(), 404);
+    assert_eq!(client.fault(), NO_ERROR);
+    assert_eq!(site.wharf.wait_exit().code(), Some(0));
+    assert!(
+        asked.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        asked.elapsed()
+    );
+}

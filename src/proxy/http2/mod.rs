@@ -249,7 +249,8 @@ impl Connection {
         }
         // From here on only the client keeps it open.
         let over = quiet && self.leaving == Leaving::Told;
-        if over && !self.last_word {
+        // A request answered in this very turn has moved the timer on.
+        if over && !(self.last_word && state.timer().is_within(LAST_WORD)) {
             state.timer().arm(LAST_WORD);
         }
         self.last_word = over;
