@@ -582,3 +582,54 @@ fn a_client_that_asks_again_and_again_does_not_hold_up_a_stop() {
         asked.elapsed()
     );
 }
+
+/// Requests that are taken back, by what the client does, before their answer.
+#[test]
+fn requests_that_come_to_nothing_by_the_thousand_end_their_connection() {
+    let origin = Origin::new();
+    let site = Site::plain(origin.port(), "");
+    let post = |id, fields| open(id, "POST", "/", fields, false);
+    type Storm<'a> = (&'a str, &'a dyn Fn(u32) -> Vec<u8>);
+    let get = |id| get(id, "/");
+    let storms: [Storm<'_>; 7] = [
+        ("reset", &|id| [get(id), reset(id, 8)].concat()),
+        ("window by 0", &|id| [get(id), window(id, 0)].concat()),
+        ("window", &|id| {
+            [get(id), window(id, (1 << 31) - 1)].concat()
+        }),
+        ("headers again", &|id| [get(id), get(id)].concat()),
+        ("data again", &|id| {
+            [get(id), frame(DATA, 0, id, b"x")].concat()
+        }),
+        ("more than promised", &|id| {
+            [
+                post(id, &[("content-length", "1")]),
+                frame(DATA, 0, id, b"xy"),
+            ]
+            .concat()
+        }),
+        ("less than promised", &|id| {
+            [
+                post(id, &[("content-length", "9")]),
+                frame(DATA, 1, id, b"xy"),
+            ]
+            .concat()
+        }),
+    ];
+    for (what, storm) in storms {
+        println!("{what}");
+        let mut client = Client::open(&site, &[]);
+        let mut next = 1;
+        // In batches that fit the streams allowed at once.
+        while !client.over && next < 2 * 1500 {
+            let batch: Vec<u8> = (0..100).flat_map(|nth| storm(next + 2 * nth)).collect();
+            next += 200;
+            if client.try_send(batch).is_err() || client.settled().is_none() {
+                break;
+            }
+            while origin.accepted().is_some() {}
+        }
+        assert!(next > 2 * 900, "after {next}");
+        assert_eq!(client.fault(), ENHANCE_YOUR_CALM);
+    }
+}

@@ -34,7 +34,7 @@ impl Budget {
     }
 
     /// Whether one more request may be taken back before it was answered: each has cost its
-    /// upstream something (CVE-2023-44487).
+    /// upstream something (CVE-2023-44487, and CVE-2025-8671 by way of faults).
     pub(super) fn takes_reset(&mut self, now: u32) -> bool {
         let seconds = now.saturating_sub(self.refilled) / SECOND;
         if seconds > 0 {

@@ -407,7 +407,17 @@ impl Connection {
             self.ahead.drain(..self.ahead_at);
             self.ahead_at = 0;
         }
-        taken
+        taken.and_then(|()| self.count_wasted())
+    }
+
+    /// Counts requests that the client has taken back, or had taken back by a fault of theirs.
+    fn count_wasted(&mut self) -> Result<(), Fault> {
+        let count = std::mem::take(&mut self.shared.borrow().wasted);
+        let now = self.shared.worker.clock.now();
+        if (0..count).all(|_| self.budget.takes_reset(now)) {
+            return Ok(());
+        }
+        Err(Fault::flood("too many requests are taken back"))
     }
 
     /// Takes one frame, or what has come of one; 0 when more has to come first.
@@ -739,11 +749,7 @@ impl Connection {
             return Ok(());
         };
         inner.reset_by_client(at);
-        drop(inner);
-        if self.budget.takes_reset(self.shared.worker.clock.now()) {
-            return Ok(());
-        }
-        Err(Fault::flood("too many requests are taken back"))
+        Ok(())
     }
 
     fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {

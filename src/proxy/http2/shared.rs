@@ -48,6 +48,8 @@ pub(super) struct Inner {
     pub(super) solo_woken: bool,
     /// The connection has ended.
     over: bool,
+    /// Streams that have come to nothing by what the client did, not yet counted by its connection.
+    pub(super) wasted: u32,
 }
 
 /// What the client has set (RFC 9113 section 6.5.2).
@@ -128,6 +130,7 @@ impl Shared {
                 solo: None,
                 solo_woken: false,
                 over: false,
+                wasted: 0,
             }),
         })
     }
@@ -329,6 +332,7 @@ impl Inner {
         if !stream.gone {
             stream.gone = true;
             self.open -= 1;
+            self.wasted += 1;
         }
         self.wake(at);
     }
