@@ -633,3 +633,15 @@ fn requests_that_come_to_nothing_by_the_thousand_end_their_connection() {
         assert_eq!(client.fault(), ENHANCE_YOUR_CALM);
     }
 }
+
+#[test]
+fn a_block_that_grows_beyond_all_bounds_ends_its_connection() {
+    let (site, served) = served();
+    let mut client = Client::open(&site, &[]);
+    // Four thousand bytes, and then an index of one byte for each time they are to be had again.
+    let large = [&[0x40, 1, b'l', 0x7f, 0x89, 0x1e][..], &[b'x'; 3976]].concat();
+    let first = [&[0x82, 0x86, 0x84][..], &large, &[0xbe; 10_000]].concat();
+    let _ = client.try_send(frame(HEADERS, 5, 1, &first));
+    assert_eq!(client.fault(), ENHANCE_YOUR_CALM);
+    assert_eq!(served.connections(), 0);
+}

@@ -71,6 +71,9 @@ impl Block {
         while let Some(found) = decoder.next(&mut bytes, &mut block.fields.text)? {
             let value = found.value();
             block.size += found.name_len as usize + value.len() + OVERHEAD;
+            if block.size > MAX_READ {
+                return Err(HpackError::TooMuch);
+            }
             if block.size > MAX_LIST {
                 block.fault.get_or_insert(Unusable::TooLarge);
             } else if block.fault.is_none()
@@ -219,6 +222,9 @@ fn framing(
 
 /// `SETTINGS_MAX_HEADER_LIST_SIZE`, for requests and their trailers.
 pub(super) const MAX_LIST: usize = 32 * 1024;
+/// Where a list is no longer read to its end: a byte that names a large entry of the table costs as
+/// much as that entry, and a block holds many.
+const MAX_READ: usize = 8 * MAX_LIST;
 /// What each field counts besides its bytes (RFC 9113 section 6.5.2).
 const OVERHEAD: usize = 32;
 

@@ -809,7 +809,10 @@ impl Connection {
 }
 
 /// A header block that cannot be decoded: none behind it can.
-fn unreadable(_: hpack::HpackError) -> Fault {
+fn unreadable(error: hpack::HpackError) -> Fault {
+    if error == hpack::HpackError::TooMuch {
+        return Fault::flood(error.cause());
+    }
     Fault {
         code: Code::Compression,
         cause: "a header block cannot be decoded",

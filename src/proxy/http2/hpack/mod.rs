@@ -102,6 +102,8 @@ pub(crate) enum HpackError {
     LateSizeUpdate,
     /// A table larger than our SETTINGS_HEADER_TABLE_SIZE.
     LargeTable,
+    /// More than its reader cares to go on with.
+    TooMuch,
 }
 
 impl HpackError {
@@ -114,6 +116,7 @@ impl HpackError {
             Self::LongString => "header string is too long",
             Self::LateSizeUpdate => "header table is resized within a block",
             Self::LargeTable => "header table is made larger than allowed",
+            Self::TooMuch => "header block holds far more than it may",
         }
     }
 }
