@@ -648,3 +648,46 @@ fn other_peoples_clients_are_served() {
     );
     assert!(text.contains("(90000000) data"), "{text}");
 }
+
+#[test]
+fn uploads_that_do_not_move_leave_the_others_what_they_do_not_hold() {
+    let origin = Origin::narrow();
+    let site = Site::plain(origin.port(), "");
+    let mut client = Client::open(&site, &[]);
+    let mut upload = Upload { sent: 0 };
+    let mut resting = Vec::new();
+    // Each holds its own window of 64 KiB, so all of them more than half of the connection's.
+    for id in (1..21).step_by(2) {
+        client.send(open(id, "POST", "/", &[], false));
+        resting.push(origin.accept());
+        let (mut sent, mut quiet) = (0, 0);
+        // Until what its sockets hold is full, too.
+        while quiet < 8 {
+            let allowed = 65_536 + client.of(id).map_or(0, |stream| stream.allowed);
+            upload.send(&mut client, id, &vec![0; (allowed - sent) as usize]);
+            quiet = if allowed == sent { quiet + 1 } else { 0 };
+            sent = allowed;
+            thread::sleep(Duration::from_millis(quiet));
+            client.settle();
+        }
+    }
+    let whole = body(1, 2_000_000);
+    let expected = whole.clone();
+    client.send(open(
+        23,
+        "POST",
+        "/",
+        &[("content-length", "2000000")],
+        false,
+    ));
+    let mut upstream = origin.accept();
+    let taking = thread::spawn(move || {
+        upstream.head();
+        assert!(upstream.exactly(expected.len()) == expected);
+        upstream.send(NOTHING);
+    });
+    upload.send_all(&mut client, 23, &whole);
+    client.send(frame(DATA, END_STREAM, 23, b""));
+    assert_eq!(client.stream(23).status(), 204);
+    taking.join().unwrap();
+}

@@ -444,7 +444,9 @@ impl Inner {
 
     fn give_credit(&mut self, count: usize) {
         self.credit += count as u32;
-        if self.credit >= CONNECTION_WINDOW / 2 {
+        // Where streams that do not move hold much of it, the rest is less than half.
+        let little = i64::from(self.credit) > self.receive && self.credit >= MAX_FRAME as u32;
+        if little || self.credit >= CONNECTION_WINDOW / 2 {
             self.receive += i64::from(self.credit);
             frame::write_window(&mut self.out, 0, self.credit);
             self.credit = 0;

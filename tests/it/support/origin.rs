@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::peer::{LIMIT, Message, Peer};
 
@@ -20,6 +20,16 @@ impl Origin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         Self { listener }
+    }
+
+    /// Whose connections take little that nobody reads.
+    pub(crate) fn narrow() -> Self {
+        let origin = Self::new();
+        // Accepted sockets have it from their listener.
+        SockRef::from(&origin.listener)
+            .set_recv_buffer_size(4096)
+            .unwrap();
+        origin
     }
 
     pub(crate) fn port(&self) -> u16 {
