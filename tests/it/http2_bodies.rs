@@ -691,3 +691,29 @@ fn uploads_that_do_not_move_leave_the_others_what_they_do_not_hold() {
     assert_eq!(client.stream(23).status(), 204);
     taking.join().unwrap();
 }
+
+#[test]
+fn heads_do_not_wait_for_a_window() {
+    let served = Served::by(|request| match request.head.as_bytes()[5] {
+        b'w' => ok([b'x'; 65_535]),
+        _ => {
+            let fields = "X-Large: ".to_owned() + &"x".repeat(50_000);
+            format!("HTTP/1.1 204 No Content\r\n{fields}\r\n\r\n").into()
+        }
+    });
+    let site = Site::plain(served.port(), "");
+    let mut client = Client::open(&site, &[]);
+    client.send(get(1, "/window"));
+    assert_eq!(client.stream(1).body.len(), 65_535);
+    // More than sockets hold, before any of it is read.
+    let ids = (3..250).step_by(2);
+    client.send(
+        ids.clone()
+            .flat_map(|id| get(id, "/head"))
+            .collect::<Vec<_>>(),
+    );
+    thread::sleep(Duration::from_secs(1));
+    for id in ids {
+        assert_eq!(client.stream(id).status(), 204);
+    }
+}

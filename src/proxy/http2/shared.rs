@@ -37,8 +37,10 @@ pub(super) struct Inner {
     /// Bytes of bodies the client may still send, and those it may be allowed again.
     receive: i64,
     credit: u32,
-    /// Slots that wait for room in `out` or in the connection's window, the longest waiting first.
+    /// Slots that wait for room in `out`, and those that wait for the connection's window; the longest
+    /// waiting first. Heads need only the one.
     waiting: VecDeque<usize>,
+    thirsty: VecDeque<usize>,
     /// The connection's task, and whether it is about to look again anyway.
     waker: Option<Waker>,
     awake: bool,
@@ -76,8 +78,9 @@ pub(super) struct Stream {
     window: i64,
     /// Waits for a larger window of its own.
     blocked: bool,
-    /// Is among those waiting.
+    /// Is among those waiting, or those thirsty.
     queued: bool,
+    thirsty: bool,
     /// Its last frame is on its way, or a reset.
     closed: bool,
     /// Nothing more will come of it, nor need be done for it.
@@ -125,6 +128,7 @@ impl Shared {
                 receive: CONNECTION_WINDOW.into(),
                 credit: 0,
                 waiting: VecDeque::new(),
+                thirsty: VecDeque::new(),
                 waker: None,
                 awake: false,
                 solo: None,
@@ -299,7 +303,14 @@ impl Inner {
 
     /// Wakes as many of the waiting as there is room for.
     pub(super) fn wake_waiting(&mut self) {
-        let room = self.out_room().min(positive(self.window));
+        let room = self.out_room();
+        for _ in 0..room.min(positive(self.window)).div_ceil(MAX_FRAME) {
+            let Some(at) = self.thirsty.pop_front() else {
+                break;
+            };
+            self.streams[at].thirsty = false;
+            self.wake(at);
+        }
         for _ in 0..room.div_ceil(MAX_FRAME) {
             let Some(at) = self.waiting.pop_front() else {
                 return;
@@ -481,7 +492,8 @@ impl Inner {
 
     /// Its turn is over: what it did not need is for others.
     pub(super) fn end_stream_turn(&mut self, at: usize) {
-        if !self.waiting.is_empty() && !self.streams[at].queued {
+        let stream = &self.streams[at];
+        if self.others_wait() && !stream.queued && !stream.thirsty {
             self.wake_waiting();
         }
     }
@@ -520,7 +532,7 @@ impl Inner {
         let wanted = wanted.min(self.peer.max_frame);
         let common = self.out_room().min(positive(self.window));
         if common == 0 {
-            self.queue(at);
+            self.wait(at);
             return 0;
         }
         let stream = &mut self.streams[at];
@@ -545,11 +557,25 @@ impl Inner {
 
     /// Lets others go first, if any wait.
     pub(super) fn yields(&mut self, at: usize) -> bool {
-        let yields = !self.waiting.is_empty();
+        let yields = self.others_wait();
         if yields {
             self.queue(at);
         }
         yields
+    }
+
+    /// Whether any wait for what there may be.
+    fn others_wait(&self) -> bool {
+        !self.waiting.is_empty() || (!self.thirsty.is_empty() && self.window > 0)
+    }
+
+    /// Notes a stream for whichever of the two there is nothing of.
+    fn wait(&mut self, at: usize) {
+        if self.out_room() == 0 {
+            self.queue(at);
+        } else if !std::mem::replace(&mut self.streams[at].thirsty, true) {
+            self.thirsty.push_back(at);
+        }
     }
 
     fn queue(&mut self, at: usize) {
@@ -612,6 +638,9 @@ impl Inner {
         let stream = std::mem::take(stream);
         if stream.queued {
             self.waiting.retain(|slot| *slot != at);
+        }
+        if stream.thirsty {
+            self.thirsty.retain(|slot| *slot != at);
         }
         if self.solo == Some(at) {
             self.solo = None;
