@@ -717,3 +717,80 @@ fn heads_do_not_wait_for_a_window() {
         assert_eq!(client.stream(id).status(), 204);
     }
 }
+
+#[test]
+fn the_end_of_a_body_needs_no_window() {
+    let (site, origin) = site();
+    const START: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    for connection in [false, true] {
+        for (start, end, heads) in [
+            (START, "0\r\n\r\n", 1),
+            (START, "0\r\nX-Sum: 1\r\n\r\n", 2),
+            ("HTTP/1.1 200 OK\r\n\r\nhello", "", 1),
+        ] {
+            for at_once in [true, false] {
+                println!("connection {connection}, {end:?}, at once {at_once}");
+                let mut client = Client::open(&site, &[]);
+                if connection {
+                    client.send(get(1, "/"));
+                    let mut upstream = origin.accept();
+                    upstream.head();
+                    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 65530\r\n\r\n");
+                    upstream.send([b'x'; 65_530]);
+                    client.stream(1);
+                } else {
+                    client.send(settings(&[(INITIAL_WINDOW_SIZE, 5)]));
+                }
+                client.send(get(3, "/"));
+                let mut upstream = origin.accept();
+                upstream.head();
+                if at_once {
+                    upstream.send([start, end].concat());
+                } else {
+                    upstream.send(start);
+                    client.until(|client| client.of(3).is_some_and(|s| s.body.len() == 5));
+                    client.settle();
+                    upstream.send(end);
+                }
+                drop(upstream);
+                let stream = client.stream(3);
+                assert_eq!((&*stream.text(), stream.ended), ("hello", true));
+                assert_eq!(stream.heads.len(), heads);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_upload_goes_on_while_nothing_of_its_response_is_taken() {
+    let (site, origin) = site();
+    for framing in ["Content-Length: 300000", "Transfer-Encoding: chunked"] {
+        let mut client = Client::open(&site, &[]);
+        let mut upload = Upload { sent: 0 };
+        let whole = body(1, 1_000_000);
+        client.send(open(
+            1,
+            "POST",
+            "/",
+            &[("content-length", "1000000")],
+            false,
+        ));
+        let mut upstream = origin.accept();
+        upstream.head();
+        let chunks = framing.contains("chunked");
+        upstream.send(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
+        upstream.send(if chunks { "493e0\r\n" } else { "" });
+        upstream.send([b'x'; 300_000]);
+        upstream.send(if chunks { "\r\n0\r\n\r\n" } else { "" });
+        client.until(|client| client.of(1).is_some_and(|s| s.body.len() == 65_535));
+        let expected = whole.clone();
+        let taking = thread::spawn(move || {
+            assert!(upstream.exactly(expected.len()) == expected);
+        });
+        upload.send_all(&mut client, 1, &whole);
+        client.send(frame(DATA, END_STREAM, 1, b""));
+        taking.join().unwrap();
+        client.send([window(0, 300_000), window(1, 300_000)].concat());
+        assert_eq!(client.stream(1).body.len(), 300_000);
+    }
+}

@@ -114,8 +114,15 @@ impl Response {
         }
     }
 
+    /// The rest of the request goes on, while nothing of the body can be taken.
+    pub(crate) fn go_on<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
+        if let Some(exchange) = &mut self.exchange {
+            let _ = exchange.poll_send(cx, client);
+        }
+    }
+
     /// Appends the next part of the body to `out`, up to about `room` bytes. The rest of the request
-    /// goes on meanwhile.
+    /// goes on meanwhile. Without any room only an end is found, and `Data(0)` where there is more.
     pub(crate) fn poll_body<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
@@ -161,8 +168,8 @@ impl Response {
             // end a response that is already under way.
             let _ = exchange.poll_send(cx, client);
             let direct = match chunks {
-                Chunks::None => self.decoder.direct(),
-                Chunks::Framed => None,
+                Chunks::None if room > 0 => self.decoder.direct(),
+                _ => None,
             };
             let before = out.len();
             let read = match direct {

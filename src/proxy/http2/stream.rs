@@ -238,10 +238,14 @@ impl Side<'_> {
             let left = response.remaining().unwrap_or(u64::MAX);
             let wanted = usize::try_from(left).map_or(MAX_FRAME, |left| left.min(MAX_FRAME));
             let room = self.shared().borrow().room(at, wanted);
-            if room == 0 {
+            if room > 0 {
+                self.moves();
+            } else if response.remaining().is_some() || !self.shared().borrow().has_room_for_more()
+            {
+                response.go_on(cx, self);
                 return self.poll_stalled(cx);
             }
-            self.moves();
+            // Also without a window: it may be at its end, which needs none.
             let mut out = self.shared().take_out(room);
             let start = out.len();
             out.extend_from_slice(&[0; HEAD]);
@@ -264,7 +268,14 @@ impl Side<'_> {
                     return Poll::Ready(Ok(()));
                 }
                 Filled::Broken(error) => return Poll::Ready(Err(Broken::Upstream(error))),
-                Filled::Starved => return Poll::Pending,
+                Filled::Starved => {
+                    self.moves();
+                    return Poll::Pending;
+                }
+                Filled::More if room == 0 => {
+                    response.go_on(cx, self);
+                    return self.poll_stalled(cx);
+                }
                 Filled::More => {
                     if self.shared().borrow().yields(at) {
                         return Poll::Pending;
