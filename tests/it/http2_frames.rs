@@ -491,10 +491,12 @@ fn floods_end_their_connection() {
     let even_settings = settings(&[(INITIAL_WINDOW_SIZE, 1)]);
     let empty_piece = frame(CONTINUATION, 0, 1, &[]);
     let large_piece = frame(CONTINUATION, 0, 1, &[0; 16_384]);
+    let changes = settings(&[(INITIAL_WINDOW_SIZE, 1), (INITIAL_WINDOW_SIZE, 2)].repeat(20));
     let first = unfinished(1);
     let cases: Vec<(&str, &[u8], Vec<u8>)> = vec![
         ("ping", b"", ping()),
         ("settings", b"", even_settings),
+        ("many settings at once", b"", changes),
         ("priority", b"", frame(PRIORITY, 0, 1, &[0; 5])),
         ("unknown", b"", frame(99, 0, 0, &[])),
         ("empty data", &post, frame(DATA, 0, 1, &[])),

@@ -766,6 +766,9 @@ impl Connection {
         if !rest.is_empty() {
             return Err(Fault::size("SETTINGS are cut off"));
         }
+        if settings.len() > MAX_SETTINGS {
+            return Err(Fault::flood("SETTINGS are more than there are"));
+        }
         let mut inner = self.shared.lend_out();
         for [a, b, value @ ..] in settings {
             let value = u32::from_be_bytes(*value);
@@ -823,6 +826,8 @@ fn unreadable(error: hpack::HpackError) -> Fault {
 const LEAVING: &[u8] = b"\x00goaway\x00";
 /// `SETTINGS_HEADER_TABLE_SIZE`, as it is without being told.
 const HEADER_TABLE: usize = 4096;
+/// Settings in one frame, as nghttp2 has it: each may touch every stream.
+const MAX_SETTINGS: usize = 32;
 /// Bytes of a header block, and CONTINUATIONs of it: some more than may be in it, so that most of
 /// those that are too large can still be told so.
 const MAX_BLOCK: usize = 128 * 1024;
