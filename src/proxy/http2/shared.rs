@@ -513,8 +513,12 @@ impl Inner {
         out.extend_from_slice(&here[..count]);
         stream.body_at += count;
         if stream.body_at == stream.body.len() {
-            stream.body.clear();
             stream.body_at = 0;
+            stream.body.clear();
+            // What has grown is not kept for a client that may send nothing for long.
+            if stream.body.capacity() > 2 * SMALL {
+                stream.body = Vec::new();
+            }
         }
         self.credit_stream(at, count);
         self.give_credit(count);
