@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::docker::plan::{PlanOptions, plan};
+use crate::docker::plan::{KEPT, PlanOptions, plan};
 use crate::docker::{Container, Position, Snapshot};
 use crate::model::{Plan, Problem, Severity, TlsMode};
 use crate::route::{self, RouteTable, SharedTable};
@@ -49,7 +49,14 @@ pub async fn run(
         certs,
         published,
     };
-    while snapshots.changed().await.is_ok() {
+    loop {
+        // Cancel safe, both.
+        tokio::select! {
+            changed = snapshots.changed() => if changed.is_err() {
+                return;
+            },
+            () = control.forgetting() => {}
+        }
         let snapshot = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = snapshot {
             control.apply(&snapshot);
@@ -65,9 +72,21 @@ struct Control {
 }
 
 impl Control {
+    /// Ends when the first of the routes whose containers are gone is to be forgotten.
+    fn forgetting(&self) -> impl Future<Output = ()> + use<> {
+        let first = self.published.borrow().plan.gone.values().min().copied();
+        async move {
+            match first {
+                Some(since) => tokio::time::sleep_until((since + KEPT).into()).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
     fn apply(&mut self, snapshot: &Snapshot) {
         let before = Arc::clone(&self.published.borrow());
-        let (plan, problems) = plan(snapshot, &self.config.plan, &before.plan);
+        let now = Instant::now();
+        let (plan, problems) = plan(snapshot, &self.config.plan, &before.plan, now);
         let https_port = self
             .config
             .https_port
@@ -85,8 +104,7 @@ impl Control {
             Arc::clone(&before.table)
         } else {
             tell_routes(&before.plan, &plan);
-            let mut compiled =
-                route::compile(&plan, &before.table, &self.config.secret, Instant::now());
+            let mut compiled = route::compile(&plan, &before.table, &self.config.secret, now);
             compiled.https_port = https_port;
             compiled.gateways = gateways;
             let table = Arc::new(compiled);

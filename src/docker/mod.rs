@@ -47,6 +47,8 @@ pub struct Container {
 pub enum State {
     Created,
     Running,
+    /// Runs, and has been told to stop.
+    Stopping,
     Paused,
     Restarting,
     Exited,

@@ -15,15 +15,20 @@ pub use route::{
 };
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
 
+use std::collections::BTreeMap;
+use std::time::Instant;
+
 use serde::Serialize;
 
-/// Everything the running containers ask for, in a deterministic order.
+/// Everything the containers ask for, in a deterministic order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Sorted by key.
     pub routes: Vec<RouteSpec>,
     /// Sorted by key; every upstream named by a route is present.
     pub upstreams: Vec<UpstreamSpec>,
+    /// Owners of routes whose containers are gone, and since when.
+    pub gone: BTreeMap<String, Instant>,
 }
 
 /// A label Wharf could not use as written, or a fact its owner should know.

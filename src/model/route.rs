@@ -31,6 +31,8 @@ pub struct RouteSpec {
     /// Tenant: compose project and service (or pool, or container). Routes of one owner may share
     /// connections across host names; those of different owners may not.
     pub owner: String,
+    /// The compose or Swarm service, or the name, of that container.
+    pub service: String,
     /// Where its service has said that it shares host and path with others that say so.
     pub share: Option<ShareSpec>,
     /// A label error that keeps the route from being served as asked. Such a route answers 503: it
@@ -54,10 +56,11 @@ pub struct UpstreamSpec {
     /// Sorted by container id.
     pub endpoints: Vec<EndpointSpec>,
     /// Why an upstream has fewer endpoints than containers, one sentence per container
-    /// (no shared network, no port ...). Shown on error pages and in status.
+    /// (stopped, no shared network, no port ...). Shown on error pages and in status.
     pub unreachable: Vec<String>,
-    /// Whether one of those it lacks is about to come, or was there a moment ago.
-    pub expected: bool,
+    /// Some of them is missing for a time: stopped, starting, being replaced. Without any endpoint,
+    /// waiting makes sense.
+    pub awaited: bool,
 }
 
 /// One address in an upstream.

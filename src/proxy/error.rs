@@ -42,6 +42,8 @@ pub(crate) enum ProxyError {
     Unreachable {
         upstream: UpstreamKey,
         reasons: Vec<String>,
+        /// Some of its containers are missing for a time.
+        awaited: bool,
     },
     #[error("no container of upstream {0} takes requests")]
     NoEndpoint(UpstreamKey),
@@ -82,9 +84,11 @@ impl ProxyError {
             Self::NoHost | Self::NoPath => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HttpsOnly | Self::WebSocketOff => StatusCode::FORBIDDEN,
-            Self::Starting | Self::RouteFault(_) | Self::NoCertificate(_) | Self::NoEndpoint(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Starting
+            | Self::RouteFault(_)
+            | Self::NoCertificate(_)
+            | Self::NoEndpoint(_)
+            | Self::Unreachable { awaited: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. } | Self::Connect { .. } | Self::UnsolicitedUpgrade { .. } => {
                 StatusCode::BAD_GATEWAY
             }

@@ -315,6 +315,7 @@ impl Forward<'_> {
             return ProxyError::Unreachable {
                 upstream: upstream.key.clone(),
                 reasons,
+                awaited: upstream.awaited,
             };
         }
         ProxyError::NoEndpoint(upstream.key.clone())

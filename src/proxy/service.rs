@@ -511,7 +511,7 @@ mod tests {
             key: UpstreamKey("u".into()),
             endpoints: Vec::new(),
             unreachable: Vec::new(),
-            expected: false,
+            awaited: false,
         };
         let patterns = hosts.iter().map(|host| HostPattern::parse(host).unwrap());
         let route = RouteSpec {
@@ -521,6 +521,7 @@ mod tests {
             upstream: upstream.key.clone(),
             settings: Settings::default(),
             container: "c".into(),
+            service: "c".into(),
             owner: "o".into(),
             share: None,
             fault: None,
@@ -528,6 +529,7 @@ mod tests {
         let plan = Plan {
             routes: vec![route],
             upstreams: vec![upstream],
+            ..Plan::default()
         };
         let mut table = {
             let secret = Secret::new(&[0; 32]);

@@ -14,6 +14,8 @@ pub struct Split {
     pub(super) routes: Vec<Arc<Route>>,
     /// Shares of whole services, however many replicas they have.
     schedule: Schedule,
+    /// Whose the requests are where nobody has a share.
+    rest: usize,
     /// Shared by all workers, so the shares are exact over all of them; outlives a compile.
     pub(super) cursor: Arc<AtomicU64>,
 }
@@ -35,15 +37,19 @@ impl Split {
             _ => 0,
         });
         let schedule = Schedule::smooth(&shares.collect::<Vec<_>>());
+        let mut ready = routes.iter();
+        let rest = ready.position(|route| route.upstream.takes_requests());
+        let rest = rest.unwrap_or(0);
         Self {
             routes,
             schedule,
+            rest,
             cursor,
         }
     }
 
-    /// The route whose share this request is: the one that `canary` finds a condition of met; else
-    /// the one that `holds` the client; else the one whose turn it is.
+    /// The route whose share this request is: the one that takes requests and that `canary` finds a
+    /// condition of met; else the one that `holds` the client; else the one whose turn it is.
     pub fn choose(
         &self,
         canary: impl Fn(&Matcher) -> bool,
@@ -52,6 +58,7 @@ impl Split {
         let asked = |route: &&Arc<Route>| {
             let share = route.share.as_ref();
             share.is_some_and(|share| share.canary.iter().any(&canary))
+                && route.upstream.takes_requests()
         };
         // A service that has no share is being emptied: it keeps nobody.
         let held = |route: &&Arc<Route>| {
@@ -63,10 +70,9 @@ impl Split {
         decided.unwrap_or_else(|| &self.routes[self.turn()])
     }
 
-    /// The first where nobody has a share.
     fn turn(&self) -> usize {
         if self.schedule.is_empty() {
-            return 0;
+            return self.rest;
         }
         let position = self.cursor.fetch_add(1, Ordering::Relaxed);
         usize::from(self.schedule.at(position))

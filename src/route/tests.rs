@@ -13,6 +13,7 @@ fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
         upstream: UpstreamKey("u".into()),
         settings: Settings::default(),
         container: key.into(),
+        service: key.into(),
         owner: key.into(),
         share: None,
         fault: None,
@@ -24,12 +25,13 @@ fn table(routes: Vec<RouteSpec>) -> RouteTable {
         key: UpstreamKey("u".into()),
         endpoints: Vec::new(),
         unreachable: Vec::new(),
-        expected: false,
+        awaited: false,
     };
     compile(
         &Plan {
             routes,
             upstreams: vec![upstream],
+            ..Plan::default()
         },
         &RouteTable::default(),
         &Secret::new(&[0; 32]),

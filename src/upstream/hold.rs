@@ -34,7 +34,7 @@ impl Upstream {
     /// not waited for again until something happens.
     pub fn hold(self: &Arc<Self>, now: Instant) -> Option<Held> {
         let holding = &self.live.holding;
-        let hopes = self.expected
+        let hopes = self.awaited
             || self.endpoints.iter().any(|endpoint| {
                 let hopes = endpoint.was_reached() || now < endpoint.live.listens_by;
                 endpoint.weight > 0 && hopes

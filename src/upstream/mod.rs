@@ -32,8 +32,8 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// Why containers are missing here, one sentence each.
     pub unreachable: Vec<String>,
-    /// Whether an endpoint is expected, of a container that is starting or was there a moment ago.
-    pub expected: bool,
+    /// Some of them are missing for a time.
+    pub awaited: bool,
     /// Whether requests under way are counted, because a route that leads here asks for it.
     pub counted: bool,
     /// Turns of all but the backups, and of those.
@@ -88,7 +88,7 @@ impl Upstream {
             key: spec.key.clone(),
             endpoints,
             unreachable: spec.unreachable.clone(),
-            expected: spec.expected,
+            awaited: spec.awaited,
             counted: false,
             turns,
             live: previous.map_or_else(Arc::default, |old| Arc::clone(&old.live)),

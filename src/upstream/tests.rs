@@ -47,7 +47,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
             })
             .collect(),
         unreachable: Vec::new(),
-        expected: false,
+        awaited: false,
     }
 }
 

@@ -64,6 +64,13 @@ fn wait_ok(wharf: &Wharf, host: &str) {
     wharf.wait_answer(host, "/", |response| response.status == 200);
 }
 
+/// Waits for the answer of a route that nobody serves for a time.
+fn wait_away(wharf: &Wharf, host: &str, why: &str) {
+    wharf.wait_answer(host, "/", |answer| {
+        answer.status == 503 && answer.text().contains(why)
+    });
+}
+
 fn wait_gone(wharf: &Wharf, host: &str) {
     wharf.wait_answer(host, "/", |response| response.status == 404);
 }
@@ -76,14 +83,17 @@ fn a_container_is_served_from_start_to_stop() {
     wait_ok(&wharf, &name);
     assert_eq!(shares(&wharf, &name, 1), [(hostname(&container), 1)].into());
     container.stop(5);
-    wait_gone(&wharf, &name);
+    wait_away(&wharf, &name, &format!("{} has exited", container.name()));
     container.start();
     wait_ok(&wharf, &name);
     container.kill("KILL");
-    wait_gone(&wharf, &name);
+    wait_away(&wharf, &name, &format!("{} has exited", container.name()));
     let container = container.recreate();
     wait_ok(&wharf, &name);
     assert_eq!(shares(&wharf, &name, 1), [(hostname(&container), 1)].into());
+    let removed = format!("{} has been removed", container.name());
+    drop(container);
+    wait_away(&wharf, &name, &removed);
 }
 
 #[test]
@@ -142,10 +152,15 @@ fn a_pool_spans_services_and_weights_are_exact() {
     drop(off);
     wait_endpoints(&wharf, &upstream, 2);
     drop(heavy);
-    // Nobody names a host any more.
-    wait_gone(&wharf, &name);
-    let told = problems(&wharf, light.name());
-    assert!(told[0].contains("wharf.host"), "{told:?}");
+    // Nobody names a host any more; the pool's is kept.
+    wait_endpoints(&wharf, &upstream, 1);
+    let expected = [(hostname(&light), 10)];
+    assert_eq!(shares(&wharf, &name, 10), expected.into());
+    wharf.wait_status("a problem", |status| {
+        let problems = status["problems"].as_array().unwrap().iter();
+        let mut ours = problems.filter(|problem| problem["container"] == light.name());
+        ours.any(|problem| problem["reason"].as_str().unwrap().contains("wharf.host"))
+    });
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn a_websocket_lives_through_starts_and_stops_of_others() {
             let container = app("other", &other);
             wait_ok(&wharf, &other);
             container.stop(5);
-            wharf.wait_answer(&other, "/", |answer| answer.status == 404);
+            wharf.wait_answer(&other, "/", |answer| answer.status == 503);
         });
         runtime.block_on(async {
             let mut socket = websocket(&wharf, &name).await;
@@ -169,7 +169,7 @@ fn an_engine_restart_stops_nothing_and_is_told_once() {
     let log = wharf.log_lines();
     assert!(!log.iter().any(|line| line.contains("route gone")));
     engine.docker(&["rm", "-f", "kept"]);
-    wharf.wait_answer(&name, "/", |answer| answer.status == 404);
+    wharf.wait_answer(&name, "/", |answer| answer.status == 503);
 }
 
 const LARGE: usize = 100_000_000;

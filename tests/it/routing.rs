@@ -322,13 +322,13 @@ fn routes_follow_the_containers() {
     );
     site.engine.remove("old");
     site.wharf
-        .wait_answer("a.test", "/", |answer| answer.status == 404);
+        .wait_answer("a.test", "/", |answer| answer.status == 503);
     assert_eq!(
         client
             .send(request("GET", "a.test", "/", ""))
             .message()
             .status(),
-        404
+        503
     );
     site.engine.run(app("new", new.port(), labels));
     assert_eq!(site.wharf.wait_route("a.test").text(), "new");
@@ -342,7 +342,7 @@ fn routes_follow_the_containers() {
     site.engine
         .run(app("new", new.port(), labels).state("exited"));
     site.wharf
-        .wait_answer("a.test", "/", |answer| answer.status == 404);
+        .wait_answer("a.test", "/", |answer| answer.status == 503);
     site.engine.run(app("new", new.port(), labels));
     assert_eq!(site.wharf.wait_route("a.test").text(), "new");
 }

@@ -50,7 +50,7 @@ fn shares_are_the_services_however_many_replicas_they_have_and_survive_swaps() {
     // Green goes: blue has it all, and nobody is refused.
     crew.site.engine.remove("app2");
     crew.site.wharf.wait_status("two replicas", |status| {
-        !status.to_string().contains("app2")
+        status.to_string().contains("app2 has been removed")
     });
     assert_eq!(crew.ask(1, 10, |_| get("/")), counts(&[("a", 5), ("b", 5)]));
 }
@@ -78,6 +78,15 @@ fn a_canary_goes_to_who_asks_for_it() {
         let shares = crew.ask(1, 10, |_| with("/", fields));
         assert_eq!(shares, counts(&[("a", 5), ("b", 5)]), "{fields}");
     }
+    // Its containers are gone, its route is kept: the others answer.
+    for name in ["app2", "app3"] {
+        crew.site.engine.remove(name);
+    }
+    crew.site.wharf.wait_status("no canary", |status| {
+        status.to_string().contains("has been removed")
+    });
+    let shares = crew.ask(1, 10, |_| with("/", "x-canary: 1\r\n"));
+    assert_eq!(shares, counts(&[("a", 5), ("b", 5)]));
 }
 
 #[test]

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::{HostPattern, PathPrefix, Plan, Problem, RouteKey, Severity};
 
 use super::Claim;
+use super::member::Owner;
 
 /// Leaves each host and path to one claim, or to several of different owners that all say that they
 /// share; drops claims left without a host.
 ///
-/// In this order: a route whose path is known before one whose path is a guess; the owner that has
-/// the place in `previous`; the owner with the oldest running container; the owner's name. Within an
+/// In this order: a route whose path is known before one whose path is a guess; an owner that runs
+/// before one that does not; the owner that has the place in `previous`; the owner with the oldest live
+/// container; the owner's name. Within an
 /// owner the default route comes first, then named ones by name; faults hold their place, because
 /// what fails closed must not be opened by a sibling.
 pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mut Vec<Problem>) {
@@ -20,9 +22,11 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
         for host in &claim.route.hosts {
             let place = (host.clone(), claim.route.path.clone());
             let held = before.contains(&(host, &claim.route.path, &*claim.route.owner));
-            let owner = (claim.owner.since(), claim.route.owner.clone());
+            let since = claim.owner.map_or(i64::MAX, Owner::since);
+            let owner = (since, claim.route.owner.clone());
             let within = claim.route.key.clone();
-            wishes.push((claim.guessed, !held, owner, within, index, place));
+            let rank = (claim.guessed, !claim.is_live(), !held);
+            wishes.push((rank, owner, within, index, place));
         }
     }
     wishes.sort();
@@ -66,8 +70,11 @@ fn places(plan: &Plan) -> BTreeSet<(&HostPattern, &PathPrefix, &str)> {
 }
 
 /// The sentence for the loser; none if its label error has been reported already and the place is
-/// its own owner's.
+/// its own owner's, or if it does not run.
 fn refusal(loser: &Claim<'_>, winner: &Claim<'_>, host: &HostPattern) -> Option<Problem> {
+    if !loser.is_live() {
+        return None;
+    }
     let path = &loser.route.path;
     let reason = if loser.route.owner == winner.route.owner {
         if loser.route.fault.is_some() {

@@ -1,18 +1,23 @@
 //! Containers -> owners: who is a replica of whom, and whose labels count.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::docker::labels::{self, Labels, RouteLabels};
 use crate::docker::{Container, Snapshot, State};
 use crate::model::{Problem, Severity};
 
-/// A running container with Wharf labels.
+/// A container with Wharf labels.
 pub(super) struct Member<'a> {
     pub(super) container: &'a Container,
     pub(super) labels: Labels,
     /// Its compose or Swarm service, or itself: what it would be without `wharf.pool`.
-    service: String,
+    pub(super) service: String,
+    /// Its process exists.
+    pub(super) live: bool,
+    /// Its labels count: it is live, or has been, and no live container of its service says anything
+    /// else. Nothing is defined by what has never started.
+    defines: bool,
 }
 
 /// Containers that are replicas of each other; the tenant its routes belong to.
@@ -20,26 +25,67 @@ pub(super) struct Owner<'a> {
     /// `pool:<name>`, `<project>/<service>`, `swarm:<service>` or a container's name; these cannot
     /// be mistaken for each other, because no name holds a colon or a slash.
     pub(super) name: String,
-    /// Newest first, by creation, then id. At least one.
+    /// Live ones first, then newest first, by creation, then id. At least one.
     pub(super) members: Vec<Member<'a>>,
 }
 
-/// Every owner, by name, with its members. Containers that are not running, compose one-offs and
-/// those with `wharf.enable: false` are nobody's.
-pub(super) fn owners<'a>(snapshot: &'a Snapshot, problems: &mut Vec<Problem>) -> Vec<Owner<'a>> {
+/// The services of all containers but one-offs, whatever their labels.
+#[derive(Default)]
+pub(super) struct Services {
+    all: BTreeSet<String>,
+    live: BTreeSet<String>,
+}
+
+impl Services {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        let mut services = Self::default();
+        for container in snapshot.containers.iter().filter(|c| !is_one_off(c)) {
+            let service = service(container);
+            if is_live(container) {
+                services.live.insert(service.clone());
+            }
+            services.all.insert(service);
+        }
+        services
+    }
+
+    /// Whether any container of a service exists.
+    pub(super) fn exists(&self, service: &str) -> bool {
+        self.all.contains(service)
+    }
+
+    /// Whether one of them is live, so that its labels tell what the service wants now.
+    pub(super) fn is_live(&self, service: &str) -> bool {
+        self.live.contains(service)
+    }
+}
+
+/// Every owner, by name, with its members. Compose one-offs and containers with `wharf.enable: false`
+/// are nobody's.
+pub(super) fn owners<'a>(
+    snapshot: &'a Snapshot,
+    services: &Services,
+    problems: &mut Vec<Problem>,
+) -> Vec<Owner<'a>> {
     let mut owners: BTreeMap<String, Vec<Member<'a>>> = BTreeMap::new();
-    for container in &snapshot.containers {
-        if container.state != State::Running || is_one_off(container) {
+    for container in snapshot.containers.iter().filter(|c| !is_one_off(c)) {
+        let service = service(container);
+        let live = is_live(container);
+        let has_been = container.state != State::Created && !services.is_live(&service);
+        // Swarm keeps the remains of its tasks.
+        if !live && !has_been && is_task(container) {
             continue;
         }
         let Some(mut labels) = labels::read(&container.name, &container.labels) else {
             continue;
         };
-        problems.append(&mut labels.problems);
+        let defines = live || has_been;
+        if defines {
+            problems.append(&mut labels.problems);
+        }
         if !labels.enabled {
             continue;
         }
-        let service = service(container);
         let name = match &labels.pool {
             Some(pool) => format!("pool:{pool}"),
             None => service.clone(),
@@ -48,29 +94,36 @@ pub(super) fn owners<'a>(snapshot: &'a Snapshot, problems: &mut Vec<Problem>) ->
             container,
             labels,
             service,
+            live,
+            defines,
         });
     }
     owners
         .into_iter()
         .map(|(name, mut members)| {
-            members.sort_by_key(|m| (Reverse(m.container.created), Reverse(&m.container.id)));
+            let newest = |m: &Member<'a>| (m.container.created, &m.container.id);
+            members.sort_by_key(|m| (!m.live, Reverse(newest(m))));
             Owner { name, members }
         })
         .collect()
 }
 
 impl<'a> Owner<'a> {
-    /// Members whose labels say something about routes, newest first.
+    /// Members whose labels say something about routes and count, those that win first.
     pub(super) fn definitions(&self) -> impl Iterator<Item = &Member<'a>> {
-        let defines = |member: &&Member<'a>| !member.labels.routes.is_empty();
+        let defines = |m: &&Member<'a>| m.defines && !m.labels.routes.is_empty();
         self.members.iter().filter(defines)
     }
 
-    /// When the oldest running member was created, Unix seconds.
+    /// When the oldest live member was created, Unix seconds.
     pub(super) fn since(&self) -> i64 {
-        self.members
-            .last()
+        let mut live = self.members.iter().filter(|member| member.live);
+        live.next_back()
             .map_or(i64::MAX, |member| member.container.created)
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.replicas().any(|member| member.live)
     }
 
     /// Members that get requests: those with a route, and replicas that name the pool.
@@ -83,13 +136,13 @@ impl<'a> Owner<'a> {
     /// Reports a pool without routes, and hosts that another service of the pool has taken away.
     pub(super) fn check(&self, problems: &mut Vec<Problem>) {
         let Some(newest) = self.definitions().next() else {
-            for member in self.replicas() {
+            for member in self.replicas().filter(|member| member.live) {
                 let reason = "no running container of this pool has a wharf.host";
                 problems.push(member.problem(Severity::Error, reason.to_owned()));
             }
             return;
         };
-        for member in self.definitions() {
+        for member in self.definitions().filter(|member| member.live) {
             let served = |route: &RouteLabels| {
                 let now = newest.route(route.name.as_deref());
                 now.is_some_and(|now| now.hosts == route.hosts && now.path == route.path)
@@ -123,6 +176,18 @@ impl Member<'_> {
             reason,
         }
     }
+}
+
+/// Whether a container's process exists, able to answer or not.
+fn is_live(container: &Container) -> bool {
+    match container.state {
+        State::Running | State::Stopping | State::Paused | State::Restarting => true,
+        State::Created | State::Exited | State::Other => false,
+    }
+}
+
+fn is_task(container: &Container) -> bool {
+    container.labels.contains_key("com.docker.swarm.task.id")
 }
 
 /// `docker-compose run` gives its container the service's labels, but it serves nobody.

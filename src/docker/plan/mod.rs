@@ -11,6 +11,9 @@ mod reach;
 mod tests;
 mod upstream;
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use crate::docker::Snapshot;
 use crate::model::{Host, UpstreamKey};
 use crate::model::{
@@ -18,7 +21,7 @@ use crate::model::{
 };
 
 use super::labels::RouteLabels;
-use member::{Member, Owner};
+use member::{Member, Owner, Services};
 use reach::Reach;
 
 /// Process settings that shape a plan.
@@ -29,18 +32,28 @@ pub struct PlanOptions {
     pub network: Option<String>,
 }
 
-/// What the running containers ask for. `previous` is the plan in force: its routes stay where new
-/// labels have an error, and its owners keep their hosts.
+/// What the containers ask for at `now`. `previous` is the plan in force: its routes stay where new
+/// labels have an error, its owners keep their hosts, and routes whose containers are gone stay for
+/// [`KEPT`].
 ///
 /// Both results are sorted and free of duplicates.
-pub fn plan(snapshot: &Snapshot, options: &PlanOptions, previous: &Plan) -> (Plan, Vec<Problem>) {
+pub fn plan(
+    snapshot: &Snapshot,
+    options: &PlanOptions,
+    previous: &Plan,
+    now: Instant,
+) -> (Plan, Vec<Problem>) {
     let mut problems = Vec::new();
-    let owners = member::owners(snapshot, &mut problems);
+    let services = Services::of(snapshot);
+    let owners = member::owners(snapshot, &services, &mut problems);
     let mut claims: Vec<Claim<'_>> = Vec::new();
     for owner in &owners {
         owner.check(&mut problems);
         claims.extend(routes_of(owner, previous));
     }
+    let mut gone = BTreeMap::new();
+    let left = left(&owners, &services, previous, now, &mut gone);
+    claims.extend(left);
     conflict::settle(&mut claims, previous, &mut problems);
     let reach = Reach::new(snapshot, options, &mut problems);
     let upstreams = upstream::upstreams(&claims, &reach, previous, &mut problems);
@@ -49,18 +62,25 @@ pub fn plan(snapshot: &Snapshot, options: &PlanOptions, previous: &Plan) -> (Pla
     }
     let mut routes: Vec<RouteSpec> = claims.into_iter().map(|claim| claim.route).collect();
     routes.sort_by(|a, b| a.key.cmp(&b.key));
+    gone.retain(|owner, _| routes.iter().any(|route| route.owner == *owner));
     problems.sort();
     problems.dedup();
-    (Plan { routes, upstreams }, problems)
+    let plan = Plan {
+        routes,
+        upstreams,
+        gone,
+    };
+    (plan, problems)
 }
 
 /// A route and where it came from.
 struct Claim<'a> {
     route: RouteSpec,
-    owner: &'a Owner<'a>,
-    /// The container whose labels define the route, or whose error keeps the previous one.
-    member: &'a Member<'a>,
-    labels: &'a RouteLabels,
+    /// `None` once all its containers are gone.
+    owner: Option<&'a Owner<'a>>,
+    /// Labels that define the route, or whose error keeps the previous one. `None` where nobody says
+    /// anything any more.
+    labels: Option<&'a RouteLabels>,
     /// The path could not be read and is a guess: this route yields to every other.
     guessed: bool,
     /// Other services have a share of one of its places.
@@ -90,6 +110,7 @@ fn routes_of<'a>(owner: &'a Owner<'a>, previous: &Plan) -> Vec<Claim<'a>> {
             if let Some(before) = find(previous, &claim.route.key).filter(|r| r.fault.is_none()) {
                 claim.route = RouteSpec {
                     container: newest.container.name.clone(),
+                    service: newest.service.clone(),
                     ..before.clone()
                 };
                 claim.guessed = false;
@@ -98,6 +119,43 @@ fn routes_of<'a>(owner: &'a Owner<'a>, previous: &Plan) -> Vec<Claim<'a>> {
             (!claim.route.hosts.is_empty()).then_some(claim)
         })
         .collect()
+}
+
+/// Routes of `previous` that nobody defines any more, but nobody has taken back either: whose
+/// container has not started yet, or is gone for less than [`KEPT`], as while it is being replaced.
+/// Notes in `gone` since when.
+fn left<'a>(
+    owners: &'a [Owner<'a>],
+    services: &Services,
+    previous: &Plan,
+    now: Instant,
+    gone: &mut BTreeMap<String, Instant>,
+) -> Vec<Claim<'a>> {
+    let mut left = Vec::new();
+    for route in &previous.routes {
+        let owner = owners.iter().find(|owner| owner.name == route.owner);
+        let defined = owner.is_some_and(|owner| owner.definitions().next().is_some());
+        // A live container that says nothing of the route says that there is none.
+        if defined || services.is_live(&route.service) || route.fault.is_some() {
+            continue;
+        }
+        if !services.exists(&route.service) {
+            let since = *previous.gone.get(&route.owner).unwrap_or(&now);
+            if now.saturating_duration_since(since) >= KEPT {
+                continue;
+            }
+            gone.insert(route.owner.clone(), since);
+        }
+        left.push(Claim {
+            route: route.clone(),
+            owner,
+            labels: None,
+            guessed: false,
+            shared: false,
+            kept: true,
+        });
+    }
+    left
 }
 
 fn claim<'a>(
@@ -118,13 +176,13 @@ fn claim<'a>(
             upstream,
             settings: labels.settings.clone(),
             container: member.container.name.clone(),
+            service: member.service.clone(),
             owner: owner.name.clone(),
             share: share(member, labels),
             fault: labels.fault.clone(),
         },
-        owner,
-        member,
-        labels,
+        owner: Some(owner),
+        labels: Some(labels),
         guessed: labels.path_broken,
         shared: false,
         kept: false,
@@ -157,7 +215,8 @@ fn find<'a>(plan: &'a Plan, key: &RouteKey) -> Option<&'a RouteSpec> {
 fn warn_of_names_without_certificate(claim: &Claim<'_>, problems: &mut Vec<Problem>) {
     let settings = &claim.route.settings;
     let public = matches!(settings.tls, TlsMode::Auto | TlsMode::Eager);
-    if !public || settings.https == HttpsMode::Off || claim.route.fault.is_some() {
+    let told = claim.labels.is_none() || claim.route.fault.is_some();
+    if !public || settings.https == HttpsMode::Off || told {
         return;
     }
     for host in &claim.route.hosts {
@@ -183,12 +242,23 @@ fn is_local_below(suffix: &Host) -> bool {
 impl Claim<'_> {
     /// A problem about the hosts of this route.
     fn problem(&self, severity: Severity, reason: String) -> Problem {
+        let label =
+            |of: fn(&RouteLabels) -> &String| self.labels.map(of).cloned().unwrap_or_default();
         Problem {
             severity,
-            container: self.member.container.name.clone(),
-            label: self.labels.host_label.clone(),
-            value: self.labels.host_value.clone(),
+            container: self.route.container.clone(),
+            label: label(|labels| &labels.host_label),
+            value: label(|labels| &labels.host_value),
             reason,
         }
     }
+
+    /// Whether any container that could answer exists: only such a route can refuse others a place.
+    fn is_live(&self) -> bool {
+        self.owner.is_some_and(Owner::is_live)
+    }
 }
+
+/// How long a route outlives the last of its containers: a deployment that removes before it creates
+/// must not make it unknown.
+pub const KEPT: Duration = Duration::from_secs(15 * 60);

@@ -112,7 +112,7 @@ impl<'a> Reach<'a> {
             let named = || self.containers.values().find(|other| other.name == id);
             let target = self.containers.get(id).or_else(named);
             at = match target {
-                Some(target) if target.state == State::Running => target,
+                Some(target) if has_network(target) => target,
                 _ => {
                     return Err(format!(
                         "uses the network of container {}, which is not running",
@@ -226,6 +226,12 @@ fn names<'n>(networks: impl IntoIterator<Item = &'n Attachment>) -> String {
         true => "none".to_owned(),
         false => names.join(", "),
     }
+}
+
+/// Whether others that use a container's network have one.
+fn has_network(container: &Container) -> bool {
+    use State::{Paused, Running, Stopping};
+    matches!(container.state, Running | Stopping | Paused)
 }
 
 /// IPv4 unless there is only IPv6.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::docker::Container;
 use crate::docker::labels::{Dial, excerpt};
+use crate::docker::{Container, Health, State};
 use crate::model::{EndpointSpec, Plan, Problem, Severity, UpstreamKey, UpstreamSpec};
 
 use super::Claim;
-use super::member::Member;
+use super::member::{Member, Owner};
 use super::reach::Reach;
 
 /// The upstream of every claim, once each, sorted by key.
@@ -46,18 +46,29 @@ fn upstream(
         key: key.clone(),
         endpoints: Vec::new(),
         unreachable: Vec::new(),
-        expected: false,
+        awaited: false,
     };
-    for member in claim.owner.replicas() {
+    for member in claim.owner.into_iter().flat_map(Owner::replicas) {
         let dial = match route.map(|route| member.route(Some(route))) {
             None => &member.labels.dial,
             Some(Some(named)) => &named.dial,
             Some(None) => continue, // its port for this route is not known
         };
+        if let Some(why) = absence(member.container) {
+            let name = excerpt(&member.container.name);
+            spec.unreachable.push(format!("{name} {why}"));
+            spec.awaited = true;
+            continue;
+        }
         match endpoint(member, dial, reach, before, problems) {
             Ok(endpoint) => spec.endpoints.push(endpoint),
             Err(sentence) => spec.unreachable.push(sentence),
         }
+    }
+    if spec.endpoints.is_empty() && spec.unreachable.is_empty() {
+        let name = excerpt(&claim.route.container);
+        spec.unreachable.push(format!("{name} has been removed"));
+        spec.awaited = true;
     }
     let forced = |claim: &Claim<'_>| {
         let share = claim.route.share.as_ref();
@@ -73,6 +84,27 @@ fn upstream(
         .sort_by(|a, b| a.container_id.cmp(&b.container_id));
     spec.unreachable.sort();
     spec
+}
+
+/// Why a container gets no requests for a time, whatever its labels say.
+fn absence(container: &Container) -> Option<&'static str> {
+    let on_networks = !matches!(container.network_mode.as_str(), "host" | "none")
+        && !container.network_mode.starts_with("container:");
+    match container.state {
+        State::Stopping => Some("is stopping"),
+        State::Paused => Some("is paused"),
+        State::Restarting => Some("is restarting"),
+        State::Created => Some("has not been started"),
+        State::Exited => Some("has exited"),
+        State::Other => Some("is not running"),
+        // As it is while the engine takes it down.
+        State::Running if on_networks && container.networks.is_empty() => Some("is on no network"),
+        State::Running => match container.health {
+            Health::Starting => Some("is starting (its HEALTHCHECK has not passed yet)"),
+            Health::Unhealthy => Some("is unhealthy (its HEALTHCHECK fails)"),
+            Health::None | Health::Healthy => None,
+        },
+    }
 }
 
 /// A container's endpoint, or the sentence that says why it has none.

@@ -37,7 +37,7 @@ fn container() -> impl Strategy<Value = Container> {
     let service = select(vec!["", "web", "db", "odd#service"]);
     let ports = prop::collection::vec(0..4_u16, 0..3);
     let mode = select(vec!["bridge", "bridge", "host", "none", "container:c1"]);
-    (labels(), networks, service, ports, mode, 0..4_i64, 0..9_u8).prop_map(
+    (labels(), networks, service, ports, mode, 0..4_i64, 0..12_u8).prop_map(
         |(mut labels, networks, service, exposed, mode, created, state)| {
             if !service.is_empty() {
                 labels.insert("com.docker.compose.project".to_owned(), "p".to_owned());
@@ -48,12 +48,17 @@ fn container() -> impl Strategy<Value = Container> {
                 name: String::new(),
                 labels,
                 created,
-                state: if state == 0 {
-                    State::Paused
-                } else {
-                    State::Running
+                state: match state {
+                    0 => State::Paused,
+                    1 => State::Exited,
+                    2 => State::Created,
+                    3 => State::Stopping,
+                    _ => State::Running,
                 },
-                health: Health::None,
+                health: match state {
+                    4 => Health::Starting,
+                    _ => Health::None,
+                },
                 networks: networks.into_iter().map(attachment).collect(),
                 exposed,
                 published: Vec::new(),

@@ -8,8 +8,9 @@
 //! position host | position <container>         default host
 //! option network=<name>                        WHARF_NETWORK
 //! network <name> [internal] [ingress]          only needed for these flags, or to exist unused
-//! container <name> [created=1] [of=project/service] [swarm=service] [state=exited] [oneoff]
-//!           [exposed=80,443] [mode=host] [net=name:address[/address6]]...
+//! after <minutes>                              since the look before; default 0
+//! container <name> [created=1] [of=project/service] [swarm=service] [oneoff]
+//!           [state=exited] [health=starting] [exposed=80,443] [mode=host] [net=name:address[/address6]]...
 //! <label>: <value>                             of the container above; `\n` is a line end
 //! ```
 //!
@@ -18,9 +19,10 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::super::{PlanOptions, plan};
-use crate::docker::{Attachment, Container, Network, Position, Snapshot, State};
+use crate::docker::{Attachment, Container, Health, Network, Position, Snapshot, State};
 use crate::model::{FailLimit, Plan, Problem, RouteSpec, Settings, Severity, UpstreamSpec};
 
 #[test]
@@ -55,26 +57,29 @@ fn fixtures_plan_as_written() {
 fn run(text: &str) -> String {
     let mut out = String::new();
     let mut previous = Plan::default();
+    let mut now = Instant::now();
     for (step, look) in text.split("====\n").enumerate() {
         if step > 0 {
             out.push_str("====\n");
         }
         let (given, _) = look.split_once("----\n").unwrap_or((look, ""));
-        let (snapshot, options) = parse(given);
-        let (plan, problems) = plan(&snapshot, &options, &previous);
+        let (snapshot, options, passed) = parse(given);
+        now += passed;
+        let (plan, problems) = plan(&snapshot, &options, &previous, now);
         let _ = write!(out, "{given}----\n{}", render(&plan, &problems));
         previous = plan;
     }
     out
 }
 
-fn parse(text: &str) -> (Snapshot, PlanOptions) {
+fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
     let mut snapshot = Snapshot {
         containers: Vec::new(),
         networks: Vec::new(),
         position: Position::Host,
     };
     let mut options = PlanOptions::default();
+    let mut passed = Duration::ZERO;
     for line in text.lines().map(str::trim) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
@@ -84,6 +89,7 @@ fn parse(text: &str) -> (Snapshot, PlanOptions) {
                 snapshot.position = Position::Container { id };
             }
             "position" => {}
+            "after" => passed = Duration::from_secs(60 * rest.parse::<u64>().expect("minutes")),
             "option" => {
                 options.network = rest.strip_prefix("network=").map(str::to_owned);
             }
@@ -112,7 +118,7 @@ fn parse(text: &str) -> (Snapshot, PlanOptions) {
     }
     snapshot.containers.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.networks.sort_by(|a, b| a.id.cmp(&b.id));
-    (snapshot, options)
+    (snapshot, options, passed)
 }
 
 fn container(text: &str, networks: &mut Vec<Network>) -> Container {
@@ -132,7 +138,8 @@ fn container(text: &str, networks: &mut Vec<Network>) -> Container {
             }
             "swarm" => label("com.docker.swarm.service.name", value),
             "oneoff" => label("com.docker.compose.oneoff", "True"),
-            "state" => container.state = State::Exited,
+            "state" => container.state = state(value),
+            "health" => container.health = health(value),
             "exposed" => {
                 let ports = value.split(',').filter(|port| !port.is_empty());
                 container.exposed = ports.map(|port| port.parse().expect("a port")).collect();
@@ -143,6 +150,26 @@ fn container(text: &str, networks: &mut Vec<Network>) -> Container {
         }
     }
     container
+}
+
+fn state(word: &str) -> State {
+    match word {
+        "created" => State::Created,
+        "stopping" => State::Stopping,
+        "paused" => State::Paused,
+        "restarting" => State::Restarting,
+        "exited" => State::Exited,
+        _ => panic!("unknown state {word}"),
+    }
+}
+
+fn health(word: &str) -> Health {
+    match word {
+        "starting" => Health::Starting,
+        "healthy" => Health::Healthy,
+        "unhealthy" => Health::Unhealthy,
+        _ => panic!("unknown health {word}"),
+    }
 }
 
 /// `container:<name>` with the id in place of the name.
@@ -195,6 +222,9 @@ fn render(plan: &Plan, problems: &[Problem]) -> String {
     }
     for upstream in &plan.upstreams {
         render_upstream(upstream, &mut out);
+    }
+    for owner in plan.gone.keys() {
+        let _ = writeln!(out, "gone: {owner}");
     }
     for problem in problems {
         let severity = match problem.severity {
@@ -278,6 +308,9 @@ fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
         }
     }
     out.push('\n');
+    if upstream.awaited {
+        out.push_str("  awaited\n");
+    }
     for sentence in &upstream.unreachable {
         let _ = writeln!(out, "  unreachable: {sentence}");
     }
