@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings,
-    PortSummary, PortSummaryTypeEnum,
+    EventMessage, EventMessageTypeEnum, PortSummary, PortSummaryTypeEnum,
 };
 
+use super::event::{self, Action, Event, Facts, Stop};
 use super::{Attachment, Container, Health, Network, Published, State};
 
 /// One entry of the list; `None` without an id, which no engine sends.
@@ -63,8 +64,58 @@ pub(super) fn network(network: bollard::models::Network) -> Option<Network> {
     })
 }
 
+/// What an event says of a container. An event of another kind, or without an action, is one of
+/// container ``.
+pub(super) fn event(message: EventMessage) -> Event {
+    let actor = message.actor.unwrap_or_default();
+    let attributes = actor.attributes.unwrap_or_default();
+    let attribute = |name: &str| attributes.get(name).cloned().unwrap_or_default();
+    let id = actor.id.unwrap_or_default();
+    let action = message.action.unwrap_or_default();
+    let (container, action) = match message.typ {
+        Some(EventMessageTypeEnum::CONTAINER) => (id, happened(&action, &attribute("signal"))),
+        Some(EventMessageTypeEnum::NETWORK) => {
+            let action = match action.as_str() {
+                "connect" => Action::Connect(id),
+                "disconnect" => Action::Disconnect(id),
+                _ => Action::Other,
+            };
+            (attribute("container"), action)
+        }
+        _ => (String::new(), Action::Other),
+    };
+    Event {
+        at: message.time_nano.unwrap_or_default(),
+        container,
+        action,
+    }
+}
+
+/// `oom` is no end by itself: the kernel may have killed one process of several. `die` follows.
+fn happened(action: &str, signal: &str) -> Action {
+    match action {
+        "kill" => event::number(signal).map_or(Action::Other, Action::Kill),
+        "die" | "stop" | "destroy" | "remove" => Action::Down,
+        "start" => Action::Start,
+        "pause" => Action::Pause,
+        "unpause" => Action::Unpause,
+        "health_status: healthy" => Action::Healthy,
+        "health_status: unhealthy" => Action::Unhealthy,
+        _ => Action::Other,
+    }
+}
+
+pub(super) fn facts(inspect: &ContainerInspectResponse) -> Facts {
+    let config = inspect.config.as_ref();
+    let signal = config.and_then(|config| config.stop_signal.as_deref());
+    Facts {
+        exposed: exposed(inspect),
+        stop: Stop::new(signal, config.and_then(|config| config.stop_timeout)),
+    }
+}
+
 /// `Config.ExposedPorts` of an inspect: `["3000/tcp", "53/udp"]`.
-pub(super) fn exposed(inspect: &ContainerInspectResponse) -> Vec<u16> {
+fn exposed(inspect: &ContainerInspectResponse) -> Vec<u16> {
     let config = inspect.config.as_ref();
     let ports = config.and_then(|config| config.exposed_ports.as_deref());
     let mut tcp: Vec<u16> = ports
@@ -238,6 +289,55 @@ mod tests {
         ] {
             assert_eq!(health(status), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn events() {
+        let kill = r#"{"status":"kill","id":"01b9","from":"bb","Type":"container","Action":"kill","Actor":
+            {"ID":"01b9","Attributes":{"image":"bb","name":"dkA","signal":"15","wharf.host":"a.test"}},
+            "scope":"local","time":1795440345,"timeNano":1795440345503998263}"#;
+        let connect = r#"{"Type":"network","Action":"connect","Actor":{"ID":"56b4","Attributes":
+            {"container":"01b9","name":"webnet","type":"bridge"}},"scope":"local","time":1795440343,
+            "timeNano":1795440343862173929}"#;
+        let network = |action: fn(String) -> Action| action("56b4".into());
+        let container = |action: &str| kill.replace(r#""kill""#, &format!("{action:?}"));
+        for (text, expected) in [
+            (kill.to_owned(), Action::Kill(15)),
+            (kill.replace(r#""15""#, r#""SIGRTMIN+3""#), Action::Kill(37)),
+            (kill.replace(r#""15""#, r#""?""#), Action::Other),
+            (container("die"), Action::Down),
+            (container("oom"), Action::Other),
+            (container("health_status: healthy"), Action::Healthy),
+            (container("health_status: unhealthy"), Action::Unhealthy),
+            (container("thaw"), Action::Other),
+            (connect.to_owned(), network(Action::Connect)),
+            (
+                connect.replace("connect", "disconnect"),
+                network(Action::Disconnect),
+            ),
+        ] {
+            let told = event(serde_json::from_str(&text).unwrap());
+            assert_eq!(
+                (&*told.container, told.action),
+                ("01b9", expected),
+                "{text}"
+            );
+            assert!(told.at > 1_795_440_000_000_000_000, "{text}");
+        }
+        let volume = connect.replace("network", "volume");
+        let told = event(serde_json::from_str(&volume).unwrap());
+        assert_eq!((&*told.container, told.action), ("", Action::Other));
+    }
+
+    #[test]
+    fn how_a_container_stops_is_in_its_inspect() {
+        let facts = |json: &str| facts(&serde_json::from_str(json).unwrap());
+        let told = facts(r#"{"Config": {"StopSignal": "SIGINT", "StopTimeout": 7}}"#);
+        assert_eq!(told.stop, Stop::new(Some("INT"), Some(7)));
+        assert_eq!(
+            facts(r#"{"Config": {"StopSignal": null}}"#),
+            Facts::default()
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use super::convert;
 use super::error::EngineError;
+use super::event::{Event, Facts};
 use super::{Container, Network};
 
 /// Where the engine listens; parsed from `DOCKER_HOST`.
@@ -101,10 +102,11 @@ impl Engine {
         &self.address
     }
 
-    /// A hint per event that may change a [`Snapshot`](super::Snapshot); what happened is left to the
-    /// next list. Subscribes at the first poll; replays the last seconds, so that nothing is lost
-    /// between a list and the subscription. The item after an error is `None`.
-    pub fn events(&self) -> impl Stream<Item = Result<(), EngineError>> + Send + Unpin + 'static {
+    /// Every event that may change a [`Snapshot`](super::Snapshot). Subscribes at the first poll; replays what is no older than [`REPLAY`], so that nothing
+    /// is lost between a list and the subscription. The item after an error is `None`.
+    pub fn events(
+        &self,
+    ) -> impl Stream<Item = Result<Event, EngineError>> + Send + Unpin + 'static {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let since = now.unwrap_or_default().saturating_sub(REPLAY).as_secs();
         let filters = HashMap::from([("type", EVENT_TYPES.to_vec()), ("event", EVENTS.to_vec())]);
@@ -115,7 +117,7 @@ impl Engine {
         let address = self.address.clone();
         Box::pin(self.docker.events(Some(options)).map(move |event| {
             event
-                .map(|_| ())
+                .map(convert::event)
                 .map_err(|e| EngineError::from_client("events", &address, &e))
         }))
     }
@@ -159,16 +161,16 @@ impl Engine {
         Ok(list.into_iter().filter_map(convert::lenient).collect())
     }
 
-    /// Exposed TCP ports of one container, sorted; `None` when it is gone.
-    pub async fn exposed_ports(&self, id: &str) -> Result<Option<Vec<u16>>, EngineError> {
+    /// What the list does not tell of one container; `None` when it is gone.
+    pub async fn facts(&self, id: &str) -> Result<Option<Facts>, EngineError> {
         let inspect = self
             .docker
             .inspect_container(id, None::<InspectContainerOptions>);
         match call("inspect container", &self.address, inspect).await {
-            Ok(container) => Ok(Some(convert::exposed(&container))),
+            Ok(container) => Ok(Some(convert::facts(&container))),
             Err(EngineError::Status { status: 404, .. }) => Ok(None),
             // Odd beyond reading: without ports, it gets its own message later.
-            Err(EngineError::Unreadable { .. }) => Ok(Some(Vec::new())),
+            Err(EngineError::Unreadable { .. }) => Ok(Some(Facts::default())),
             Err(error) => Err(error),
         }
     }
@@ -248,7 +250,7 @@ fn with_path(uri: &http::Uri, path: &str) -> http::Uri {
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How far back a subscription reaches.
-const REPLAY: Duration = Duration::from_secs(2);
+pub const REPLAY: Duration = Duration::from_secs(2);
 
 const EVENT_TYPES: [&str; 2] = ["container", "network"];
 

@@ -3,12 +3,17 @@
 mod convert;
 pub mod engine;
 mod error;
+// What the engine tells as it happens.
+pub mod event;
 // The label language: one table of options.
 pub mod labels;
+mod look;
 pub mod own;
 mod pace;
 // Snapshot -> plan; pure.
 pub mod plan;
+// What events say and the list does not show yet; pure.
+pub mod signs;
 pub mod watcher;
 
 pub use error::EngineError;
@@ -42,7 +47,8 @@ pub struct Container {
     pub network_mode: String,
 }
 
-/// `State` of the list; values Wharf does not know are [`State::Other`].
+/// `State` of the list, and [`State::Stopping`] that only events tell; values Wharf does not know are
+/// [`State::Other`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Created,
@@ -111,4 +117,11 @@ pub struct Snapshot {
     /// Sorted by id.
     pub networks: Vec<Network>,
     pub position: Position,
+}
+
+impl Snapshot {
+    fn find(&self, id: &str) -> Option<&Container> {
+        let at = self.containers.binary_search_by(|c| c.id.as_str().cmp(id));
+        at.ok().and_then(|at| self.containers.get(at))
+    }
 }

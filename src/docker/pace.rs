@@ -50,6 +50,12 @@ impl Pace {
         }
     }
 
+    /// The same, where there is a reason of another kind to look at `due`.
+    pub(super) fn next_by(&self, due: Option<Instant>) -> Instant {
+        let due = due.map(|due| due.max(self.earliest));
+        due.into_iter().fold(self.next(), Instant::min)
+    }
+
     /// A list starts at `now`; whether an event is behind it.
     pub(super) fn start(&mut self, now: Instant) -> bool {
         let wanted = self.wanted.take();

@@ -1,10 +1,10 @@
 //! Keeps a [`Snapshot`] of the engine up to date.
 //!
-//! Level-triggered: an event only says "look again", and every change comes from a list. So lost,
-//! doubled and reordered events cannot leave a wrong picture. Whatever fails, the last snapshot
-//! stays: an engine that is away does not stop its containers.
+//! Level-triggered: an event says "look again", and what it says itself counts only until a list can
+//! know of it ([`Signs`]). So lost, doubled and reordered events cannot leave a wrong picture.
+//! Whatever fails, the last snapshot stays: an engine that is away does not stop its containers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::pin;
@@ -12,15 +12,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{Fuse, FusedFuture};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::engine::{Address, Engine};
+use super::engine::{Address, Engine, REPLAY};
 use super::error::EngineError;
+use super::event::{Event, Facts};
+use super::look::{Look, inspect, is_ours, look};
 use super::own::Clues;
 use super::pace::{Pace, SETTLED, Trouble};
-use super::{Container, Network, Position, Snapshot, State};
+use super::signs::{FactsById, Signs};
+use super::{Container, Position, Snapshot, State};
 
 /// What the watcher is told at start.
 #[derive(Debug, Clone)]
@@ -61,7 +65,11 @@ pub struct Watcher {
     clues: Clues,
     /// Once found it stays: Wharf does not move.
     position: Option<Position>,
-    ports: Ports,
+    /// As the last list gave it, without what events say.
+    seen: Option<Snapshot>,
+    signs: Signs,
+    /// Of containers in the last list; a list under way reads it.
+    facts: Arc<FactsById>,
     trouble: Trouble,
     subscriptions: u64,
 }
@@ -71,10 +79,6 @@ struct Outputs {
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     state: watch::Sender<EngineState>,
 }
-
-/// Exposed ports by container id, of containers whose ports only an inspect tells. They never change
-/// in a container's life.
-type Ports = HashMap<String, Vec<u16>>;
 
 /// How a session came to its end.
 enum End {
@@ -91,7 +95,9 @@ impl Watcher {
             host: config.host,
             clues: Clues::gather(config.own_id),
             position: None,
-            ports: Ports::new(),
+            seen: None,
+            signs: Signs::default(),
+            facts: Arc::default(),
             trouble: Trouble::default(),
             subscriptions: 0,
         }
@@ -147,7 +153,10 @@ impl Watcher {
         };
         let begun = Instant::now();
         let mut events = engine.events();
+        self.signs.subscribed(REPLAY, begun);
         let mut stream_end = None;
+        let mut inspects = FuturesUnordered::new();
+        let mut asked = Asked::default();
         let mut pace = Pace::new(begun);
         let mut list = pin!(Fuse::terminated());
         let mut list_begun = None;
@@ -156,20 +165,29 @@ impl Watcher {
         loop {
             tokio::select! {
                 // Only notes: a reader that waits for an API call would lose events.
-                event = events.next(), if stream_end.is_none() => match event {
-                    Some(Ok(())) => {
+                event = events.next(), if stream_end.is_none() => {
+                    let now = Instant::now();
+                    let news = self.listen(event, &mut events, now);
+                    if news.count > 0 {
                         last_event = Some(SystemTime::now());
                         by_resync = false;
-                        pace.event(Instant::now());
+                        pace.event(now);
                     }
-                    Some(Err(error)) => stream_end = Some(Some(error)),
-                    None => stream_end = Some(None),
-                },
-                () = sleep_until(pace.next()), if list.is_terminated() => {
+                    if news.signs {
+                        self.publish(out);
+                    }
+                    stream_end = news.end;
+                }
+                () = sleep_until(pace.next_by(self.signs.due(&self.facts))), if list.is_terminated() => {
                     let now = Instant::now();
-                    by_resync = !pace.start(now);
+                    let due = self.signs.due(&self.facts).is_some_and(|due| due <= now);
+                    by_resync = !pace.start(now) && !due;
                     list_begun = Some(now);
-                    list.set(look(&engine, std::mem::take(&mut self.ports)).fuse());
+                    list.set(look(&engine, Arc::clone(&self.facts)).fuse());
+                }
+                Some((id, facts)) = inspects.next() => {
+                    asked.under_way.remove(&id);
+                    self.learn(id, facts, out);
                 }
                 answer = &mut list, if !list.is_terminated() => {
                     let now = Instant::now();
@@ -177,8 +195,10 @@ impl Watcher {
                         Ok(look) => look,
                         Err(error) => return End::Failed(error),
                     };
-                    pace.end(now, list_begun.map_or(Duration::ZERO, |begun| now - begun), random());
-                    let changed = self.publish(look, out);
+                    let begun_at = list_begun.unwrap_or(now);
+                    pace.end(now, now - begun_at, random());
+                    let changed = self.see(look, begun_at, out);
+                    asked.tries.retain(|id, _| self.lists(id));
                     self.report(out, last_event, begun, stream_end.is_none());
                     if let Some(error) = stream_end {
                         return End::Stream(error);
@@ -187,6 +207,14 @@ impl Watcher {
                         return End::Deaf;
                     }
                 }
+            }
+            // Beside everything else: nothing waits for these.
+            while inspects.len() < MOST_INSPECTS
+                && let Some(id) = self.unknown(&asked)
+            {
+                asked.under_way.insert(id.clone());
+                *asked.tries.entry(id.clone()).or_default() += 1;
+                inspects.push(inspect(&engine, id));
             }
             // A list under way is worth waiting for: where events are forbidden, it is all there is.
             let listed = list.is_terminated() && list_begun.is_some();
@@ -211,21 +239,105 @@ impl Watcher {
         Ok(engine)
     }
 
-    /// Hands a look on if it differs from the last one.
-    fn publish(&mut self, look: Look, out: &Outputs) -> bool {
-        self.ports = look.ports;
-        let snapshot = Snapshot {
+    /// Takes note of `event` and of all that have arrived with it, so that a burst is one change.
+    fn listen(
+        &mut self,
+        event: Option<Result<Event, EngineError>>,
+        more: &mut (impl Stream<Item = Result<Event, EngineError>> + Unpin),
+        now: Instant,
+    ) -> News {
+        let mut news = News::default();
+        let mut next = Some(event);
+        while let Some(event) = next {
+            match event {
+                Some(Ok(event)) => {
+                    news.count += 1;
+                    news.signs |= self.signs.note(&event, now);
+                }
+                Some(Err(error)) => news.end = Some(Some(error)),
+                None => news.end = Some(None),
+            }
+            let full = news.end.is_some() || news.count >= MOST_AT_ONCE;
+            next = match full {
+                true => None,
+                false => more.next().now_or_never(),
+            };
+        }
+        news
+    }
+
+    /// Takes a list begun at `begun`; whether it differs from the last one.
+    fn see(&mut self, look: Look, begun: Instant, out: &Outputs) -> bool {
+        let seen = Snapshot {
             position: self.position(&look.containers, out),
             containers: look.containers,
             networks: look.networks,
         };
+        let changed = self.seen.as_ref() != Some(&seen);
+        let seen = &*self.seen.insert(seen);
+        let listed = |id: &String| seen.find(id).is_some();
+        if !look.facts.is_empty() || !self.facts.keys().all(listed) {
+            let facts = Arc::make_mut(&mut self.facts);
+            facts.retain(|id, _| listed(id));
+            facts.extend(look.facts);
+        }
+        self.signs.settle(&seen.containers, begun, &self.facts);
+        self.publish(out);
+        changed
+    }
+
+    /// Hands on the last list with what events say since, if that is news.
+    fn publish(&self, out: &Outputs) {
+        let Some(mut snapshot) = self.seen.clone() else {
+            return;
+        };
+        self.signs.apply(&mut snapshot.containers, &self.facts);
         out.snapshots.send_if_modified(|current| {
             if current.as_deref() == Some(&snapshot) {
                 return false;
             }
             *current = Some(Arc::new(snapshot));
             true
-        })
+        });
+    }
+
+    /// Whether the last list has a container.
+    fn lists(&self, id: &str) -> bool {
+        self.seen
+            .as_ref()
+            .is_some_and(|seen| seen.find(id).is_some())
+    }
+
+    /// The next container whose facts are to be asked for.
+    fn unknown(&self, asked: &Asked) -> Option<String> {
+        let wanted = |c: &&Container| {
+            c.state != State::Exited
+                && is_ours(c)
+                && !self.facts.contains_key(&c.id)
+                && !asked.under_way.contains(&c.id)
+                && asked
+                    .tries
+                    .get(&c.id)
+                    .is_none_or(|tries| *tries < MOST_TRIES)
+        };
+        let mut containers = self.seen.as_ref()?.containers.iter();
+        containers
+            .find(wanted)
+            .map(|container| container.id.clone())
+    }
+
+    fn learn(&mut self, id: String, facts: Result<Option<Facts>, EngineError>, out: &Outputs) {
+        match facts {
+            Ok(Some(facts)) => {
+                let told = self.signs.tells_of(&id);
+                Arc::make_mut(&mut self.facts).insert(id, facts);
+                if told {
+                    self.publish(out);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(container = id, %error, "not inspected"),
+        }
     }
 
     fn position(&mut self, containers: &[Container], out: &Outputs) -> Position {
@@ -292,41 +404,21 @@ impl Watcher {
     }
 }
 
-/// What one round of calls gives.
-struct Look {
-    containers: Vec<Container>,
-    networks: Vec<Network>,
-    ports: Ports,
+/// Inspects of a session.
+#[derive(Default)]
+struct Asked {
+    under_way: HashSet<String>,
+    tries: HashMap<String, u32>,
 }
 
-/// Lists containers and networks, and inspects those containers whose ports the list hides.
-async fn look(engine: &Engine, mut ports: Ports) -> Result<Look, EngineError> {
-    let (containers, networks) = tokio::try_join!(engine.containers(), engine.networks())?;
-    let mut containers = containers;
-    ports.retain(|id, _| containers.binary_search_by(|c| c.id.cmp(id)).is_ok());
-    for container in containers.iter_mut().filter(|c| hides_ports(c)) {
-        if !ports.contains_key(&container.id) {
-            let Some(found) = engine.exposed_ports(&container.id).await? else {
-                continue;
-            };
-            ports.insert(container.id.clone(), found);
-        }
-        container.exposed = ports[&container.id].clone();
-    }
-    Ok(Look {
-        containers,
-        networks,
-        ports,
-    })
-}
-
-/// Only for containers with our labels: an inspect shows more than we want to know.
-fn hides_ports(container: &Container) -> bool {
-    let mode = container.network_mode.as_str();
-    container.state == State::Running
-        && container.exposed.is_empty()
-        && (mode == "host" || mode.starts_with("container:"))
-        && container.labels.keys().any(|key| key.starts_with("wharf."))
+/// What [`Watcher::listen`] heard.
+#[derive(Default)]
+struct News {
+    count: usize,
+    /// The picture may have changed at once.
+    signs: bool,
+    /// The stream's end.
+    end: Option<Option<EngineError>>,
 }
 
 /// Ends of a stream that had worked: the engine restarts, a proxy closes an idle connection.
@@ -339,6 +431,13 @@ fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
+
+/// Inspects at the same time.
+const MOST_INSPECTS: usize = 8;
+/// Inspects of one container before its facts are taken to be the defaults.
+const MOST_TRIES: u32 = 3;
+/// Events read in one go, before anything else gets a turn.
+const MOST_AT_ONCE: usize = 256;
 
 /// After this long, refused connections to a mounted socket file get [`EngineError::StaleSocket`].
 pub const STALE_SOCKET_AFTER: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -26,6 +26,8 @@ pub(crate) struct FakeContainer {
     pub(crate) ports: Vec<u16>,
     /// What only an inspect tells.
     pub(crate) exposed: Vec<u16>,
+    pub(crate) stop_signal: Option<String>,
+    pub(crate) stop_timeout: Option<u32>,
 }
 
 impl FakeContainer {
@@ -42,6 +44,8 @@ impl FakeContainer {
             networks: [("web".into(), None)].into(),
             ports: Vec::new(),
             exposed: Vec::new(),
+            stop_signal: None,
+            stop_timeout: None,
         }
     }
 
@@ -87,6 +91,13 @@ impl FakeContainer {
             self.networks.insert("host".into(), None);
         }
         self.exposed = exposed.into();
+        self
+    }
+
+    /// `StopSignal` and `StopTimeout`.
+    pub(crate) fn stops(mut self, signal: &str, seconds: u32) -> Self {
+        self.stop_signal = Some(signal.into());
+        self.stop_timeout = Some(seconds);
         self
     }
 
@@ -185,16 +196,35 @@ impl FakeEngine {
         self.push_event("container", "destroy", name);
     }
 
-    /// Sends an event about container `name` to every subscriber.
+    /// Sends an event about container `name`, and network `web`, to every subscriber.
     pub(crate) fn push_event(&self, kind: &str, action: &str, name: &str) {
         let id = FakeContainer::new(name).id;
-        let attributes = match kind {
-            "network" => json!({ "container": id, "name": "web", "type": "bridge" }),
-            _ => json!({ "image": "app", "name": name, "signal": "15" }),
+        let actor = match kind {
+            "network" => json!({
+                "ID": network_id("web"),
+                "Attributes": { "container": id, "name": "web", "type": "bridge" },
+            }),
+            _ => {
+                json!({ "ID": id, "Attributes": { "image": "app", "name": name, "signal": "15" } })
+            }
         };
+        self.push(kind, action, &actor);
+    }
+
+    /// Tells that a signal was sent to container `name`.
+    pub(crate) fn push_kill(&self, name: &str, signal: u8) {
+        let id = FakeContainer::new(name).id;
+        let attributes = json!({ "image": "app", "name": name, "signal": signal.to_string() });
+        let actor = json!({ "ID": id, "Attributes": attributes });
+        self.push("container", "kill", &actor);
+    }
+
+    fn push(&self, kind: &str, action: &str, actor: &Value) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let nanos = u64::try_from(now.as_nanos()).unwrap();
         let event = json!({
-            "Type": kind, "Action": action, "Actor": { "ID": id, "Attributes": attributes },
-            "scope": "local", "time": 1795440345, "timeNano": 1795440345503998263u64,
+            "Type": kind, "Action": action, "Actor": actor,
+            "scope": "local", "time": now.as_secs(), "timeNano": nanos,
         });
         let line = format!("{event}\n");
         let chunk = format!("{:x}\r\n{line}\r\n", line.len());
@@ -334,16 +364,19 @@ impl Shared {
                 let id = inspect
                     .strip_prefix("/containers/")?
                     .strip_suffix("/json")?;
-                let ports = (lock(&self.containers).iter())
+                let found = (lock(&self.containers).iter())
                     .find(|container| container.id == id)
-                    .map(|container| container.exposed.clone());
-                let Some(ports) = ports else {
+                    .cloned();
+                let Some(found) = found else {
                     return respond(&mut stream, 404, &json!({ "message": "No such container" }));
                 };
-                let ports = ports.iter().map(|port| (format!("{port}/tcp"), json!({})));
+                let ports = found.exposed.iter();
+                let ports = ports.map(|port| (format!("{port}/tcp"), json!({})));
                 let ports: serde_json::Map<_, _> = ports.collect();
-                let config = json!({ "Id": id, "Config": { "ExposedPorts": ports } });
-                respond(&mut stream, 200, &config)
+                let config = json!({
+                    "ExposedPorts": ports, "StopSignal": found.stop_signal, "StopTimeout": found.stop_timeout,
+                });
+                respond(&mut stream, 200, &json!({ "Id": id, "Config": config }))
             }
         }
     }

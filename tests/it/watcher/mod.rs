@@ -4,6 +4,8 @@
 mod fake;
 /// Against the machine's engine.
 mod real;
+/// What events say before the list does.
+mod signs;
 
 use std::sync::Arc;
 use std::time::Duration;

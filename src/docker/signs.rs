@@ -1,0 +1,222 @@
+//! What events say of containers that the engine's list does not show yet.
+//!
+//! A list is the truth, but a late one: it shows a container that was told to stop as running until
+//! it is dead, and longer: 80 ms as a rule, seconds while the engine waits for its disk. So each event leaves a mark, and the marks are laid over
+//! the last list and over every new one, until a list begun later agrees, or contradicts for good.
+//! Marks only bridge that time: whatever is lost, doubled or out of order, the lists to come decide.
+//!
+//! Pure: `now` is an argument.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::event::{Action, Event, Facts, Stop};
+use super::{Container, Health, State};
+
+/// Marks by container id.
+#[derive(Debug, Default)]
+pub struct Signs {
+    of: HashMap<String, Sign>,
+    /// The engine's time of the newest event.
+    newest: i64,
+    /// Until when events up to an engine's time are repetitions.
+    replay: Option<(Instant, i64)>,
+}
+
+/// What events say of one container.
+#[derive(Debug, Default)]
+struct Sign {
+    /// By signal: which one stops the container may only be known later.
+    killed: BTreeMap<u8, Mark>,
+    down: Option<Mark>,
+    paused: Option<Mark>,
+    health: Option<(Health, Mark)>,
+    /// By the id of the network it left.
+    off: BTreeMap<String, Mark>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    at: Instant,
+    /// When an event ended it. It stays until the next list nevertheless: the last one may show an
+    /// address that is somebody else's by now.
+    over: Option<Instant>,
+}
+
+/// Facts by container id; the defaults where there are none.
+pub type FactsById = HashMap<String, Facts>;
+
+impl Signs {
+    /// Events are told anew, from up to `replay` before `now`.
+    pub fn subscribed(&mut self, replay: Duration, now: Instant) {
+        self.replay = Some((now + replay, self.newest));
+    }
+
+    /// Takes note of an event; whether that may change the picture before the next list.
+    pub fn note(&mut self, event: &Event, now: Instant) -> bool {
+        let again = |(until, newest)| now < until && event.at <= newest;
+        if event.at != 0 && self.replay.is_some_and(again) {
+            return false;
+        }
+        self.newest = self.newest.max(event.at);
+        let known = self.of.contains_key(&event.container);
+        if event.container.is_empty() || !known && self.of.len() >= MOST_SIGNS {
+            return false;
+        }
+        let mark = Mark {
+            at: now,
+            over: None,
+        };
+        let sign = match &event.action {
+            Action::Other => return false,
+            // These end marks; without any there is nothing to do.
+            Action::Start | Action::Unpause | Action::Connect(_) => {
+                if let Some(sign) = self.of.get_mut(&event.container) {
+                    sign.end(&event.action, now);
+                }
+                return false;
+            }
+            _ => self.of.entry(event.container.clone()).or_default(),
+        };
+        match &event.action {
+            Action::Kill(SIGKILL) | Action::Down => sign.down = Some(mark),
+            Action::Kill(signal) => drop(sign.killed.insert(*signal, mark)),
+            Action::Pause => sign.paused = Some(mark),
+            Action::Healthy => sign.health = Some((Health::Healthy, mark)),
+            Action::Unhealthy => sign.health = Some((Health::Unhealthy, mark)),
+            Action::Disconnect(network) => drop(sign.off.insert(network.clone(), mark)),
+            Action::Start | Action::Unpause | Action::Connect(_) | Action::Other => {}
+        }
+        true
+    }
+
+    /// A list begun at `begun` shows `containers`, which are sorted by id: forgets what it settles.
+    pub fn settle(&mut self, containers: &[Container], begun: Instant, facts: &FactsById) {
+        self.of.retain(|id, sign| {
+            match containers.binary_search_by(|c| c.id.cmp(id)) {
+                Ok(at) => sign.settle(&containers[at], begun, stop(facts, id)),
+                Err(_) => sign.keep(|mark| mark.at > begun),
+            }
+            !sign.is_empty()
+        });
+    }
+
+    /// Lays the marks over `containers`, which are sorted by id.
+    pub fn apply(&self, containers: &mut [Container], facts: &FactsById) {
+        for (id, sign) in &self.of {
+            if let Ok(at) = containers.binary_search_by(|c| c.id.cmp(id)) {
+                sign.apply(&mut containers[at], stop(facts, id).signal);
+            }
+        }
+    }
+
+    /// When a list has to decide, because nothing else has.
+    pub fn due(&self, facts: &FactsById) -> Option<Instant> {
+        let due = |(id, sign): (&String, &Sign)| sign.due(stop(facts, id));
+        self.of.iter().filter_map(due).min()
+    }
+
+    /// Whether anything is said of a container.
+    pub fn tells_of(&self, id: &str) -> bool {
+        self.of.contains_key(id)
+    }
+}
+
+impl Sign {
+    /// What `action` ends.
+    fn end(&mut self, action: &Action, now: Instant) {
+        let end = |mark: &mut Mark| mark.over = mark.over.or(Some(now));
+        match action {
+            Action::Start => {
+                self.killed.values_mut().for_each(end);
+                self.down.iter_mut().for_each(end);
+                self.paused.iter_mut().for_each(end);
+                self.health.iter_mut().for_each(|(_, mark)| end(mark));
+            }
+            Action::Unpause => self.paused.iter_mut().for_each(end),
+            Action::Connect(network) => self.off.get_mut(network).into_iter().for_each(end),
+            _ => {}
+        }
+    }
+
+    /// Forgets what a list begun at `begun` that shows `container` settles.
+    fn settle(&mut self, container: &Container, begun: Instant, stop: Stop) {
+        let dead = !matches!(container.state, State::Running | State::Paused);
+        let lasts = |mark: &Mark, agrees: bool, longest: Duration| {
+            !(mark.over.is_some_and(|over| begun >= over)
+                || agrees && begun >= mark.at
+                || begun >= mark.at + longest)
+        };
+        self.killed
+            .retain(|_, mark| lasts(mark, dead, stop.timeout + MARGIN));
+        self.down.take_if(|mark| !lasts(mark, dead, LAG));
+        let paused = container.state == State::Paused;
+        self.paused.take_if(|mark| !lasts(mark, paused, LAG));
+        self.health
+            .take_if(|(health, mark)| !lasts(mark, container.health == *health, LAG));
+        self.off.retain(|network, mark| {
+            let on = container.networks.iter().any(|a| a.network_id == *network);
+            lasts(mark, !on, LAG)
+        });
+    }
+
+    fn due(&self, stop: Stop) -> Option<Instant> {
+        let killed = self.killed.get(&stop.signal);
+        let killed = killed.map(|mark| mark.at + stop.timeout + MARGIN);
+        let health = self.health.as_ref().map(|(_, mark)| mark);
+        let others = [&self.down, &self.paused].into_iter().flatten();
+        let others = others.chain(health).chain(self.off.values());
+        others.map(|mark| mark.at + LAG).chain(killed).min()
+    }
+
+    fn apply(&self, container: &mut Container, stop_signal: u8) {
+        match container.state {
+            State::Running | State::Paused if self.down.is_some() => {
+                container.state = State::Exited;
+            }
+            State::Running if self.paused.is_some() => container.state = State::Paused,
+            State::Running if self.killed.contains_key(&stop_signal) => {
+                container.state = State::Stopping;
+            }
+            _ => {}
+        }
+        if let Some((health, _)) = self.health {
+            container.health = health;
+        }
+        let left = |network: &String| self.off.contains_key(network);
+        container.networks.retain(|a| !left(&a.network_id));
+    }
+
+    fn keep(&mut self, keep: impl Fn(&Mark) -> bool) {
+        self.killed.retain(|_, mark| keep(mark));
+        self.down.take_if(|mark| !keep(mark));
+        self.paused.take_if(|mark| !keep(mark));
+        self.health.take_if(|(_, mark)| !keep(mark));
+        self.off.retain(|_, mark| keep(mark));
+    }
+
+    fn is_empty(&self) -> bool {
+        let marks = self.down.is_none() && self.paused.is_none() && self.health.is_none();
+        marks && self.killed.is_empty() && self.off.is_empty()
+    }
+}
+
+fn stop(facts: &FactsById, id: &str) -> Stop {
+    facts.get(id).map(|facts| facts.stop).unwrap_or_default()
+}
+
+/// No process survives it.
+const SIGKILL: u8 = 9;
+/// A list begun this long after an event that contradicts it has the last word: by then the engine,
+/// which lists what it has written to disk, knows of it. If that event was a mistake, or the one that
+/// ended it was lost, the container is out for as long.
+const LAG: Duration = Duration::from_secs(2);
+/// What a container that was told to stop has beyond its stop timeout before it counts as staying.
+const MARGIN: Duration = Duration::from_secs(2);
+/// Containers with marks, known to the list or not; far more than one engine runs.
+const MOST_SIGNS: usize = 10_000;
+
+#[cfg(test)]
+mod tests;
