@@ -17,7 +17,7 @@
 //!
 //! `PORT` (3000) is where it listens, `NAME` is a word it repeats, `START_DELAY_MS` holds back the
 //! listener. `whoami healthcheck` asks a running instance for `/health`: a HEALTHCHECK command for
-//! images without a shell. SIGTERM ends it at once.
+//! images without a shell. SIGTERM ends it at once, or not at all with `IGNORE_TERM=1`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -108,7 +108,7 @@ async fn serve(port: u16) -> std::io::Result<()> {
     };
     tokio::select! {
         ended = accept => ended,
-        _ = terminate.recv() => Ok(()),
+        _ = terminate.recv(), if number("IGNORE_TERM") != Some(1) => Ok(()),
     }
 }
 

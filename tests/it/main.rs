@@ -31,6 +31,8 @@ mod http2;
 mod http2_bodies;
 // HTTP/2 frame by frame: what is an error and of what, and what floods cost.
 mod http2_frames;
+// Containers that stop, pause, restart or fall ill: who gets requests, and what is said.
+mod leaving;
 // What goes on while something else happens.
 mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
