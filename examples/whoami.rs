@@ -17,7 +17,8 @@
 //!
 //! `PORT` (3000) is where it listens, `NAME` is a word it repeats, `START_DELAY_MS` holds back the
 //! listener. `whoami healthcheck` asks a running instance for `/health`: a HEALTHCHECK command for
-//! images without a shell. SIGTERM ends it at once, or not at all with `IGNORE_TERM=1`.
+//! images without a shell. SIGTERM ends it at once, or not at all with `IGNORE_TERM=1`;
+//! with `TERM_DELAY_MS` it listens no more and ends after that time, its connections meanwhile served.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -107,9 +108,14 @@ async fn serve(port: u16) -> std::io::Result<()> {
         }
     };
     tokio::select! {
-        ended = accept => ended,
-        _ = terminate.recv(), if number("IGNORE_TERM") != Some(1) => Ok(()),
+        ended = accept => return ended,
+        _ = terminate.recv(), if number("IGNORE_TERM") != Some(1) => {}
     }
+    // The listener is gone with its future.
+    if let Some(delay) = number("TERM_DELAY_MS") {
+        tokio::time::sleep(Duration::from_millis(delay.into())).await;
+    }
+    Ok(())
 }
 
 async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer {

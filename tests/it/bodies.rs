@@ -122,7 +122,7 @@ fn uploads_arrive_whole() {
 #[test]
 fn a_client_that_reads_late_gets_all_of_it() {
     let (site, origin) = site();
-    let expected = body(20_000_000);
+    let expected = body(64_000_000);
     let mut client = site.send(get("/"));
     let mut upstream = origin.accept();
     upstream.head();

@@ -18,8 +18,9 @@ fn host(word: &str) -> String {
     format!("{}.test", unique(word))
 }
 
+/// Without a wait for better times: what is out is to be seen at once.
 fn labelled(app: App, host: &str) -> App {
-    let app = app.label("wharf.host", host);
+    let app = app.label("wharf.host", host).label("wharf.hold", "off");
     app.label("wharf.https", "both")
 }
 
@@ -196,7 +197,7 @@ fn a_stopping_container_finishes_what_it_has_and_gets_nothing_new() {
 #[test]
 fn from_a_kill_event_to_the_swapped_table() {
     let served = Served::text("hi");
-    let site = Site::plain(served.port(), "");
+    let site = Site::plain(served.port(), "wharf.hold: off");
     let mut times = Vec::new();
     for _ in 0..20 {
         site.wharf

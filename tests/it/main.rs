@@ -14,6 +14,8 @@ mod balance;
 mod bodies;
 // Wharf in a container.
 mod container;
+// Compose recreates a service while requests go on.
+mod deploys;
 // Labels of real containers -> who answers; Wharf on the host.
 mod discovery;
 // Stopping: what is finished, what is closed at once, and the exit code.
@@ -22,8 +24,9 @@ mod drain;
 mod first_light;
 // What the upstream is told of the client, and which fields stay behind.
 mod forwarding;
-// HTTP/1 from clients, in bytes: what is refused, and when connections end.
+// Requests that wait for a replica.
 mod hold;
+// HTTP/1 from clients, in bytes: what is refused, and when connections end.
 mod http1;
 // HTTP/2 from clients, beside HTTP/1 on the same listeners.
 mod http2;

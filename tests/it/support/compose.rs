@@ -12,6 +12,13 @@ pub(crate) struct Compose {
     directory: tempfile::TempDir,
 }
 
+/// What its service is made of.
+pub(crate) struct Service<'a> {
+    pub(crate) labels: &'a [(&'a str, &'a str)],
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+    pub(crate) stop_grace_period: &'a str,
+}
+
 impl Compose {
     pub(crate) fn new() -> Self {
         Self {
@@ -22,17 +29,32 @@ impl Compose {
 
     /// Writes the file with these labels, then `up -d` with `args`.
     pub(crate) fn up(&self, labels: &[(&str, &str)], args: &[&str]) {
+        self.write(labels, "");
+        self.run(&[&["up", "-d"], args].concat());
+    }
+
+    /// The same for more than labels.
+    pub(crate) fn up_service(&self, service: &Service<'_>) {
+        let grace = service.stop_grace_period;
+        let mut more = format!("    stop_grace_period: {grace}\n    environment:\n");
+        for (key, value) in service.environment {
+            let _ = writeln!(more, "      {key}: '{value}'");
+        }
+        self.write(service.labels, &more);
+        self.run(&["up", "-d"]);
+    }
+
+    fn write(&self, labels: &[(&str, &str)], more: &str) {
         let run = format!("{RUN_LABEL}: '{}'", std::process::id());
         let mut file = format!(
             "version: '3.8'\nnetworks:\n  default:\n    labels:\n      {run}\n\
-             services:\n  web:\n    image: {}\n    labels:\n      {run}\n",
+             services:\n  web:\n    image: {}\n{more}    labels:\n      {run}\n",
             app_image()
         );
         for (key, value) in labels {
             let _ = writeln!(file, "      {key}: '{value}'");
         }
         std::fs::write(self.directory.path().join("compose.yml"), file).unwrap();
-        self.run(&[&["up", "-d"], args].concat());
     }
 
     /// The upstream its replicas form.
