@@ -102,6 +102,11 @@ fn faults_of_a_connection_end_it_and_say_why() {
             PROTOCOL_ERROR,
             frame(GOAWAY_FRAME, 0, 1, &[0; 8]),
         ),
+        (
+            "goaway size",
+            FRAME_SIZE_ERROR,
+            frame(GOAWAY_FRAME, 0, 0, &[0; 7]),
+        ),
         ("data on 0", PROTOCOL_ERROR, frame(DATA, 0, 0, b"x")),
         ("headers on 0", PROTOCOL_ERROR, get(0)),
         ("priority on 0", PROTOCOL_ERROR, priority(0)),

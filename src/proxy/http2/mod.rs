@@ -484,6 +484,9 @@ impl Connection {
                     frame::GOAWAY if head.stream != 0 => {
                         Err(Fault::protocol("GOAWAY is on a stream"))
                     }
+                    frame::GOAWAY if payload.len() < 8 => {
+                        Err(Fault::size("GOAWAY has not 8 bytes"))
+                    }
                     // The client opens no more streams, or so it says; others are nobody's.
                     _ => Ok(()),
                 }
