@@ -1,8 +1,9 @@
 //! What events say of containers that the engine's list does not show yet.
 //!
 //! A list is the truth, but a late one: it shows a container that was told to stop as running until
-//! it is dead, and longer: 80 ms as a rule, seconds while the engine waits for its disk. So each event leaves a mark, and the marks are laid over
-//! the last list and over every new one, until a list begun later agrees, or contradicts for good.
+//! it is dead, and longer: 80 ms as a rule, seconds while the engine waits for its disk. So each event
+//! leaves a mark, and the marks are laid over the last list and over every new one, until a list begun
+//! later agrees, or contradicts for good.
 //! Marks only bridge that time: whatever is lost, doubled or out of order, the lists to come decide.
 //!
 //! Pure: `now` is an argument.
