@@ -259,15 +259,19 @@ fn who_ignores_a_stop_is_back_after_its_timeout() {
     let container = stubborn("ignores", &name)
         .arg(&["--stop-timeout", "1"])
         .run();
-    wait_ok(&wharf, &name);
-    let start = SystemTime::now();
-    container.kill("TERM");
-    wait_away(&wharf, &name, &container, "is stopping");
-    wait_ok(&wharf, &name);
-    let back = SystemTime::now();
-    let back = back
-        .duration_since(told(&container, "kill", start))
-        .unwrap();
+    let mut back = Duration::ZERO;
+    // What its stop timeout is has to be asked for, and a busy engine takes its time: until then it is
+    // taken for the default. The second time it is known.
+    for _ in 0..2 {
+        wait_ok(&wharf, &name);
+        let start = SystemTime::now();
+        container.kill("TERM");
+        wait_away(&wharf, &name, &container, "is stopping");
+        wait_ok(&wharf, &name);
+        let now = SystemTime::now();
+        let kill = told(&container, "kill", start);
+        back = now.duration_since(kill).unwrap();
+    }
     println!("kill -s TERM, ignored, stop timeout 1 s -> back after {back:?}");
     // The list that decides takes what it takes; with the default of 10 s it would be 12.
     assert!((3000..11_000).contains(&back.as_millis()), "{back:?}");
