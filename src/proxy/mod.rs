@@ -19,6 +19,7 @@ mod forward;
 mod h1;
 mod head;
 mod headers;
+mod hold;
 mod http1;
 mod http2;
 mod linger;

@@ -1,12 +1,8 @@
 //! One request, step by step. The first refusal decides the answer.
 
-use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Uri, Version};
 
@@ -16,13 +12,13 @@ use super::fields::{Fields, Known};
 use super::forward::{Answer, Forward, Refusal, holder};
 use super::head::RequestHead;
 use super::headers::{self, HostName, Origin};
+use super::hold::{Stop, hold};
 use super::page;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
 use crate::model::{Host, HostPattern, HttpsMode};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
-use crate::upstream::{Held, Upstream};
 
 /// What a step sees of a request.
 struct Head<'a> {
@@ -76,120 +72,6 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     let detail = may_see_details(&worker.table(), head, client);
     let page = page::error(&error, head.fields(), *request_id, detail);
     Answer::Page(Box::new(page))
-}
-
-/// Why a request goes no further.
-enum Stop {
-    Refused(ProxyError),
-    Held(Box<Hold>),
-}
-
-/// A request that may be sent again when an endpoint is there.
-struct Hold {
-    /// What it gets otherwise.
-    error: ProxyError,
-    upstream: Arc<Upstream>,
-    /// How long it may wait in all.
-    limit: Duration,
-    /// The endpoint that went away under it: only if the engine says so, too, it was not the request's
-    /// doing.
-    cut: Option<u64>,
-}
-
-impl Stop {
-    fn held(error: ProxyError, route: &Route, cut: Option<u64>) -> Self {
-        Self::Held(Box::new(Hold {
-            error,
-            upstream: Arc::clone(&route.upstream),
-            limit: route.hold,
-            cut,
-        }))
-    }
-}
-
-impl From<ProxyError> for Stop {
-    fn from(error: ProxyError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-/// A wait under way: its end, and the place it takes.
-type Wait = Option<(Instant, Held)>;
-
-/// Waits until it is worth another try. `false` when the client has left.
-async fn hold<C: ClientSide>(
-    worker: &Worker,
-    side: &mut C,
-    wait: &mut Wait,
-    hold: Hold,
-) -> Result<bool, ProxyError> {
-    let now = Instant::now();
-    if let Some(endpoint) = hold.cut {
-        let limit = hold.limit.min(PROOF);
-        let proof = leaves(worker, side, &hold.upstream, endpoint, now + limit).await;
-        return proof.ok_or(hold.error);
-    }
-    if wait.is_none() {
-        *wait = (!hold.limit.is_zero() && !worker.is_draining())
-            .then(|| hold.upstream.hold(now))
-            .flatten()
-            .map(|held| (now + hold.limit, held));
-        if wait.is_some() {
-            worker.metrics.held.inc();
-        }
-    }
-    let Some((end, _)) = wait else {
-        return Err(hold.error);
-    };
-    let left = end.saturating_duration_since(now);
-    if left.is_zero() {
-        if let Some((_, held)) = wait.take() {
-            held.in_vain();
-        }
-        return Err(hold.error);
-    }
-    Ok(change(worker, side, left.min(TRY_AGAIN)).await)
-}
-
-/// Waits until an endpoint has left its upstream: `Some(true)`. `None`: it stays. `Some(false)`: the client
-/// has left.
-async fn leaves<C: ClientSide>(
-    worker: &Worker,
-    side: &mut C,
-    upstream: &Upstream,
-    endpoint: u64,
-    until: Instant,
-) -> Option<bool> {
-    loop {
-        let table = worker.table();
-        let mut same = table.upstreams.iter().filter(|up| up.key == upstream.key);
-        if !same.any(|up| up.endpoints.iter().any(|one| one.live.id == endpoint)) {
-            return Some(true);
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return None;
-        }
-        if !change(worker, side, left).await {
-            return Some(false);
-        }
-    }
-}
-
-/// Waits for a change of the table, at most for `limit`; `false` when the client has left.
-async fn change<C: ClientSide>(worker: &Worker, side: &mut C, limit: Duration) -> bool {
-    let mut changed = pin!(worker.changed.notified());
-    let mut pause = pin!(tokio::time::sleep(limit));
-    poll_fn(|cx| {
-        if side.poll_gone(cx).is_ready() {
-            return Poll::Ready(false);
-        }
-        if changed.as_mut().poll(cx).is_ready() || pause.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(true);
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 async fn steps<C: ClientSide>(
@@ -493,11 +375,6 @@ const TARGET_FORM: &str = "a request target starts with `/`";
 const MAX_CONNECTION: usize = 1024;
 const MAX_METHOD: usize = 32;
 const MAX_TARGET: usize = 16 * 1024;
-/// The engine tells of a container that goes away this soon after its application does.
-const PROOF: Duration = Duration::from_millis(500);
-/// Between two tries of a request that waits, where nothing tells of a change: an application may be
-/// restarted inside its container.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -533,7 +410,7 @@ mod tests {
         };
         let mut table = {
             let secret = Secret::new(&[0; 32]);
-            let now = Instant::now();
+            let now = std::time::Instant::now();
             crate::route::compile(&plan, &RouteTable::default(), &secret, now)
         };
         table.gateways.push([172, 18, 0, 1].into());
