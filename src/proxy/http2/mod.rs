@@ -24,6 +24,7 @@ use super::stream::ClientStream;
 use super::worker::Worker;
 use crate::metrics::ErrorKind;
 
+mod control;
 mod flood;
 mod frame;
 mod head;
@@ -32,6 +33,7 @@ mod lanes;
 mod shared;
 mod stream;
 
+use control::LEAVING;
 use flood::Budget;
 use frame::{Code, Fault, FrameHead, HEAD, MAX_FRAME, PREFACE};
 use head::{Unusable, read_request, read_trailers};
@@ -704,114 +706,6 @@ impl Connection {
         }
         body + padding
     }
-
-    // -- control frames ----------------------------------------------------------------------
-
-    fn window_update(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
-        if payload.len() != 4 {
-            return Err(Fault::size("WINDOW_UPDATE has not 4 bytes"));
-        }
-        let more = frame::number(payload).unwrap_or(0);
-        if head.stream != 0 && self.is_idle(head.stream) {
-            return Err(Fault::protocol("WINDOW_UPDATE is on no stream"));
-        }
-        let mut inner = self.shared.lend_out();
-        if head.stream == 0 {
-            if more == 0 {
-                return Err(Fault::protocol("WINDOW_UPDATE by nothing"));
-            }
-            return inner.widen_all(more);
-        }
-        match inner.find(head.stream) {
-            Some(at) if more == 0 => inner.reset(at, Code::Protocol),
-            Some(at) => inner.widen(at, more),
-            None => {}
-        }
-        Ok(())
-    }
-
-    fn priority(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
-        if head.stream == 0 {
-            return Err(Fault::protocol("PRIORITY is on no stream"));
-        }
-        if payload.len() != 5 {
-            return Err(Fault::size("PRIORITY has not 5 bytes"));
-        }
-        Ok(())
-    }
-
-    fn rst_stream(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
-        if payload.len() != 4 {
-            return Err(Fault::size("RST_STREAM has not 4 bytes"));
-        }
-        if self.is_idle(head.stream) {
-            return Err(Fault::protocol("RST_STREAM is on no stream"));
-        }
-        let mut inner = self.shared.borrow();
-        let Some(at) = inner.find(head.stream) else {
-            return Ok(());
-        };
-        inner.reset_by_client(at);
-        Ok(())
-    }
-
-    fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
-        if head.stream != 0 {
-            return Err(Fault::protocol("SETTINGS are on a stream"));
-        }
-        if head.has(frame::ACK) {
-            return match payload {
-                [] => Ok(()),
-                _ => Err(Fault::size("SETTINGS with ACK are not empty")),
-            };
-        }
-        let (settings, rest) = payload.as_chunks::<6>();
-        if !rest.is_empty() {
-            return Err(Fault::size("SETTINGS are cut off"));
-        }
-        if settings.len() > MAX_SETTINGS {
-            return Err(Fault::flood("SETTINGS are more than there are"));
-        }
-        let mut inner = self.shared.lend_out();
-        for [a, b, value @ ..] in settings {
-            let value = u32::from_be_bytes(*value);
-            match u16::from_be_bytes([*a, *b]) {
-                frame::HEADER_TABLE_SIZE => inner.encoder.set_max_size(value as usize),
-                frame::ENABLE_PUSH if value > 1 => {
-                    return Err(Fault::protocol("ENABLE_PUSH is neither 0 nor 1"));
-                }
-                frame::INITIAL_WINDOW_SIZE if value > frame::MAX_WINDOW => {
-                    return Err(Fault::flow("INITIAL_WINDOW_SIZE is too large"));
-                }
-                frame::INITIAL_WINDOW_SIZE => inner.set_initial_window(value)?,
-                frame::MAX_FRAME_SIZE if !(16_384..1 << 24).contains(&value) => {
-                    return Err(Fault::protocol("MAX_FRAME_SIZE is out of its range"));
-                }
-                frame::MAX_FRAME_SIZE => inner.set_max_frame(value),
-                _ => {}
-            }
-        }
-        frame::write_settings_ack(&mut inner.out);
-        Ok(())
-    }
-
-    fn ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
-        if head.stream != 0 {
-            return Err(Fault::protocol("PING is on a stream"));
-        }
-        if payload.len() != 8 {
-            return Err(Fault::size("PING has not 8 bytes"));
-        }
-        let mut inner = self.shared.lend_out();
-        if !head.has(frame::ACK) {
-            frame::write_ping(&mut inner.out, frame::ACK, payload);
-        } else if payload == LEAVING && self.leaving == Leaving::Told {
-            // It knows: what it had on its way is here.
-            self.leaving = Leaving::Last;
-            frame::write_go_away(&mut inner.out, self.last, Code::NoError, "");
-        }
-        Ok(())
-    }
 }
 
 /// A header block that cannot be decoded: none behind it can.
@@ -825,12 +719,8 @@ fn unreadable(error: hpack::HpackError) -> Fault {
     }
 }
 
-/// The PING that follows GOAWAY.
-const LEAVING: &[u8] = b"\x00goaway\x00";
 /// `SETTINGS_HEADER_TABLE_SIZE`, as it is without being told.
 const HEADER_TABLE: usize = 4096;
-/// Settings in one frame, as nghttp2 has it: each may touch every stream.
-const MAX_SETTINGS: usize = 32;
 /// Bytes of a header block, and CONTINUATIONs of it: some more than may be in it, so that most of
 /// those that are too large can still be told so.
 const MAX_BLOCK: usize = 128 * 1024;
