@@ -6,6 +6,7 @@ mod host;
 mod matcher;
 mod route;
 mod units;
+mod via;
 
 pub use host::{Host, HostError, HostPattern};
 pub use matcher::{Glob, MatchPart, Matcher};
@@ -14,6 +15,7 @@ pub use route::{
     RouteSpec, Settings, ShareSpec, StickySpec, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
 };
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
+pub use via::Via;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{HostPattern, Matcher};
+use super::{HostPattern, Matcher, Via};
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
 /// route. Never shown to clients.
@@ -72,6 +72,7 @@ pub struct EndpointSpec {
     /// When the container was created, Unix seconds.
     pub created: i64,
     pub addr: SocketAddr,
+    pub via: Via,
     /// Share of requests, 0..=1000, default 1. 0 gets no new requests.
     pub weight: u16,
     /// Used only while no other endpoint can be.

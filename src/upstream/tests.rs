@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{EndpointSpec, FailLimit};
+use crate::model::{EndpointSpec, FailLimit, Via};
 
 fn compile(spec: &UpstreamSpec, previous: Option<&Upstream>) -> Upstream {
     compile_at(spec, previous, Instant::now())
@@ -41,6 +41,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
                 container: (*id).into(),
                 created: 0,
                 addr: SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)),
+                via: Via::Loopback,
                 weight: *weight,
                 backup: false,
                 fail: FailLimit::default(),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::docker::labels::{NetworkLabel, excerpt};
 use crate::docker::{Attachment, Container, Network, Position, Snapshot, State};
-use crate::model::{Problem, Severity};
+use crate::model::{Problem, Severity, Via};
 
 use super::PlanOptions;
 
@@ -52,14 +52,14 @@ impl<'a> Reach<'a> {
         reach
     }
 
-    /// The address of `container`, or the sentence that says why there is none. `label` is its
+    /// The address of `container` and how it was found, or the sentence that says why there is none. `label` is its
     /// `wharf.network`.
     pub(super) fn address(
         &self,
         container: &Container,
         label: Option<&NetworkLabel>,
         problems: &mut Vec<Problem>,
-    ) -> Result<IpAddr, String> {
+    ) -> Result<(IpAddr, Via), String> {
         let found = self.look(container, label, problems);
         found.map_err(|(label, reason)| {
             let sentence = format!("{}: {reason}", excerpt(&container.name));
@@ -73,7 +73,7 @@ impl<'a> Reach<'a> {
         container: &Container,
         label: Option<&'l NetworkLabel>,
         problems: &mut Vec<Problem>,
-    ) -> Result<IpAddr, (Option<&'l NetworkLabel>, String)> {
+    ) -> Result<(IpAddr, Via), (Option<&'l NetworkLabel>, String)> {
         let at = self.namespace(container).map_err(|reason| (None, reason))?;
         if let Some(label) = label.filter(|_| at.network_mode == "host") {
             let reason = "without effect: the container uses the host's network".to_owned();
@@ -85,9 +85,9 @@ impl<'a> Reach<'a> {
             ));
         }
         match (at.network_mode.as_str(), self.own) {
-            (_, Some(own)) if own.id == at.id => Ok(LOOPBACK),
-            ("host", None) => Ok(LOOPBACK),
-            ("host", Some(own)) => gateway(own).ok_or_else(|| {
+            (_, Some(own)) if own.id == at.id => Ok((LOOPBACK, Via::Loopback)),
+            ("host", None) => Ok((LOOPBACK, Via::Loopback)),
+            ("host", Some(own)) => gateway(own).map(|ip| (ip, Via::Gateway)).ok_or_else(|| {
                 let reason = "uses the host's network, which Wharf cannot reach: no network of its own container has a gateway";
                 (None, reason.to_owned())
             }),
@@ -130,7 +130,7 @@ impl<'a> Reach<'a> {
         container: &Container,
         at: &Container,
         label: Option<&'l NetworkLabel>,
-    ) -> Result<IpAddr, (Option<&'l NetworkLabel>, String)> {
+    ) -> Result<(IpAddr, Via), (Option<&'l NetworkLabel>, String)> {
         let wanted = label.map(|label| label.name.as_str()).or(self.network);
         let project = container.labels.get("com.docker.compose.project");
         let is_wanted = |name: &str| match wanted {
@@ -153,13 +153,20 @@ impl<'a> Reach<'a> {
             return Err((label, missing(wanted, known, label.is_none(), at)));
         }
         let reachable = attached.iter().filter(|a| self.is_shared(a)).copied();
-        let best = reachable
-            .filter_map(|a| Some((self.rank(a), address_on(a)?)))
-            .min_by(|a, b| a.0.cmp(&b.0));
-        match best {
-            Some((_, address)) => Ok(address),
-            None => Err((label, self.apart(&attached))),
-        }
+        let mut found: Vec<_> = reachable
+            .filter_map(|a| Some((self.rank(a), address_on(a)?, &a.name)))
+            .collect();
+        found.sort();
+        let mut found = found.into_iter();
+        let Some((_, address, name)) = found.next() else {
+            return Err((label, self.apart(&attached)));
+        };
+        let others = found.take(MAX_NAMES).map(|(.., name)| excerpt(name));
+        let via = Via::Network {
+            name: excerpt(name),
+            others: others.collect(),
+        };
+        Ok((address, via))
     }
 
     /// Preference: user-defined networks before the default bridge, then those that are not

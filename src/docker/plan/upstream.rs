@@ -117,12 +117,13 @@ fn endpoint(
 ) -> Result<EndpointSpec, String> {
     let container = member.container;
     let port = port(container, dial, before, problems)?;
-    let ip = reach.address(container, dial.network.as_ref(), problems)?;
+    let (ip, via) = reach.address(container, dial.network.as_ref(), problems)?;
     Ok(EndpointSpec {
         container_id: container.id.clone(),
         container: container.name.clone(),
         created: container.created,
         addr: SocketAddr::new(ip, port),
+        via,
         weight: member.labels.weight.unwrap_or(1),
         backup: member.labels.backup,
         fail: member.labels.fail,

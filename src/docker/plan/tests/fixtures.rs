@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{PlanOptions, plan};
 use crate::docker::{Attachment, Container, Health, Network, Position, Snapshot, State};
-use crate::model::{FailLimit, Plan, Problem, RouteSpec, Settings, Severity, UpstreamSpec};
+use crate::model::{FailLimit, Plan, Problem, RouteSpec, Settings, Severity, UpstreamSpec, Via};
 
 #[test]
 fn fixtures_plan_as_written() {
@@ -296,6 +296,9 @@ fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
     let _ = write!(out, "upstream {}:", upstream.key);
     for endpoint in &upstream.endpoints {
         let _ = write!(out, " {}={}", endpoint.container, endpoint.addr);
+        if !matches!(&endpoint.via, Via::Network { others, .. } if others.is_empty()) {
+            let _ = write!(out, " <{}>", endpoint.via);
+        }
         if endpoint.weight != 1 {
             let _ = write!(out, "*{}", endpoint.weight);
         }
