@@ -12,35 +12,35 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::StatusCode;
 use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
 use super::buffers::LARGE;
 use super::linger::{LAST_WORD, poll_linger};
-use super::page;
 use super::state::ConnState;
 use super::stream::ClientStream;
 use super::worker::Worker;
 use crate::metrics::ErrorKind;
 
 mod control;
+mod data;
 mod flood;
 mod frame;
 mod head;
 mod hpack;
 mod lanes;
+mod request;
 mod shared;
 mod stream;
 
 use control::LEAVING;
+use data::Data;
 use flood::Budget;
 use frame::{Code, Fault, FrameHead, HEAD, MAX_FRAME, PREFACE};
-use head::{Unusable, read_request, read_trailers};
 use hpack::Decoder;
 pub(crate) use lanes::Lanes;
+use request::Block;
 use shared::Shared;
-use stream::{Job, stream};
 
 /// One client connection.
 struct Connection {
@@ -88,23 +88,6 @@ enum Leaving {
     Told,
     /// Streams it opens from now on are not served.
     Last,
-}
-
-struct Data {
-    /// `None` when nobody wants it.
-    at: Option<usize>,
-    /// Bytes of the body and of the padding that have not come yet.
-    left: usize,
-    padding: usize,
-    last: bool,
-}
-
-struct Block {
-    stream: u32,
-    last: bool,
-    bytes: Vec<u8>,
-    /// CONTINUATION frames so far.
-    pieces: u32,
 }
 
 /// How a connection came to its end.
@@ -505,223 +488,7 @@ impl Connection {
             "more than 1024 frames in a second asked for nothing",
         ))
     }
-
-    // -- requests ----------------------------------------------------------------------------
-
-    fn headers(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
-        if head.stream == 0 {
-            return Err(Fault::protocol("HEADERS are on no stream"));
-        }
-        let mut payload = frame::unpad(head, payload)?;
-        if head.has(frame::WITH_PRIORITY) {
-            payload = payload
-                .get(5..)
-                .ok_or_else(|| Fault::size("HEADERS are too short for their priority"))?;
-        }
-        let last = head.has(frame::END_STREAM);
-        if head.has(frame::END_HEADERS) {
-            return self.whole_block(head.stream, last, payload);
-        }
-        self.block = Some(Block {
-            stream: head.stream,
-            last,
-            bytes: payload.to_vec(),
-            pieces: 0,
-        });
-        Ok(())
-    }
-
-    fn continuation(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
-        let Some(block) = &mut self.block else {
-            return Err(Fault::protocol("CONTINUATION without a beginning"));
-        };
-        block.pieces += 1;
-        if block.pieces > MAX_PIECES || block.bytes.len() + payload.len() > MAX_BLOCK {
-            return Err(Fault::flood("a header block does not end"));
-        }
-        block.bytes.extend_from_slice(payload);
-        match self.block.take_if(|_| head.has(frame::END_HEADERS)) {
-            Some(block) => self.whole_block(block.stream, block.last, &block.bytes),
-            None => Ok(()),
-        }
-    }
-
-    fn whole_block(&mut self, id: u32, last: bool, block: &[u8]) -> Result<(), Fault> {
-        if id.is_multiple_of(2) {
-            return Err(Fault::protocol(
-                "a client opens a stream with an even number",
-            ));
-        }
-        if id <= self.opened {
-            return self.trailers(id, last, block);
-        }
-        let buffers = &self.shared.worker.buffers;
-        let read = read_request(&mut self.decoder, block, last, buffers);
-        let request = read.map_err(unreadable)?;
-        self.opened = id;
-        if self.leaving == Leaving::Last {
-            // It was told that this one is not served.
-            return self.unasked();
-        }
-        self.last = id;
-        let job = match request {
-            Ok(head) => Job::Answer(head),
-            Err(Unusable::Malformed(cause)) => {
-                self.shared
-                    .worker
-                    .metrics
-                    .count_error(ErrorKind::BadRequest);
-                tracing::debug!(peer = %self.shared.state.peer, cause, "request refused");
-                return self.refuse(id, Code::Protocol);
-            }
-            Err(Unusable::TooLarge) => {
-                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-                let metrics = &self.shared.worker.metrics;
-                metrics.count_error(ErrorKind::BadRequest);
-                metrics.count_status(status.as_u16());
-                let page = page::unreadable(status, "the request head is larger than 32 KiB");
-                Job::Refuse(Box::new(page))
-            }
-        };
-        let left = match &job {
-            Job::Answer(head) => head.length(),
-            Job::Refuse(_) => None,
-        };
-        let Some(slot) = self.shared.open(id, last, left) else {
-            return self.refuse(id, Code::RefusedStream);
-        };
-        if self.solo.is_none() && self.shared.borrow().is_alone() {
-            self.shared.borrow().set_solo(slot.at);
-            self.solo = Some(Box::pin(stream(slot, job)));
-        } else {
-            self.shared.worker.lanes.run(slot, job);
-        }
-        Ok(())
-    }
-
-    /// Refuses a stream that was never opened.
-    fn refuse(&mut self, id: u32, code: Code) -> Result<(), Fault> {
-        frame::write_reset(&mut self.shared.lend_out().out, id, code);
-        self.unasked()
-    }
-
-    /// Whether nobody has opened a stream with this number: even ones are the server's.
-    fn is_idle(&self, id: u32) -> bool {
-        id > self.opened || id.is_multiple_of(2)
-    }
-
-    fn trailers(&mut self, id: u32, last: bool, block: &[u8]) -> Result<(), Fault> {
-        let read = read_trailers(&mut self.decoder, block);
-        let trailers = read.map_err(unreadable)?;
-        let mut inner = self.shared.lend_out();
-        let Some(at) = inner.find(id) else {
-            drop(inner);
-            // Sent before the client knew that the stream is no more.
-            return self.unasked();
-        };
-        match trailers {
-            _ if inner.is_ended(at) => inner.reset(at, Code::StreamClosed),
-            Ok(trailers) if last => inner.client_ended(at, Some(trailers)),
-            _ => inner.reset(at, Code::Protocol),
-        }
-        Ok(())
-    }
-
-    // -- bodies ------------------------------------------------------------------------------
-
-    fn data(&mut self, head: FrameHead, payload: &[u8]) -> Result<usize, Fault> {
-        if self.is_idle(head.stream) {
-            return Err(Fault::protocol("DATA is on no stream"));
-        }
-        let padding = match (head.has(frame::PADDED), payload.first()) {
-            (false, _) => 0,
-            (true, None) if head.len > 0 => return Ok(0),
-            (true, padding) => {
-                let padding = padding.map(|padding| usize::from(*padding));
-                // The padding's own length is part of it.
-                let padding = padding.map(|padding| padding + 1);
-                padding
-                    .filter(|padding| *padding <= head.len)
-                    .ok_or_else(|| Fault::protocol("a frame has more padding than payload"))?
-            }
-        };
-        let last = head.has(frame::END_STREAM);
-        let mut inner = self.shared.lend_out();
-        let mut at = inner.find(head.stream);
-        if let Some(slot) = at
-            && inner.is_ended(slot)
-        {
-            inner.reset(slot, Code::StreamClosed);
-            at = None;
-        }
-        inner.data_begins(at, head.len)?;
-        let lead = usize::from(head.has(frame::PADDED));
-        inner.discard(at, lead);
-        drop(inner);
-        if at.is_none() || (head.len == padding && !last) {
-            self.unasked()?;
-        }
-        self.data = Some(Data {
-            at,
-            left: head.len - padding,
-            padding: padding - lead,
-            last,
-        });
-        self.go_on_with_data(&[]);
-        Ok(HEAD + lead)
-    }
-
-    /// Takes what there is of the DATA frame under way; how much that was.
-    fn go_on_with_data(&mut self, bytes: &[u8]) -> usize {
-        let Some(data) = &mut self.data else {
-            return 0;
-        };
-        let mut inner = self.shared.lend_out();
-        let body = bytes.len().min(data.left);
-        if body > 0 {
-            data.left -= body;
-            // Its stream may have ended in the middle of it.
-            data.at = data.at.filter(|at| inner.is_live(*at));
-            match data.at {
-                Some(at) => {
-                    let buffers = &self.shared.worker.buffers;
-                    inner.data(at, &bytes[..body], || buffers.small());
-                }
-                None => inner.discard(None, body),
-            }
-        }
-        let padding = (bytes.len() - body).min(data.padding);
-        if padding > 0 {
-            data.padding -= padding;
-            data.at = data.at.filter(|at| inner.is_live(*at));
-            inner.discard(data.at, padding);
-        }
-        if data.left == 0 && data.padding == 0 {
-            if let Some(at) = data.at.filter(|at| inner.is_live(*at))
-                && data.last
-            {
-                inner.client_ended(at, None);
-            }
-            self.data = None;
-        }
-        body + padding
-    }
-}
-
-/// A header block that cannot be decoded: none behind it can.
-fn unreadable(error: hpack::HpackError) -> Fault {
-    if error == hpack::HpackError::TooMuch {
-        return Fault::flood(error.cause());
-    }
-    Fault {
-        code: Code::Compression,
-        cause: "a header block cannot be decoded",
-    }
 }
 
 /// `SETTINGS_HEADER_TABLE_SIZE`, as it is without being told.
 const HEADER_TABLE: usize = 4096;
-/// Bytes of a header block, and CONTINUATIONs of it: some more than may be in it, so that most of
-/// those that are too large can still be told so.
-const MAX_BLOCK: usize = 128 * 1024;
-const MAX_PIECES: u32 = 16;
