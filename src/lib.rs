@@ -18,6 +18,9 @@ pub mod shutdown;
 
 // Docker engine -> [`model::Plan`].
 pub mod docker;
+// A filter in front of the engine's socket; a process of its own.
+pub mod socket_proxy;
+
 // The engine; knows nothing of Docker.
 pub mod proxy;
 // The routing table.

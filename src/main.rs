@@ -10,7 +10,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use wharf::config::{self, Config, Fault, Raw};
+use wharf::config::{self, Config, Fault, Raw, RawSocketProxy, SocketProxyConfig};
 use wharf::docker::labels;
 
 fn main() -> ExitCode {
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Status { admin, json } => cli::ask::status(admin.admin, json),
         Command::Labels { markdown } => cli::print(&label_help(markdown)),
         Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
+        Command::SocketProxy(raw) => socket_proxy(&raw),
     }
     .err();
     match failure {
@@ -58,6 +59,9 @@ enum Command {
     },
     /// Exit with 0 when a running Wharf answers, for a container's HEALTHCHECK
     Healthcheck(Admin),
+    /// Stand between Wharf and the engine's socket, and let through only what Wharf reads. Each flag can
+    /// be set by its variable instead.
+    SocketProxy(Box<RawSocketProxy>),
 }
 
 /// Whom to ask.
@@ -77,17 +81,26 @@ enum Failure {
 
 fn run(raw: &Raw) -> Result<(), Failure> {
     let config = Config::resolve(raw)?;
-    cli::logs::start(&config)?;
-    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for warning in config
-        .warnings
-        .iter()
-        .chain(&config::unknown_variables(names))
-    {
-        tracing::warn!("{warning}");
-    }
+    cli::logs::start(&config.log, config.log_format)?;
+    warn(&config.warnings);
     wharf::app::run(config).map_err(anyhow::Error::from)?;
     Ok(())
+}
+
+fn socket_proxy(raw: &RawSocketProxy) -> Result<(), Failure> {
+    let config = SocketProxyConfig::resolve(raw)?;
+    cli::logs::start(&config.log, config.log_format)?;
+    warn(&[]);
+    wharf::socket_proxy::run(config).map_err(anyhow::Error::from)?;
+    Ok(())
+}
+
+/// Logs `warnings`, and one for each variable nobody reads.
+fn warn(warnings: &[String]) {
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for warning in warnings.iter().chain(&config::unknown_variables(names)) {
+        tracing::warn!("{warning}");
+    }
 }
 
 fn label_help(markdown: bool) -> String {

@@ -3,6 +3,7 @@
 //! A small value handed to everything that runs; it remembers what it has seen, so waiting for a
 //! stage that is past returns at once.
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How far stopping has come.
@@ -45,6 +46,29 @@ impl Stop {
     pub async fn reached(&mut self, stage: Stage) {
         // An error means the stopper was dropped, which only happens at the very end.
         let _ = self.0.wait_for(|current| *current >= stage).await;
+    }
+}
+
+/// SIGTERM and SIGINT. Listened to from first to last: a signal between two listeners would be lost.
+#[derive(Debug)]
+pub struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    /// Without handlers the default action ends the process, which is what is asked for.
+    pub fn listen() -> Self {
+        let term = signal(SignalKind::terminate());
+        Self(
+            term.and_then(|term| Ok((term, signal(SignalKind::interrupt())?)))
+                .ok(),
+        )
+    }
+
+    /// Waits for the next one; cancel safe.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some((term, int)) => tokio::select! { _ = term.recv() => {} _ = int.recv() => {} },
+            None => std::future::pending().await,
+        }
     }
 }
 

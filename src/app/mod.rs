@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use self::report::Report;
@@ -26,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::probe;
 use crate::proxy::{self, Engine, Listeners};
 use crate::route::SharedTable;
-use crate::shutdown::{self, Stage, Stop};
+use crate::shutdown::{self, Signals, Stage, Stop};
 use crate::tls::{Certs, CertsConfig, Issuer, TlsError};
 
 /// Why Wharf could not start, or had to end.
@@ -221,28 +220,6 @@ struct Ended(watch::Sender<usize>);
 impl Drop for Ended {
     fn drop(&mut self) {
         self.0.send_modify(|ended| *ended += 1);
-    }
-}
-
-/// SIGTERM and SIGINT. Listened to from first to last: a signal between two listeners would be lost.
-struct Signals(Option<(Signal, Signal)>);
-
-impl Signals {
-    /// Without handlers the default action ends the process, which is what is asked for.
-    fn listen() -> Self {
-        let term = signal(SignalKind::terminate());
-        Self(
-            term.and_then(|term| Ok((term, signal(SignalKind::interrupt())?)))
-                .ok(),
-        )
-    }
-
-    /// Waits for the next one; cancel safe.
-    async fn next(&mut self) {
-        match &mut self.0 {
-            Some((term, int)) => tokio::select! { _ = term.recv() => {} _ = int.recv() => {} },
-            None => std::future::pending().await,
-        }
     }
 }
 

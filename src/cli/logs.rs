@@ -4,20 +4,20 @@ use std::io::{self, IsTerminal};
 
 use anyhow::{Context, anyhow};
 use tracing_subscriber::EnvFilter;
-use wharf::config::{Config, LogFormat};
+use wharf::config::LogFormat;
 
 /// Starts logging as configured; once per process.
-pub(crate) fn start(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
     // Below info bollard logs whole answers of the engine, which hold the environment of containers.
     let quiet = "bollard=info"
         .parse()
         .context("quieting the engine's client")?;
-    let filter = EnvFilter::try_new(&config.log).context("reading the log level")?;
+    let filter = EnvFilter::try_new(level).context("reading the log level")?;
     let filter = filter.add_directive(quiet);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);
-    match config.log_format {
+    match format {
         LogFormat::Text => lines
             .with_ansi(io::stderr().is_terminal())
             .compact()

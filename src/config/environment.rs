@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::Raw;
+use super::{Raw, RawSocketProxy};
 
 /// One warning for each `WHARF_*` name that is no setting, in order of name. Settings that other
 /// versions will have are told apart from misspelt ones.
@@ -40,10 +40,13 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, candidate)| candidate)
 }
 
-/// Read off the command line's definition, so that the two cannot drift apart.
+/// Read off the command line's definition, so that the two cannot drift apart; of `run` and
+/// `socket-proxy` together, which may share an environment.
 fn variables() -> Vec<String> {
-    Raw::augment_args(clap::Command::new("wharf"))
-        .get_arguments()
+    let run = Raw::augment_args(clap::Command::new("wharf"));
+    let socket_proxy = RawSocketProxy::augment_args(clap::Command::new("wharf"));
+    run.get_arguments()
+        .chain(socket_proxy.get_arguments())
         .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
         .collect()
 }

@@ -8,6 +8,7 @@ mod acme;
 mod data;
 mod environment;
 mod parse;
+mod socket_proxy;
 mod trusted;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use rustls_pki_types::CertificateDer;
 pub use data::DataDir;
 use environment::nearest;
 pub use environment::unknown_variables;
+pub use socket_proxy::{ProxyListener, RawSocketProxy, SocketProxyConfig};
 pub use trusted::TrustedProxies;
 
 /// Everything a Wharf process is told. Labels say the rest.

@@ -1,5 +1,6 @@
 //! Text to values: one function per kind of setting, and the place where all faults meet.
 
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::thread;
@@ -70,52 +71,52 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         trusted_proxies,
         tls_hold: read.value(TLS_HOLD, &raw.tls_hold, Duration::from_secs(10), hold),
         workers: read.value(WORKERS, &raw.workers, cores(), workers),
-        log: read.value(LOG, &raw.log, "info".to_owned(), log),
-        log_format: read.value(LOG_FORMAT, &raw.log_format, LogFormat::Text, log_format),
+        log: log_level(&mut read, &raw.log),
+        log_format: log_format_of(&mut read, &raw.log_format),
         access_log: read.value(ACCESS_LOG, &raw.access_log, true, |text| {
             parse_bool(text).map_err(|fault| fault.to_string())
         }),
         network: read.value(NETWORK, &raw.network, None, |text| network(text).map(Some)),
-        docker_host: read.value(
-            DOCKER_HOST,
-            &raw.docker_host,
-            DOCKER_SOCKET.to_owned(),
-            engine,
-        ),
-        warnings: read.warnings,
+        docker_host: docker_host(&mut read, &raw.docker_host),
+        warnings: mem::take(&mut read.warnings),
     };
-    if read.faults.is_empty() {
-        Ok(config)
-    } else {
-        Err(read.faults)
-    }
+    read.end(config)
 }
 
 /// See [`Config::resolve_admin`].
 pub(super) fn admin(given: &Option<String>) -> Result<Option<SocketAddr>, Vec<Fault>> {
     let mut read = Reader::default();
     let admin = read.listener(ADMIN, given, ADMIN_DEFAULT);
-    if read.faults.is_empty() {
-        Ok(admin)
-    } else {
-        Err(read.faults)
-    }
+    read.end(admin)
+}
+
+/// `--docker-host`, which several commands have; likewise the next two.
+pub(super) fn docker_host(read: &mut Reader, given: &Option<String>) -> String {
+    read.value(DOCKER_HOST, given, DOCKER_SOCKET.to_owned(), engine)
+}
+
+pub(super) fn log_level(read: &mut Reader, given: &Option<String>) -> String {
+    read.value(LOG, given, "info".to_owned(), log)
+}
+
+pub(super) fn log_format_of(read: &mut Reader, given: &Option<String>) -> LogFormat {
+    read.value(LOG_FORMAT, given, LogFormat::Text, log_format)
 }
 
 /// Collects faults while values are read; a faulty value is replaced by its default so that the
 /// reading goes on.
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
     faults: Vec<Fault>,
     warnings: Vec<String>,
 }
 
 /// Flag and variable of one setting.
 #[derive(Clone, Copy)]
-struct Setting(&'static str, &'static str);
+pub(super) struct Setting(pub(super) &'static str, pub(super) &'static str);
 
 impl Reader {
-    fn value<T>(
+    pub(super) fn value<T>(
         &mut self,
         setting: Setting,
         given: &Option<String>,
@@ -131,6 +132,14 @@ impl Reader {
                 self.fault(setting, text, reason);
                 default
             }
+        }
+    }
+
+    /// `value`, unless there is a fault.
+    pub(super) fn end<T>(self, value: T) -> Result<T, Vec<Fault>> {
+        match self.faults.is_empty() {
+            true => Ok(value),
+            false => Err(self.faults),
         }
     }
 

@@ -256,7 +256,7 @@ const EVENT_TYPES: [&str; 2] = ["container", "network"];
 
 /// Everything that changes a container's state, name or networks. Not the three `exec_*` of each
 /// health probe. Not filtered by label: network events carry none and would be lost.
-const EVENTS: [&str; 17] = [
+pub(crate) const EVENTS: [&str; 17] = [
     "create",
     "start",
     "restart",
