@@ -35,5 +35,7 @@ RUN touch src/main.rs src/lib.rs \
 FROM base
 # An empty directory with an owner: a new volume takes it over, so a non-root Wharf can write to it.
 COPY --from=build --chown=65532:65532 /out/data /data
+# The same for the socket of `wharf socket-proxy`.
+COPY --from=build --chown=65532:65532 /out/data /run/wharf
 VOLUME /data
 COPY --from=build /out/wharf /wharf

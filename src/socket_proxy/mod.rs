@@ -374,7 +374,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Also the longest head.
 const BUFFER: usize = 16 * 1024;
 /// After a signal.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 const MAX_SHOWN: usize = 200;
 const MAX_MESSAGE: usize = 1000;
 const WINDOW: Duration = Duration::from_secs(60);

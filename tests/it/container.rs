@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::curl::{Answer, curl};
@@ -36,7 +36,7 @@ impl Contained {
     }
 
     fn start_with(network: &Network, args: &[&str]) -> Self {
-        let images = images();
+        let images = Packed::shared();
         let app = App::of_image(&images.wharf(), "wharf").network(network);
         let app = app.arg(&["--volume", &format!("{SOCKET}:/var/run/docker.sock:ro")]);
         let app = app.arg(&["--publish=127.0.0.1::80", "--publish=127.0.0.1::443"]);
@@ -77,17 +77,6 @@ impl Contained {
             .root(root)
             .run()
     }
-}
-
-/// Removed with the last test that uses them.
-fn images() -> Arc<Packed> {
-    static IMAGES: Mutex<Weak<Packed>> = Mutex::new(Weak::new());
-    let mut shared = IMAGES.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let images = Arc::new(Packed::build());
-        *shared = Arc::downgrade(&images);
-        images
-    })
 }
 
 /// Always of the built-in CA.

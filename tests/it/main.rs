@@ -46,6 +46,8 @@ mod routing;
 mod startup;
 // One host and path, several services: their shares, canaries, and who stays.
 mod shares;
+// The filter in front of the engine's socket, and Wharf behind it with as few rights as it gets.
+mod socket_proxy;
 // Clients that stay with one replica by a cookie.
 mod sticky;
 // Time limits: who is waited for how long, and who is not.

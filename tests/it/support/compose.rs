@@ -62,20 +62,25 @@ impl Compose {
         format!("{}/web", self.project)
     }
 
-    /// Runs the compose command, whichever this machine has.
     pub(crate) fn run(&self, args: &[&str]) {
-        static PLUGIN: LazyLock<bool> = LazyLock::new(|| {
-            let version = Command::new("docker").args(["compose", "version"]).output();
-            version.unwrap().status.success()
-        });
-        let mut command = Command::new(if *PLUGIN { "docker" } else { "docker-compose" });
-        command.args(PLUGIN.then_some("compose"));
+        let mut command = command();
         command.args(["-p", &self.project, "-f", "compose.yml"]);
         command.args(args).current_dir(&self.directory);
         let output = command.output().expect("docker-compose");
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {words}");
     }
+}
+
+/// The compose command, whichever this machine has.
+pub(crate) fn command() -> Command {
+    static PLUGIN: LazyLock<bool> = LazyLock::new(|| {
+        let version = Command::new("docker").args(["compose", "version"]).output();
+        version.unwrap().status.success()
+    });
+    let mut command = Command::new(if *PLUGIN { "docker" } else { "docker-compose" });
+    command.args(PLUGIN.then_some("compose"));
+    command
 }
 
 impl Drop for Compose {

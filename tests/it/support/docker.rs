@@ -4,8 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 /// Not under `wharf.`, which Wharf would read. Its value is the test process's id.
 pub(crate) const RUN_LABEL: &str = "test.wharf.run";
@@ -76,7 +76,18 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    pub(crate) fn build() -> Self {
+    /// Removed with the last test that uses them.
+    pub(crate) fn shared() -> Arc<Self> {
+        static IMAGES: Mutex<Weak<Packed>> = Mutex::new(Weak::new());
+        let mut shared = IMAGES.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let images = Arc::new(Self::build());
+            *shared = Arc::downgrade(&images);
+            images
+        })
+    }
+
+    fn build() -> Self {
         let built = example("whoami");
         let built = built.ancestors().nth(2).unwrap();
         let tag = format!("{PACKED_TAG}{}", std::process::id());
@@ -89,6 +100,10 @@ impl Packed {
 
     pub(crate) fn wharf(&self) -> String {
         format!("wharf:{}", self.tag)
+    }
+
+    pub(crate) fn tag(&self) -> &str {
+        &self.tag
     }
 
     pub(crate) fn app(&self) -> String {

@@ -271,6 +271,11 @@ impl FakeEngine {
             .unwrap_or_default()
     }
 
+    /// How often anything has been asked for.
+    pub(crate) fn asked(&self) -> u64 {
+        lock(&self.shared.served).values().sum()
+    }
+
     /// Open event streams.
     pub(crate) fn subscribers(&self) -> usize {
         lock(&self.shared.streams).len()
@@ -374,7 +379,7 @@ impl Shared {
                 let ports = ports.map(|port| (format!("{port}/tcp"), json!({})));
                 let ports: serde_json::Map<_, _> = ports.collect();
                 let config = json!({
-                    "ExposedPorts": ports, "StopSignal": found.stop_signal, "StopTimeout": found.stop_timeout,
+                    "Labels": found.labels, "ExposedPorts": ports, "StopSignal": found.stop_signal, "StopTimeout": found.stop_timeout,
                 });
                 respond(&mut stream, 200, &json!({ "Id": id, "Config": config }))
             }

@@ -62,7 +62,7 @@ pub(crate) fn request(
     })
 }
 
-fn parse(answer: &[u8]) -> Option<Response> {
+pub(crate) fn parse(answer: &[u8]) -> Option<Response> {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let mut lines = std::str::from_utf8(&answer[..end]).ok()?.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;

@@ -31,6 +31,8 @@ pub(crate) mod responder;
 pub(crate) mod scripted_ca;
 // A `wharf` with routes to a test's own servers.
 pub(crate) mod site;
+// A running `wharf socket-proxy`.
+pub(crate) mod socket_proxy;
 // A running `wharf`.
 pub(crate) mod wharf;
 
