@@ -42,7 +42,7 @@ impl Follow {
                         );
                         return None;
                     }
-                    let Follow { body, stop, .. } = &mut follow;
+                    let Self { body, stop, .. } = &mut follow;
                     let mut body = Pin::new(body);
                     tokio::select! {
                         frame = poll_fn(|context| body.as_mut().poll_frame(context)) => match frame {
