@@ -7,6 +7,9 @@
 // Plain values: what labels ask for.
 pub mod model;
 
+// Failed dials: workers tell, the control thread listens.
+pub mod alarm;
+
 // The access log: lines from workers to one writer thread.
 pub mod access;
 // Process settings from flags and environment.

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use self::report::Report;
 use crate::access::AccessLog;
 use crate::admin;
+use crate::alarm::Alarm;
 use crate::config::{Config, DataDir};
 use crate::control::{self, ControlConfig, Published};
 use crate::docker::plan::PlanOptions;
@@ -61,9 +62,11 @@ pub fn run(config: Config) -> Result<(), AppError> {
         .map_err(AppError::Runtime)?;
     let (snapshot_to, snapshots) = watch::channel(None);
     let (state_to, state) = watch::channel(EngineState::default());
+    let alarm = Arc::<Alarm>::default();
     let watcher = Watcher::new(WatcherConfig {
         host: config.docker_host.clone(),
         own_id: None,
+        alarm: Arc::clone(&alarm),
     });
     let watching = runtime.spawn(watcher.run(snapshot_to, state_to));
     // The engine is asked while the store is read: with many containers and certificates both take
@@ -89,6 +92,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         certs: certs.clone(),
         trusted: config.trusted_proxies.clone(),
         hold: config.tls_hold,
+        alarm: Arc::clone(&alarm),
         // Half of the descriptors are for upstreams, the store and the log.
         max_connections: (files::limit() / 2 / config.workers).max(1),
     });

@@ -15,6 +15,10 @@ pub(super) struct Pace {
     /// The last event, and how many of [`LOOK_AGAIN`] are done since.
     event: Option<Instant>,
     again: usize,
+    /// A look that somebody asked for who could not reach a container.
+    hint: Option<Instant>,
+    /// When there may be the next one.
+    next_hint: Instant,
     earliest: Instant,
     resync: Instant,
     /// Lists in a row that had to wait for [`earliest`](Self::earliest).
@@ -28,6 +32,8 @@ impl Pace {
             wanted: Some(now),
             event: None,
             again: 0,
+            hint: None,
+            next_hint: now,
             earliest: now,
             resync: now,
             crowded: 0,
@@ -41,13 +47,20 @@ impl Pace {
         self.again = 0;
     }
 
+    /// A container could not be reached: the picture may be old, whatever events say.
+    pub(super) fn hint(&mut self, now: Instant) {
+        self.hint.get_or_insert(now.max(self.next_hint));
+    }
+
     /// When to start the next list, if nothing else happens.
     pub(super) fn next(&self) -> Instant {
-        match (self.wanted, self.look_again()) {
+        let next = match (self.wanted, self.look_again()) {
             (Some(_), _) => self.earliest,
             (None, Some(again)) => again.max(self.earliest),
             (None, None) => self.resync,
-        }
+        };
+        let hint = self.hint.map(|hint| hint.max(self.earliest));
+        hint.into_iter().fold(next, Instant::min)
     }
 
     /// The same, where there is a reason of another kind to look at `due`.
@@ -56,8 +69,13 @@ impl Pace {
         due.into_iter().fold(self.next(), Instant::min)
     }
 
-    /// A list starts at `now`; whether an event is behind it.
-    pub(super) fn start(&mut self, now: Instant) -> bool {
+    /// A list starts at `now`; what is behind it.
+    pub(super) fn start(&mut self, now: Instant) -> Reason {
+        // Any list answers a hint.
+        let hinted = self.hint.take().is_some();
+        if hinted {
+            self.next_hint = now + HINT_GAP;
+        }
         let wanted = self.wanted.take();
         self.crowded = match wanted {
             Some(since) if since < self.earliest => self.crowded.saturating_add(1),
@@ -67,7 +85,11 @@ impl Pace {
         while self.look_again().is_some_and(|again| again <= now) {
             self.again += 1;
         }
-        wanted.is_some() || again.is_some()
+        match (wanted.or(again), hinted) {
+            (Some(_), _) => Reason::Event,
+            (None, true) => Reason::Hint,
+            (None, false) => Reason::Resync,
+        }
     }
 
     fn look_again(&self) -> Option<Instant> {
@@ -83,6 +105,15 @@ impl Pace {
         self.earliest = now + gap;
         self.resync = now + RESYNC.mul_f64(0.9 + 0.2 * random);
     }
+}
+
+/// Why a list starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    Event,
+    /// A container could not be reached.
+    Hint,
+    Resync,
 }
 
 /// The present outage, if any: how long to wait, what to tell.
@@ -181,6 +212,8 @@ const LOOK_AGAIN: [Duration; 4] = [
     Duration::from_millis(120),
     Duration::from_millis(400),
 ];
+/// Between two lists because containers cannot be reached.
+const HINT_GAP: Duration = Duration::from_secs(1);
 /// Between two lists when nothing happens; 10 % more or less.
 const RESYNC: Duration = Duration::from_secs(30);
 
@@ -233,13 +266,38 @@ mod tests {
         for _ in 0..5 {
             let start = pace.next();
             looks.push((start - event).as_millis());
-            assert!(pace.start(start));
+            assert_eq!(pace.start(start), Reason::Event);
             pace.end(start + MS, MS, 0.5);
         }
         assert_eq!(looks, [0, 21, 60, 120, 400]);
         let resync = pace.next();
         assert_eq!(resync - event, 401 * MS + RESYNC);
-        assert!(!pace.start(resync));
+        assert_eq!(pace.start(resync), Reason::Resync);
+    }
+
+    #[test]
+    fn hints_lead_to_a_look_at_once_and_then_to_one_a_second() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(begin);
+        pace.start(begin);
+        pace.end(begin + MS, MS, 0.5);
+        let mut looks = Vec::new();
+        let mut now = begin + 100 * MS;
+        while now < begin + 3000 * MS {
+            pace.hint(now);
+            if pace.next() <= now {
+                looks.push((now - begin).as_millis());
+                assert_eq!(pace.start(now), Reason::Hint);
+                pace.end(now + MS, MS, 0.5);
+            }
+            now += 10 * MS;
+        }
+        assert_eq!(looks, [100, 1100, 2100]);
+        // One that was not answered yet is not forgotten, and a look for any reason answers it.
+        assert_eq!(pace.next() - begin, 3100 * MS);
+        pace.event(begin + 3000 * MS);
+        assert_eq!(pace.start(begin + 3000 * MS), Reason::Event);
+        assert!(pace.hint.is_none());
     }
 
     #[test]
@@ -254,10 +312,10 @@ mod tests {
     fn a_quiet_engine_is_listed_by_resync() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
-        assert!(pace.start(now));
+        assert_eq!(pace.start(now), Reason::Event);
         pace.end(now, MS, 0.0);
         assert_eq!(pace.next() - now, Duration::from_secs(27));
-        assert!(!pace.start(pace.next()));
+        assert_eq!(pace.start(pace.next()), Reason::Resync);
     }
 
     fn status(status: u16) -> EngineError {

@@ -22,9 +22,10 @@ use super::error::EngineError;
 use super::event::{Event, Facts};
 use super::look::{Look, inspect, is_ours, look};
 use super::own::Clues;
-use super::pace::{Pace, SETTLED, Trouble};
+use super::pace::{Pace, Reason, SETTLED, Trouble};
 use super::signs::{FactsById, Signs};
 use super::{Container, Position, Snapshot, State};
+use crate::alarm::Alarm;
 
 /// What the watcher is told at start.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct WatcherConfig {
     pub host: String,
     /// Id or name of the container Wharf runs in, where it cannot find out by itself.
     pub own_id: Option<String>,
+    /// Who could not reach a container says so here, and the engine is looked at.
+    pub alarm: Arc<Alarm>,
 }
 
 /// How the watcher is doing; for status and health.
@@ -62,6 +65,7 @@ pub struct EngineState {
 #[derive(Debug)]
 pub struct Watcher {
     host: String,
+    alarm: Arc<Alarm>,
     clues: Clues,
     /// Once found it stays: Wharf does not move.
     position: Option<Position>,
@@ -84,7 +88,7 @@ struct Outputs {
 enum End {
     /// The event stream ended, or failed, after at least one list.
     Stream(Option<EngineError>),
-    /// A periodic list found what no event had told: the stream may be half-open.
+    /// A list found what no event had told: the stream may be half-open.
     Deaf,
     Failed(EngineError),
 }
@@ -93,6 +97,7 @@ impl Watcher {
     pub fn new(config: WatcherConfig) -> Self {
         Self {
             host: config.host,
+            alarm: config.alarm,
             clues: Clues::gather(config.own_id),
             position: None,
             seen: None,
@@ -160,8 +165,10 @@ impl Watcher {
         let mut pace = Pace::new(begun);
         let mut list = pin!(Fuse::terminated());
         let mut list_begun = None;
-        let mut by_resync = false;
+        let mut reason = Reason::Event;
+        let mut unheard: Option<Instant> = None;
         let mut last_event = None;
+        let alarm = Arc::clone(&self.alarm);
         loop {
             tokio::select! {
                 // Only notes: a reader that waits for an API call would lose events.
@@ -170,7 +177,8 @@ impl Watcher {
                     let news = self.listen(event, &mut events, now);
                     if news.count > 0 {
                         last_event = Some(SystemTime::now());
-                        by_resync = false;
+                        reason = Reason::Event;
+                        unheard = None;
                         pace.event(now);
                     }
                     if news.signs {
@@ -181,10 +189,15 @@ impl Watcher {
                 () = sleep_until(pace.next_by(self.signs.due(&self.facts))), if list.is_terminated() => {
                     let now = Instant::now();
                     let due = self.signs.due(&self.facts).is_some_and(|due| due <= now);
-                    by_resync = !pace.start(now) && !due;
+                    reason = match pace.start(now) {
+                        Reason::Resync if due => Reason::Event,
+                        reason => reason,
+                    };
                     list_begun = Some(now);
                     list.set(look(&engine, Arc::clone(&self.facts)).fuse());
                 }
+                () = alarm.for_engine() => pace.hint(Instant::now()),
+                () = sleep_until(unheard.unwrap_or(begun)), if unheard.is_some() => return End::Deaf,
                 Some((id, facts)) = inspects.next() => {
                     asked.under_way.remove(&id);
                     self.learn(id, facts, out);
@@ -203,8 +216,11 @@ impl Watcher {
                     if let Some(error) = stream_end {
                         return End::Stream(error);
                     }
-                    if by_resync && changed {
-                        return End::Deaf;
+                    match reason {
+                        Reason::Resync if changed => return End::Deaf,
+                        // Events may be on their way.
+                        Reason::Hint if changed => unheard = Some(now + HEARD_WITHIN),
+                        _ => {}
                     }
                 }
             }
@@ -436,6 +452,8 @@ fn random() -> f64 {
 const MOST_INSPECTS: usize = 8;
 /// Inspects of one container before its facts are taken to be the defaults.
 const MOST_TRIES: u32 = 3;
+/// What a look has shown is told by events this soon, or they are lost.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// Events read in one go, before anything else gets a turn.
 const MOST_AT_ONCE: usize = 256;
 

@@ -60,6 +60,11 @@ pub(crate) enum ProxyError {
         endpoint: SocketAddr,
         limit: Duration,
     },
+    #[error("{container} has left {endpoint}")]
+    Left {
+        container: Box<str>,
+        endpoint: SocketAddr,
+    },
     #[error("{container} at {endpoint}: {cause}")]
     Exchange {
         container: Box<str>,
@@ -88,6 +93,7 @@ impl ProxyError {
             | Self::RouteFault(_)
             | Self::NoCertificate(_)
             | Self::NoEndpoint(_)
+            | Self::Left { .. }
             | Self::Unreachable { awaited: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. } | Self::Connect { .. } | Self::UnsolicitedUpgrade { .. } => {
                 StatusCode::BAD_GATEWAY
@@ -119,7 +125,9 @@ impl ProxyError {
             Self::Misdirected => ErrorKind::Misdirected,
             Self::RouteFault(_) => ErrorKind::RouteFault,
             Self::NoCertificate(_) => ErrorKind::NoCertificate,
-            Self::Unreachable { .. } | Self::NoEndpoint(_) => ErrorKind::NoEndpoint,
+            Self::Unreachable { .. } | Self::NoEndpoint(_) | Self::Left { .. } => {
+                ErrorKind::NoEndpoint
+            }
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
             Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
             Self::Exchange { cause, .. } => cause.kind(),
@@ -144,7 +152,7 @@ impl ProxyError {
                 "this site's configuration has an error; its operator finds it with `wharf status`"
                     .into()
             }
-            Self::Unreachable { .. } | Self::NoEndpoint(_) => {
+            Self::Unreachable { .. } | Self::NoEndpoint(_) | Self::Left { .. } => {
                 "the application has no running instance that can be reached".into()
             }
             Self::Connect { .. } => "the application refused the connection".into(),

@@ -92,6 +92,9 @@ impl Forward<'_> {
                     Ok(None) => return Ok(Answer::Gone),
                     Err(error) => {
                         timeouts += u32::from(matches!(error, ProxyError::ConnectTimeout { .. }));
+                        if matches!(error, ProxyError::Left { .. }) {
+                            cut = Some(endpoint.live.id);
+                        }
                         failed = Some(error);
                         break;
                     }
@@ -190,6 +193,9 @@ impl Forward<'_> {
     ) -> Result<Option<Box<Link>>, ProxyError> {
         let metrics = &self.worker.metrics;
         let limit = self.route.timeouts.connect;
+        if !self.has(endpoint) {
+            return Err(left(endpoint));
+        }
         let open = async {
             let open = Link::open(endpoint.addr, &self.worker.clock);
             if limit.is_zero() {
@@ -198,13 +204,22 @@ impl Forward<'_> {
             tokio::time::timeout(limit, open).await
         };
         let mut open = pin!(open);
+        let mut changed = pin!(self.worker.changed.notified());
         let opened = poll_fn(|cx| {
             if let Poll::Ready(opened) = open.as_mut().poll(cx) {
                 return Poll::Ready(Some(opened));
             }
+            while changed.as_mut().poll(cx).is_ready() {
+                changed.set(self.worker.changed.notified());
+                if !self.has(endpoint) {
+                    return Poll::Ready(Some(Ok(Err(io::ErrorKind::AddrNotAvailable.into()))));
+                }
+            }
             client.poll_gone(cx).map(|()| None)
         });
         match opened.await {
+            // The kernel tries for seconds: whoever has the address by now may have answered.
+            Some(_) if !self.has(endpoint) => Err(left(endpoint)),
             Some(Ok(Ok(link))) => {
                 metrics.upstream_connects.inc();
                 endpoint.listens();
@@ -227,9 +242,17 @@ impl Forward<'_> {
         }
     }
 
+    /// Whether the address is still the endpoint's container's. The table this request came with may be
+    /// old.
+    fn has(&self, endpoint: &Endpoint) -> bool {
+        let table = self.worker.table();
+        table.has_endpoint(&self.route.upstream.key, endpoint.live.id)
+    }
+
     fn connect_failed(&self, endpoint: &Endpoint) {
         use std::sync::atomic::Ordering;
         self.worker.metrics.upstream_connect_failures.inc();
+        self.worker.engine.alarm.raise();
         endpoint
             .live
             .connect_failures
@@ -327,6 +350,13 @@ pub(crate) fn holder(route: &Route, fields: Fields<'_>) -> Option<u16> {
     let name = route.sticky.as_ref()?.name.as_bytes();
     let mut cookies = headers::cookies(fields).filter(|(key, _)| *key == name);
     cookies.find_map(|(_, token)| route.upstream.holder(token))
+}
+
+fn left(endpoint: &Endpoint) -> ProxyError {
+    ProxyError::Left {
+        container: (&*endpoint.container).into(),
+        endpoint: endpoint.addr,
+    }
 }
 
 fn connect_error(endpoint: &Endpoint, cause: io::Error) -> ProxyError {

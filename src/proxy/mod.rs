@@ -37,6 +37,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::config::TrustedProxies;
 use crate::route::SharedTable;
 use crate::tls::Certs;
@@ -50,6 +51,8 @@ pub struct Engine {
     pub certs: Certs,
     /// Peers whose forwarding headers are believed.
     pub trusted: TrustedProxies,
+    /// Told of every failed dial.
+    pub alarm: Arc<Alarm>,
     /// Connections one worker serves at once; further ones wait to be accepted.
     pub max_connections: usize,
     /// How long a handshake may wait for a first certificate.

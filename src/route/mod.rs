@@ -17,7 +17,9 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
-use crate::model::{Balance, HostPattern, HttpsMode, PathPrefix, RouteKey, Timeouts, TlsMode};
+use crate::model::{
+    Balance, HostPattern, HttpsMode, PathPrefix, RouteKey, Timeouts, TlsMode, UpstreamKey,
+};
 use crate::upstream::Upstream;
 
 pub use compile::compile;
@@ -32,7 +34,7 @@ pub struct RouteTable {
     /// Keyed by the suffix: `example.com` for `*.example.com`.
     wildcard: Hosts,
     default: Option<Arc<HostEntry>>,
-    /// Every upstream, by key, for carrying live halves over and for status.
+    /// Every upstream, sorted by key, for carrying live halves over and for status.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Where clients reach the TLS listener, for redirects; `None` when there is none.
     pub https_port: Option<u16>,
@@ -123,6 +125,14 @@ impl RouteTable {
             HostPattern::Wildcard(suffix) => self.wildcard.get(suffix.as_str()),
             HostPattern::Default => self.default.as_ref(),
         }
+    }
+
+    /// Whether an endpoint is still one of its upstream's: its container may have lost the address,
+    /// to another one even.
+    pub fn has_endpoint(&self, upstream: &UpstreamKey, id: u64) -> bool {
+        let at = self.upstreams.binary_search_by(|up| up.key.cmp(upstream));
+        let upstream = at.ok().and_then(|at| self.upstreams.get(at));
+        upstream.is_some_and(|up| up.endpoints.iter().any(|one| one.live.id == id))
     }
 
     /// Every host entry, in no particular order.

@@ -8,6 +8,8 @@ mod support;
 mod abuse;
 // The access log: one line for each request.
 mod access;
+// Addresses that change, or that other containers get.
+mod addresses;
 // Which replica gets a request: shares over thousands of them, over workers and table swaps.
 mod balance;
 // Large bodies, both ways: whole, slow, cut.

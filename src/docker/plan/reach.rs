@@ -17,6 +17,24 @@ pub(super) struct Reach<'a> {
     network: Option<&'a str>,
     /// The container Wharf runs in, and the one whose network that is. `None` on the host.
     own: Option<&'a Container>,
+    /// Whose is an address of a network, by the network's id.
+    holders: BTreeMap<(&'a str, IpAddr), Vec<&'a Container>>,
+}
+
+/// Why a container has no address.
+pub(super) struct Apart {
+    pub(super) sentence: String,
+    /// It is a matter of time.
+    pub(super) passing: bool,
+}
+
+impl Apart {
+    pub(super) fn lasting(sentence: String) -> Self {
+        Self {
+            sentence,
+            passing: false,
+        }
+    }
 }
 
 impl<'a> Reach<'a> {
@@ -32,6 +50,7 @@ impl<'a> Reach<'a> {
             networks: networks.map(|n| (n.id.as_str(), n)).collect(),
             network: options.network.as_deref(),
             own: None,
+            holders: holders(snapshot),
         };
         if let Position::Container { id } = &snapshot.position {
             reach.own = reach
@@ -59,12 +78,19 @@ impl<'a> Reach<'a> {
         container: &Container,
         label: Option<&NetworkLabel>,
         problems: &mut Vec<Problem>,
-    ) -> Result<(IpAddr, Via), String> {
+    ) -> Result<(IpAddr, Via), Apart> {
         let found = self.look(container, label, problems);
-        found.map_err(|(label, reason)| {
-            let sentence = format!("{}: {reason}", excerpt(&container.name));
-            problems.push(problem(&container.name, label, Severity::Error, reason));
-            sentence
+        found.map_err(|miss| {
+            let severity = match miss.passing {
+                true => Severity::Warning,
+                false => Severity::Error,
+            };
+            let sentence = format!("{}: {}", excerpt(&container.name), miss.reason);
+            problems.push(problem(&container.name, miss.label, severity, miss.reason));
+            Apart {
+                sentence,
+                passing: miss.passing,
+            }
         })
     }
 
@@ -73,8 +99,8 @@ impl<'a> Reach<'a> {
         container: &Container,
         label: Option<&'l NetworkLabel>,
         problems: &mut Vec<Problem>,
-    ) -> Result<(IpAddr, Via), (Option<&'l NetworkLabel>, String)> {
-        let at = self.namespace(container).map_err(|reason| (None, reason))?;
+    ) -> Result<(IpAddr, Via), Miss<'l>> {
+        let at = self.namespace(container).map_err(Miss::of)?;
         if let Some(label) = label.filter(|_| at.network_mode == "host") {
             let reason = "without effect: the container uses the host's network".to_owned();
             problems.push(problem(
@@ -88,12 +114,10 @@ impl<'a> Reach<'a> {
             (_, Some(own)) if own.id == at.id => Ok((LOOPBACK, Via::Loopback)),
             ("host", None) => Ok((LOOPBACK, Via::Loopback)),
             ("host", Some(own)) => gateway(own).map(|ip| (ip, Via::Gateway)).ok_or_else(|| {
-                let reason = "uses the host's network, which Wharf cannot reach: no network of its own container has a gateway";
-                (None, reason.to_owned())
+                Miss::of("uses the host's network, which Wharf cannot reach: no network of its own container has a gateway")
             }),
-            ("none", _) => Err((
-                None,
-                "has no network (network_mode: none) and cannot be reached".to_owned(),
+            ("none", _) => Err(Miss::of(
+                "has no network (network_mode: none) and cannot be reached",
             )),
             _ => self.on_networks(container, at, label),
         }
@@ -130,7 +154,7 @@ impl<'a> Reach<'a> {
         container: &Container,
         at: &Container,
         label: Option<&'l NetworkLabel>,
-    ) -> Result<(IpAddr, Via), (Option<&'l NetworkLabel>, String)> {
+    ) -> Result<(IpAddr, Via), Miss<'l>> {
         let wanted = label.map(|label| label.name.as_str()).or(self.network);
         let project = container.labels.get("com.docker.compose.project");
         let is_wanted = |name: &str| match wanted {
@@ -150,16 +174,26 @@ impl<'a> Reach<'a> {
                 .networks
                 .values()
                 .any(|network| is_wanted(&network.name));
-            return Err((label, missing(wanted, known, label.is_none(), at)));
+            return Err(Miss::on(label, missing(wanted, known, label.is_none(), at)));
         }
         let reachable = attached.iter().filter(|a| self.is_shared(a)).copied();
         let mut found: Vec<_> = reachable
             .filter_map(|a| Some((self.rank(a), address_on(a)?, &a.name)))
             .collect();
         found.sort();
+        let mut disputed = None;
+        found.retain(|(_, ip, name)| {
+            let on = attached.iter().find(|a| a.name == **name);
+            let rival = on.and_then(|on| self.rival(at, on, *ip));
+            disputed = disputed.take().or(rival.map(|rival| (*ip, rival)));
+            rival.is_none()
+        });
         let mut found = found.into_iter();
         let Some((_, address, name)) = found.next() else {
-            return Err((label, self.apart(&attached)));
+            return Err(match disputed {
+                Some((ip, rival)) => Miss::disputed(label, ip, rival),
+                None => Miss::on(label, self.apart(&attached)),
+            });
         };
         let others = found.take(MAX_NAMES).map(|(.., name)| excerpt(name));
         let via = Via::Network {
@@ -167,6 +201,13 @@ impl<'a> Reach<'a> {
             others: others.collect(),
         };
         Ok((address, via))
+    }
+
+    /// Another container that the engine gives the same address: one of the two has it no more, and
+    /// nobody can tell which.
+    fn rival(&self, at: &Container, on: &Attachment, ip: IpAddr) -> Option<&'a Container> {
+        let holders = self.holders.get(&(on.network_id.as_str(), ip))?;
+        holders.iter().copied().find(|other| other.id != at.id)
     }
 
     /// Preference: user-defined networks before the default bridge, then those that are not
@@ -209,6 +250,57 @@ impl<'a> Reach<'a> {
             names(&own.networks)
         )
     }
+}
+
+/// The cause of an [`Apart`], and the label it is about.
+struct Miss<'l> {
+    label: Option<&'l NetworkLabel>,
+    reason: String,
+    passing: bool,
+}
+
+impl<'l> Miss<'l> {
+    fn of(reason: impl Into<String>) -> Self {
+        Self::on(None, reason)
+    }
+
+    fn on(label: Option<&'l NetworkLabel>, reason: impl Into<String>) -> Self {
+        Self {
+            label,
+            reason: reason.into(),
+            passing: false,
+        }
+    }
+
+    fn disputed(label: Option<&'l NetworkLabel>, ip: IpAddr, rival: &Container) -> Self {
+        let rival = excerpt(&rival.name);
+        let reason = format!(
+            "the engine gives its address {ip} to container {rival}, too: nothing is sent there until it is clear whose it is"
+        );
+        Self {
+            passing: true,
+            ..Self::on(label, reason)
+        }
+    }
+}
+
+/// Every address in use. A network never gives out loopback addresses.
+fn holders(snapshot: &Snapshot) -> BTreeMap<(&str, IpAddr), Vec<&Container>> {
+    let mut holders: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for container in snapshot.containers.iter().filter(|c| has_network(c)) {
+        for on in &container.networks {
+            let addresses = [on.ipv4.map(IpAddr::V4), on.ipv6.map(IpAddr::V6)];
+            for ip in addresses
+                .into_iter()
+                .flatten()
+                .filter(|ip| !ip.is_loopback())
+            {
+                let key = (on.network_id.as_str(), ip);
+                holders.entry(key).or_default().push(container);
+            }
+        }
+    }
+    holders
 }
 
 /// What is wrong when the network asked for is none of the container's.

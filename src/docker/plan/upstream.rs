@@ -9,7 +9,7 @@ use crate::model::{EndpointSpec, Plan, Problem, Severity, UpstreamKey, UpstreamS
 
 use super::Claim;
 use super::member::{Member, Owner};
-use super::reach::Reach;
+use super::reach::{Apart, Reach};
 
 /// The upstream of every claim, once each, sorted by key.
 pub(super) fn upstreams(
@@ -62,7 +62,10 @@ fn upstream(
         }
         match endpoint(member, dial, reach, before, problems) {
             Ok(endpoint) => spec.endpoints.push(endpoint),
-            Err(sentence) => spec.unreachable.push(sentence),
+            Err(apart) => {
+                spec.awaited |= apart.passing;
+                spec.unreachable.push(apart.sentence);
+            }
         }
     }
     if spec.endpoints.is_empty() && spec.unreachable.is_empty() {
@@ -114,9 +117,9 @@ fn endpoint(
     reach: &Reach<'_>,
     before: Option<&UpstreamSpec>,
     problems: &mut Vec<Problem>,
-) -> Result<EndpointSpec, String> {
+) -> Result<EndpointSpec, Apart> {
     let container = member.container;
-    let port = port(container, dial, before, problems)?;
+    let port = port(container, dial, before, problems).map_err(Apart::lasting)?;
     let (ip, via) = reach.address(container, dial.network.as_ref(), problems)?;
     Ok(EndpointSpec {
         container_id: container.id.clone(),

@@ -192,6 +192,35 @@ impl Network {
         Self { name }
     }
 
+    /// With a subnet of its own, for containers that name their address.
+    pub(crate) fn subnetted() -> Self {
+        let name = unique("net");
+        let label = format!("{RUN_LABEL}={}", std::process::id());
+        // Some are taken by networks of others.
+        let first = std::process::id().wrapping_mul(7) % 251;
+        let candidates = (0..251).map(|n| (first + n) % 251);
+        let mut attempts = candidates.map(|third| {
+            let subnet = format!("10.213.{third}.0/24");
+            let words = ["network", "create", "--label", &label, "--subnet", &subnet];
+            let words = words.into_iter().chain([name.as_str()]).map(String::from);
+            try_docker(&words.collect::<Vec<_>>())
+        });
+        assert!(attempts.any(|created| created.is_ok()), "no subnet is free");
+        Self { name }
+    }
+
+    /// The address in its subnet that ends so.
+    pub(crate) fn address(&self, last: u8) -> String {
+        let format = "{{(index .IPAM.Config 0).Subnet}}";
+        let subnet = docker(["network", "inspect", "--format", format, &self.name]);
+        let (network, _) = subnet.rsplit_once('.').unwrap();
+        format!("{network}.{last}")
+    }
+
+    pub(crate) fn connect_at(&self, container: &Container, ip: &str) {
+        docker(["network", "connect", "--ip", ip, &self.name, &container.id]);
+    }
+
     pub(crate) fn connect(&self, container: &Container) {
         docker(["network", "connect", &self.name, &container.id]);
     }

@@ -99,6 +99,33 @@ fn a_cut_stream_is_subscribed_again_and_listed() {
 }
 
 #[test]
+fn who_cannot_reach_a_container_makes_the_watcher_look_and_listen_anew() {
+    let engine = FakeEngine::start();
+    let mut watched = settled(&engine);
+    engine.mute_events();
+    engine.set_containers([FakeContainer::new("moved")]);
+    watched.alarm.raise();
+    watched.wait("with moved", |snapshot| named(snapshot, "moved").is_some());
+    // No event has told of it: the stream is as good as gone.
+    watched.wait_state("reconnected", |state| state.reconnects == 1);
+    subscribed(&engine);
+    engine.run(FakeContainer::new("loud"));
+    watched.wait("with loud", |snapshot| named(snapshot, "loud").is_some());
+    // A look that finds nothing new is no reason to.
+    let before = engine.served("/containers/json");
+    std::thread::sleep(Duration::from_millis(1100));
+    watched.alarm.raise();
+    eventually("a look", LIMIT, || {
+        match engine.served("/containers/json") > before {
+            true => Ok(()),
+            false => Err("none".into()),
+        }
+    });
+    std::thread::sleep(Duration::from_millis(2100));
+    assert_eq!(watched.state().reconnects, 1);
+}
+
+#[test]
 fn a_storm_of_events_costs_few_lists() {
     let engine = FakeEngine::start();
     let mut watched = settled(&engine);

@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use wharf::alarm::Alarm;
 use wharf::docker::{Container, EngineState, Snapshot, Watcher, WatcherConfig};
 
 /// A watcher on a thread of its own, as in the proxy.
 struct Watched {
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     state: watch::Receiver<EngineState>,
+    /// For who cannot reach a container.
+    alarm: Arc<Alarm>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -27,8 +30,14 @@ impl Watched {
         let (state_sender, state) = watch::channel(EngineState::default());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let host = host.to_owned();
+        let alarm = Arc::<Alarm>::default();
+        let told = Arc::clone(&alarm);
         let thread = std::thread::spawn(move || {
-            let watcher = Watcher::new(WatcherConfig { host, own_id: None });
+            let watcher = Watcher::new(WatcherConfig {
+                host,
+                own_id: None,
+                alarm: told,
+            });
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
@@ -43,6 +52,7 @@ impl Watched {
         Self {
             snapshots,
             state,
+            alarm,
             stop,
             thread,
         }
