@@ -49,7 +49,7 @@ impl Pace {
 
     /// A container could not be reached: the picture may be old, whatever events say.
     pub(super) fn hint(&mut self, now: Instant) {
-        self.hint.get_or_insert(now.max(self.next_hint));
+        self.hint.get_or_insert_with(|| now.max(self.next_hint));
     }
 
     /// When to start the next list, if nothing else happens.

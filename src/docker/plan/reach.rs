@@ -185,7 +185,7 @@ impl<'a> Reach<'a> {
         found.retain(|(_, ip, name)| {
             let on = attached.iter().find(|a| a.name == **name);
             let rival = on.and_then(|on| self.rival(at, on, *ip));
-            disputed = disputed.take().or(rival.map(|rival| (*ip, rival)));
+            disputed = disputed.take().or_else(|| Some((*ip, rival?)));
             rival.is_none()
         });
         let mut found = found.into_iter();
@@ -207,7 +207,8 @@ impl<'a> Reach<'a> {
     /// nobody can tell which.
     fn rival(&self, at: &Container, on: &Attachment, ip: IpAddr) -> Option<&'a Container> {
         let holders = self.holders.get(&(on.network_id.as_str(), ip))?;
-        holders.iter().copied().find(|other| other.id != at.id)
+        let others = holders.iter().copied().filter(|other| other.id != at.id);
+        others.min_by(|a, b| a.id.cmp(&b.id))
     }
 
     /// Preference: user-defined networks before the default bridge, then those that are not
