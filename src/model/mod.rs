@@ -4,12 +4,14 @@
 
 mod host;
 mod matcher;
+mod retry;
 mod route;
 mod units;
 mod via;
 
 pub use host::{Host, HostError, HostPattern};
 pub use matcher::{Glob, MatchPart, Matcher};
+pub use retry::{Retry, RetryOn};
 pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey,
     RouteSpec, Settings, ShareSpec, StickySpec, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,

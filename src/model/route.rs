@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{HostPattern, Matcher, Via};
+use super::{HostPattern, Matcher, Retry, Via};
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
 /// route. Never shown to clients.
@@ -108,6 +108,8 @@ pub struct Settings {
     /// `wharf.hold`: how long a request waits while no replica can take it. Default 10 s; 0: not at all.
     #[serde(serialize_with = "duration")]
     pub hold: Duration,
+    /// `wharf.retry`: when a request goes to another replica.
+    pub retry: Retry,
 }
 
 /// `wharf.https`: what plain HTTP does (product.md S20).
@@ -314,6 +316,7 @@ impl Default for Settings {
             sticky: None,
             slow_start: Duration::ZERO,
             hold: Duration::from_secs(10),
+            retry: Retry::default(),
         }
     }
 }

@@ -88,6 +88,7 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
         sticky,
         slow_start: settings.slow_start,
         hold: settings.hold,
+        retry: settings.retry,
         share: spec.share.as_ref().map(|share| Share {
             weight: share.weight,
             canary: share.canary.clone(),

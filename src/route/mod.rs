@@ -18,7 +18,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    Balance, HostPattern, HttpsMode, PathPrefix, RouteKey, Timeouts, TlsMode, UpstreamKey,
+    Balance, HostPattern, HttpsMode, PathPrefix, Retry, RouteKey, Timeouts, TlsMode, UpstreamKey,
 };
 use crate::upstream::Upstream;
 
@@ -74,6 +74,7 @@ pub struct Route {
     pub slow_start: Duration,
     /// See `model::Settings::hold`.
     pub hold: Duration,
+    pub retry: Retry,
     /// Its part where several services have its host and path.
     pub share: Option<Share>,
     /// See `model::RouteSpec::owner`.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::model::{
-    HostPattern, HttpsMode, PathPrefix, Problem, Settings, Severity, StickySpec, Timeouts, TlsMode,
+    HostPattern, HttpsMode, PathPrefix, Problem, Retry, Settings, Severity, StickySpec, Timeouts,
+    TlsMode,
 };
 
 use super::Dial;
@@ -103,6 +104,11 @@ impl<'a> Layers<'a> {
             sticky: self.sticky(),
             slow_start: pick!(self, "slow_start", Value::Duration).unwrap_or(default.slow_start),
             hold: pick!(self, "hold", Value::Duration).unwrap_or(default.hold),
+            retry: Retry {
+                tries: pick!(self, "retry", Value::Retries),
+                on: pick!(self, "retry.on", Value::RetryOn).unwrap_or(default.retry.on),
+                budget: pick!(self, "retry.budget", Value::Budget).unwrap_or(default.retry.budget),
+            },
         }
     }
 

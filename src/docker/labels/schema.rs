@@ -51,6 +51,12 @@ pub enum Kind {
     Matchers,
     /// `3/30s`, `3` or `off`.
     Fail,
+    /// How many replicas, for what, and a budget.
+    Retry,
+    /// Words of `retry`, in a list.
+    RetryOn,
+    /// A share of requests; `off` is no limit.
+    Budget,
     /// A span of time; zero and `off` disable.
     Duration,
     /// Several spans by name; a bare one sets `read`.
@@ -130,6 +136,11 @@ impl Kind {
                 "list of `header:<name>[=<value>]`, `cookie:<name>[=<value>]`; `*` is anything"
             }
             Self::Fail => "`<failures>/<duration>`, or `off`",
+            Self::Retry => "number or `off`; `on=` and `budget=` as below",
+            Self::RetryOn => {
+                "list of `error`, `timeout`, `non_idempotent`, `500`, `502`, `503`, `504`, `403`, `404`, `429`"
+            }
+            Self::Budget => "percentage, 0% to 100%, or `off`",
             Self::Duration => "duration",
             Self::Timeouts => {
                 "`connect=` `read=` `send=`, each a duration; a bare duration is `read`"

@@ -4,8 +4,8 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Balance, Cookie, Duration, Fail, Hosts, Https, Matchers, Name, Path, Port, Routes, Share,
-    Sticky, Switch, Timeouts, Tls,
+    Balance, Budget, Cookie, Duration, Fail, Hosts, Https, Matchers, Name, Path, Port, Retry,
+    RetryOn, Routes, Share, Sticky, Switch, Timeouts, Tls,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -29,6 +29,9 @@ pub const OPTIONS: &[Entry] = &[
     on("sticky.cookie", Route, Cookie, "name of that cookie; setting it switches `sticky` on", "`wharf_` and a hash", "srv"),
     on("slow_start", Route, Duration, "how long a replica that joins others takes from nothing to its full share", "off", "30s"),
     on("hold", Route, Duration, "how long a request waits while no replica can take it: during a deploy, a restart, a start; `off` refuses at once", "10s", "30s"),
+    on("retry", Route, Retry, "other replicas a request goes to when one fails it; a connect that fails always counts as that, `off` tries none", "all there are while nothing was sent, then 2", "2 on=error,timeout,503 budget=20%"),
+    on("retry.on", Route, RetryOn, "what else is a failure: a connection closed before the answer, no answer in time, a status; of POST and PATCH only with `non_idempotent`", "error", "error, timeout, 502, 503"),
+    on("retry.budget", Route, Budget, "requests sent again, as a share of all of the upstream in 10 s, but at least 10; a connect that fails is free", "20%", "10%"),
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
     on("pool", Container, Name, "containers of one pool are replicas of each other", "the compose or Swarm service", "web"),
     on("weight", Replica, Share, "share of requests of this replica; 0 gets no new ones. Where several services have one host and path, the share of the service", "1", "5"),
@@ -88,9 +91,6 @@ pub const OPTIONS: &[Entry] = &[
     later("health.status", Route, "statuses that are a success", "200-399", "200"),
     later("health.host", Route, "Host header of the check", "the address", "app.example.com"),
     later("health.port", Route, "port of the check", "the app's", "9000"),
-    later("retry", Route, "attempts on other replicas", "1", "2 on=error,timeout"),
-    later("retry.on", Route, "what is tried again", "error", "error, timeout, 502"),
-    later("retry.budget", Route, "retries as a share of requests", "20%", "10%"),
     later("drain", Route, "time a leaving replica has to finish", "30s", "1m"),
     later("breaker", Route, "stop sending when too much fails", "off", "errors=50% over=10s"),
     later("breaker.errors", Route, "share of failures", "none", "50%"),

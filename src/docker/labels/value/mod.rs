@@ -1,12 +1,13 @@
 //! Label values -> typed values, by the kind the table gives them. Total: a text is a value, or a
 //! list of reasons, or both where a list is good in parts.
 
+mod retry;
 mod traffic;
 
 use std::time::Duration;
 
 use crate::model::{
-    Balance, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix, TlsMode,
+    Balance, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix, RetryOn, TlsMode,
     parse_bool, parse_duration,
 };
 
@@ -30,6 +31,11 @@ pub(super) enum Value {
     /// In label order; at most [`MAX_MATCHERS`].
     Matchers(Vec<Matcher>),
     Fail(FailLimit),
+    /// 0..=100.
+    Retries(u16),
+    RetryOn(RetryOn),
+    /// 0..=100; `None` is no limit.
+    Budget(Option<u8>),
     Duration(Duration),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
@@ -49,6 +55,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Hosts => return hosts(text),
         Kind::Timeouts => return timeouts(text),
         Kind::Sticky => return sticky(text),
+        Kind::Retry => return retry::retry(text),
         Kind::Matchers => return matchers(text),
         _ => {}
     }
@@ -65,9 +72,11 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Balance => balance(text).map(Value::Balance),
         Kind::Cookie => cookie(text).map(Value::Name),
         Kind::Fail => fail(text).map(Value::Fail),
+        Kind::RetryOn => retry::on(text).map(Value::RetryOn),
+        Kind::Budget => retry::budget(text).map(Value::Budget),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
-        Kind::Hosts | Kind::Timeouts | Kind::Sticky | Kind::Matchers | Kind::Text => {
+        Kind::Hosts | Kind::Timeouts | Kind::Sticky | Kind::Matchers | Kind::Retry | Kind::Text => {
             Err(NOT_YET.to_owned())
         }
     };
