@@ -64,8 +64,10 @@ pub struct WorkerMetrics {
     pub upstream_connect_failures: Counter,
     /// Requests sent on a pooled connection.
     pub upstream_reuses: Counter,
-    /// Attempts after the first of a request.
-    pub retries: Counter,
+    /// Attempts after the first of a request, by reason.
+    pub retries: [Counter; RetryReason::ALL.len()],
+    /// Requests that were not sent again because too many others were.
+    pub retries_refused: Counter,
     /// Requests that had to wait for an endpoint.
     pub held: Counter,
     pub upgrades: Counter,
@@ -112,6 +114,21 @@ pub enum ErrorKind {
     UpstreamProtocol,
     /// Wharf's own fault.
     Internal,
+}
+
+/// Why a request was sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryReason {
+    /// Nothing of it could be sent.
+    Connect,
+    /// A pooled connection had been closed meanwhile.
+    Stale,
+    /// The endpoint closed the connection before it answered.
+    Closed,
+    /// It did not answer in time.
+    Timeout,
+    /// It answered with a status that is asked for elsewhere.
+    Status,
 }
 
 impl Metrics {
@@ -184,8 +201,34 @@ impl WorkerMetrics {
         self.responses[class].inc();
     }
 
+    pub fn count_retry(&self, reason: RetryReason) {
+        self.retries[reason as usize].inc();
+    }
+
     pub fn count_error(&self, kind: ErrorKind) {
         self.errors[kind as usize].inc();
+    }
+}
+
+impl RetryReason {
+    /// Every reason, in the order of declaration.
+    pub const ALL: [Self; 5] = [
+        Self::Connect,
+        Self::Stale,
+        Self::Closed,
+        Self::Timeout,
+        Self::Status,
+    ];
+
+    /// The `reason` label of `wharf_upstream_retries_total`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Stale => "stale",
+            Self::Closed => "closed",
+            Self::Timeout => "timeout",
+            Self::Status => "status",
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use super::{BUCKETS, ErrorKind, HistogramTotals, Metrics, Totals};
+use super::{BUCKETS, ErrorKind, HistogramTotals, Metrics, RetryReason, Totals};
 
 /// What `/metrics` tells besides the workers' counters; read at render time.
 #[derive(Debug, Clone, Default)]
@@ -122,11 +122,19 @@ fn workers(page: &mut Page, t: &Totals) {
         "Requests sent on a pooled connection.",
         t.upstream_reuses,
     );
-    page.one(
+    page.family(
         "wharf_upstream_retries_total",
         "counter",
-        "Attempts after the first of a request.",
-        t.retries,
+        "Attempts after the first of a request, by the reason of the one before.",
+    );
+    for (reason, count) in RetryReason::ALL.iter().zip(t.retries) {
+        page.sample(&[("reason", reason.as_str())], count);
+    }
+    page.one(
+        "wharf_upstream_retries_refused_total",
+        "counter",
+        "Requests not sent again because the retry budget was used up.",
+        t.retries_refused,
     );
     page.one(
         "wharf_requests_held_total",

@@ -1,6 +1,8 @@
 //! All workers' counters as one set of plain numbers.
 
-use super::{BUCKETS, ConnectionMetrics, ErrorKind, Histogram, Metrics, WorkerMetrics};
+use super::{
+    BUCKETS, ConnectionMetrics, ErrorKind, Histogram, Metrics, RetryReason, WorkerMetrics,
+};
 
 /// The sum over workers at one look; the fields are those of [`WorkerMetrics`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,7 +22,9 @@ pub struct Totals {
     pub upstream_connects: u64,
     pub upstream_connect_failures: u64,
     pub upstream_reuses: u64,
-    pub retries: u64,
+    /// In the order of [`RetryReason::ALL`].
+    pub retries: [u64; RetryReason::ALL.len()],
+    pub retries_refused: u64,
     pub held: u64,
     pub upgrades: u64,
     pub upgrades_open: u64,
@@ -79,6 +83,7 @@ impl Totals {
             upstream_connect_failures,
             upstream_reuses,
             retries,
+            retries_refused,
             held,
             upgrades,
             upgrades_open,
@@ -89,6 +94,9 @@ impl Totals {
         self.https.add(https);
         self.request_seconds.add(request_seconds);
         for (sum, counter) in self.responses.iter_mut().zip(responses) {
+            *sum += counter.get();
+        }
+        for (sum, counter) in self.retries.iter_mut().zip(retries) {
             *sum += counter.get();
         }
         for (sum, counter) in self.errors.iter_mut().zip(errors) {
@@ -108,7 +116,7 @@ impl Totals {
                 upstream_connect_failures.get(),
             ),
             (&mut self.upstream_reuses, upstream_reuses.get()),
-            (&mut self.retries, retries.get()),
+            (&mut self.retries_refused, retries_refused.get()),
             (&mut self.held, held.get()),
             (&mut self.upgrades, upgrades.get()),
             (&mut self.upgrades_open, upgrades_open.get()),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -18,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::buffers::LARGE;
 use super::http1::Connection;
 use super::linger::LAST_WORD;
+use super::start::{FIRST_TABLE, first_table};
 use super::state::{ConnState, HEAD_TIMEOUT, Protocol};
 use super::stream::ClientStream;
 use super::worker::{Open, Worker};
@@ -67,8 +69,8 @@ pub(crate) async fn serve_tls(
 /// The whole handshake; `None` when there is nothing to serve.
 async fn accept_tls(worker: &Worker, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
     let local = canonical(stream.local_addr().ok()?);
-    // A wait for the first certificate included, which has its own limit.
-    let limit = HANDSHAKE_TIMEOUT + worker.engine.hold;
+    // Waits for the first table and the first certificate included, which have limits of their own.
+    let limit = HANDSHAKE_TIMEOUT + FIRST_TABLE + worker.engine.hold;
     let handshake = tokio::time::timeout(limit, handshake(worker, stream, local));
     match handshake.await {
         Ok(Ok(Some(accepted))) => {
@@ -139,13 +141,12 @@ async fn config(
     local: SocketAddr,
     preference: Preference,
 ) -> Result<Arc<ServerConfig>, (Alert, String)> {
-    let table = worker.table();
-    if table.generation == 0 {
-        return Err((
-            Alert::InternalError,
-            "the containers are not known yet".into(),
-        ));
+    if worker.table().generation == 0 {
+        // It shows when the handshake goes on whether the client has left.
+        let known = Box::pin(first_table(worker, |_| Poll::Pending)).await;
+        known.map_err(|error| (Alert::InternalError, error.to_string()))?;
     }
+    let table = worker.table();
     // Without a name the address stands for it: clients send none for IP literals.
     let address;
     let name = match sni {

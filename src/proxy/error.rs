@@ -10,6 +10,7 @@ use super::exchange::ExchangeError;
 use crate::metrics::ErrorKind;
 use crate::model::UpstreamKey;
 use crate::tls::ObtainError;
+use crate::upstream::MAX_HELD;
 
 /// Why a request was not answered by its upstream. See [`ProxyError::status`].
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,13 @@ pub(crate) enum ProxyError {
     },
     #[error("no container of upstream {0} takes requests")]
     NoEndpoint(UpstreamKey),
+    #[error("{MAX_HELD} requests wait for upstream {upstream} already; {cause}")]
+    Crowded {
+        upstream: UpstreamKey,
+        cause: Box<Self>,
+    },
+    #[error("waited {limit:?} in vain for a container that can take the request; {cause}")]
+    Waited { limit: Duration, cause: Box<Self> },
     #[error("connecting to {container} at {endpoint} failed: {cause}")]
     Connect {
         container: Box<str>,
@@ -94,6 +102,8 @@ impl ProxyError {
             | Self::NoCertificate(_)
             | Self::NoEndpoint(_)
             | Self::Left { .. }
+            | Self::Crowded { .. }
+            | Self::Waited { .. }
             | Self::Unreachable { awaited: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable { .. } | Self::Connect { .. } | Self::UnsolicitedUpgrade { .. } => {
                 StatusCode::BAD_GATEWAY
@@ -128,6 +138,7 @@ impl ProxyError {
             Self::Unreachable { .. } | Self::NoEndpoint(_) | Self::Left { .. } => {
                 ErrorKind::NoEndpoint
             }
+            Self::Crowded { cause, .. } | Self::Waited { cause, .. } => cause.kind(),
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
             Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
             Self::Exchange { cause, .. } => cause.kind(),
@@ -154,6 +165,10 @@ impl ProxyError {
             }
             Self::Unreachable { .. } | Self::NoEndpoint(_) | Self::Left { .. } => {
                 "the application has no running instance that can be reached".into()
+            }
+            Self::Crowded { .. } => "too many requests wait for the application already".into(),
+            Self::Waited { limit, .. } => {
+                format!("waited {limit:?} in vain for an instance of the application")
             }
             Self::Connect { .. } => "the application refused the connection".into(),
             Self::ConnectTimeout { .. } => "the application could not be reached in time".into(),

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use http::StatusCode;
 
+use super::attempts::{Answered, Attempts};
 use super::error::ProxyError;
-use super::exchange::{Client, Exchange, ExchangeError, MAX_INTERIM, Response};
+use super::exchange::{Again, Client, Exchange, ExchangeError, Kept, MAX_INTERIM, Response};
 use super::fields::Fields;
 use super::head::RequestHead;
 use super::headers::{self, Origin};
@@ -18,9 +19,10 @@ use super::page::Page;
 use super::pool::Link;
 use super::tail::Record;
 use super::worker::Worker;
+use crate::metrics::RetryReason;
 use crate::model::{Balance, HashOn};
 use crate::route::Route;
-use crate::upstream::{Ask, Choice, Endpoint, Key, Tried};
+use crate::upstream::{Ask, Choice, Endpoint, Key};
 
 /// One request on its way to an upstream.
 pub(crate) struct Forward<'a> {
@@ -61,84 +63,110 @@ impl Forward<'_> {
     ///
     /// A refused or slow connect moves on with any method, since nothing was sent. A connection
     /// from the pool that turns out to be dead is replaced by a new one where the request can be
-    /// sent again.
+    /// sent again. What else moves on is `wharf.retry`'s to say.
     pub(crate) async fn send<C: Client>(
         &self,
         client: &mut C,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
-        let method = &self.head.method;
-        let mut tried = Tried::default();
-        let mut failed = None;
-        let mut cut = None;
-        let mut timeouts = 0;
+        let upstream = &self.route.upstream;
+        let mut attempts = Attempts::default();
         let held = holder(self.route, self.head.fields());
         let ask = Ask {
             choice: self.choice(),
             held,
             slow_start: self.route.slow_start,
         };
-        while let Some((index, endpoint)) = self.route.upstream.pick(&ask, &tried, Instant::now) {
-            if self.route.upstream.counted {
+        if !std::mem::replace(&mut record.asked, true) {
+            upstream.asked();
+        }
+        while let Some((index, endpoint)) = upstream.pick(&ask, &attempts.tried, Instant::now) {
+            if upstream.counted {
                 record.busy = Some(endpoint.busy());
             }
-            if failed.is_some() {
-                self.worker.metrics.retries.inc();
-            }
+            attempts.count(&self.worker.metrics);
             let mut pooled = true;
             loop {
                 let link = match self.link(endpoint, pooled, client).await {
                     Ok(Some(link)) => link,
                     Ok(None) => return Ok(Answer::Gone),
                     Err(error) => {
-                        timeouts += u32::from(matches!(error, ProxyError::ConnectTimeout { .. }));
-                        if matches!(error, ProxyError::Left { .. }) {
-                            cut = Some(endpoint.live.id);
-                        }
-                        failed = Some(error);
+                        attempts.not_connected(error, endpoint.live.id);
                         break;
                     }
                 };
-                let mut exchange = self.exchange(endpoint, link, client);
+                let mut exchange = self.exchange(endpoint, link, client, record.kept.take());
                 match self.final_head(&mut exchange, client).await {
                     Ok(()) => {
+                        let status = exchange.head.status.as_u16();
+                        if self.route.retry.on.has_status(status) {
+                            attempts.tried.add(index);
+                            if self.asks_elsewhere(&attempts, &mut exchange, record) {
+                                self.turned_down(status, endpoint);
+                                let busy = record.busy.take();
+                                attempts.answered(Box::new(Answered {
+                                    index,
+                                    endpoint,
+                                    exchange,
+                                    busy,
+                                }));
+                                break;
+                            }
+                        }
                         if endpoint.succeed() {
                             let container = &*endpoint.container;
                             tracing::info!(container, endpoint = %endpoint.addr, "answers again");
                         }
-                        record.endpoint = Some(endpoint.addr);
-                        if held != Some(index) {
-                            self.hold(endpoint, &mut exchange);
-                        }
-                        return self.answer(endpoint, exchange).map_err(Refusal::Final);
+                        attempts.forget();
+                        return self.accept(held != Some(index), endpoint, exchange, record);
                     }
                     Err(ExchangeError::ClientGone) => return Ok(Answer::Gone),
-                    Err(ExchangeError::Closed(_))
-                        if exchange.was_stale() && exchange.is_replayable(method) =>
-                    {
-                        self.worker.metrics.retries.inc();
-                        pooled = false;
-                    }
-                    // It died under the request: another replica may do better.
-                    Err(cause @ ExchangeError::Closed(_))
-                        if exchange.saw_nothing() && exchange.is_replayable(method) =>
-                    {
-                        failed = Some(self.failed(endpoint, cause));
-                        cut = Some(endpoint.live.id);
+                    Err(cause) => {
+                        let reason = exchange.retry_reason(&cause);
+                        let reason =
+                            reason.filter(|_| exchange.rescue(self.repeats(), &mut record.kept));
+                        if reason == Some(RetryReason::Stale) && pooled {
+                            self.worker.metrics.count_retry(RetryReason::Stale);
+                            pooled = false;
+                            continue;
+                        }
+                        let error = self.failed(endpoint, cause);
+                        attempts.failed(error, reason, endpoint.live.id);
                         break;
                     }
-                    Err(cause) => return Err(Refusal::Final(self.failed(endpoint, cause))),
                 }
             }
-            tried.add(index);
-            if timeouts >= MAX_CONNECT_TIMEOUTS {
+            attempts.tried.add(index);
+            if !self.goes_on(&mut attempts) {
                 break;
             }
         }
-        Err(match (failed, cut) {
-            (Some(error), Some(endpoint)) => Refusal::Cut(error, endpoint),
-            (failed, _) => Refusal::ForNow(failed.unwrap_or_else(|| self.nobody())),
-        })
+        if let Some(answered) = attempts.take_answer() {
+            let Answered {
+                index,
+                endpoint,
+                exchange,
+                busy,
+            } = *answered;
+            record.busy = busy;
+            return self.accept(held != Some(index), endpoint, exchange, record);
+        }
+        Err(attempts.refusal(|| self.nobody()))
+    }
+
+    /// The answer of `endpoint` is the one; `moves`: a sticky client has to be told where it is now.
+    fn accept(
+        &self,
+        moves: bool,
+        endpoint: &Endpoint,
+        mut exchange: Box<Exchange>,
+        record: &mut Record,
+    ) -> Result<Answer, Refusal> {
+        record.endpoint = Some(endpoint.addr);
+        if moves {
+            self.hold(endpoint, &mut exchange);
+        }
+        self.answer(endpoint, exchange).map_err(Refusal::Final)
     }
 
     /// What the route's policy needs to know of this request.
@@ -177,8 +205,7 @@ impl Forward<'_> {
         client: &mut C,
     ) -> Result<Option<Box<Link>>, ProxyError> {
         let metrics = &self.worker.metrics;
-        let once = !self.head.method.is_idempotent();
-        if pooled && let Some(link) = self.worker.pool.take(endpoint.live.id, once) {
+        if pooled && let Some(link) = self.worker.pool.take(endpoint.live.id, !self.repeats()) {
             metrics.upstream_reuses.inc();
             return Ok(Some(link));
         }
@@ -263,7 +290,7 @@ impl Forward<'_> {
     }
 
     /// A failure by the endpoint's fault.
-    fn blame(&self, endpoint: &Endpoint) {
+    pub(super) fn blame(&self, endpoint: &Endpoint) {
         let alone = self.route.upstream.endpoints.len() == 1;
         if endpoint.fail(Instant::now()) && !alone {
             let container = &*endpoint.container;
@@ -276,6 +303,7 @@ impl Forward<'_> {
         endpoint: &Endpoint,
         mut link: Box<Link>,
         client: &C,
+        earlier: Option<Box<Kept>>,
     ) -> Box<Exchange> {
         link.out = self.worker.buffers.small();
         let out = &mut link.out;
@@ -283,7 +311,13 @@ impl Forward<'_> {
         let worker = Rc::clone(self.worker);
         let timeouts = self.route.timeouts;
         let id = endpoint.live.id;
-        Box::new(Exchange::new(worker, id, link, self.head, client, timeouts))
+        let again = Again {
+            repeats: self.repeats(),
+            earlier,
+        };
+        Box::new(Exchange::new(
+            worker, id, link, self.head, client, timeouts, again,
+        ))
     }
 
     /// The final response head (or 101); interim ones are passed on.
@@ -366,6 +400,3 @@ fn connect_error(endpoint: &Endpoint, cause: io::Error) -> ProxyError {
         cause,
     }
 }
-
-/// Connects that ran into their time limit before the request is given up.
-const MAX_CONNECT_TIMEOUTS: u32 = 3;

@@ -10,12 +10,14 @@ use super::error::ProxyError;
 use super::exchange::Client;
 use super::worker::Worker;
 use crate::route::Route;
-use crate::upstream::{Held, Upstream};
+use crate::upstream::{Held, NoHold, Upstream};
 
 /// Why a request goes no further.
 pub(super) enum Stop {
     Refused(ProxyError),
     Held(Box<Hold>),
+    /// Nobody knows the containers yet.
+    Starting,
 }
 
 /// A request that may be sent again when an endpoint is there.
@@ -59,17 +61,23 @@ pub(super) async fn hold<C: Client>(
 ) -> Result<bool, ProxyError> {
     let now = Instant::now();
     if let Some(endpoint) = hold.cut {
+        // One that waits has its place already.
+        let place = wait.is_none().then(|| hold.upstream.place()).transpose();
+        let Ok(_place) = place else {
+            return Err(hold.crowded());
+        };
         let limit = hold.limit.min(PROOF);
         let proof = leaves(worker, side, &hold.upstream, endpoint, now + limit).await;
         return proof.ok_or(hold.error);
     }
-    if wait.is_none() {
-        *wait = (!hold.limit.is_zero() && !worker.is_draining())
-            .then(|| hold.upstream.hold(now))
-            .flatten()
-            .map(|held| (now + hold.limit, held));
-        if wait.is_some() {
-            worker.metrics.held.inc();
+    if wait.is_none() && !hold.limit.is_zero() && !worker.is_draining() {
+        match hold.upstream.hold(now) {
+            Ok(held) => {
+                *wait = Some((now + hold.limit, held));
+                worker.metrics.held.inc();
+            }
+            Err(NoHold::Crowded) => return Err(hold.crowded()),
+            Err(NoHold::Hopeless) => {}
         }
     }
     let Some((end, _)) = wait else {
@@ -80,7 +88,10 @@ pub(super) async fn hold<C: Client>(
         if let Some((_, held)) = wait.take() {
             held.in_vain();
         }
-        return Err(hold.error);
+        return Err(ProxyError::Waited {
+            limit: hold.limit,
+            cause: Box::new(hold.error),
+        });
     }
     Ok(change(worker, side, left.min(TRY_AGAIN)).await)
 }
@@ -106,6 +117,15 @@ async fn leaves<C: Client>(
         }
         if !change(worker, side, left).await {
             return Some(false);
+        }
+    }
+}
+
+impl Hold {
+    fn crowded(self) -> ProxyError {
+        ProxyError::Crowded {
+            upstream: self.upstream.key.clone(),
+            cause: Box::new(self.error),
         }
     }
 }

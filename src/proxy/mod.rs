@@ -9,6 +9,7 @@
 //! which [`fields`] travel. The response goes back the way the request came; its [`tail`] counts and
 //! logs the request when it ends. What goes wrong becomes an answer in [`error`] and [`page`].
 
+mod attempts;
 mod buffers;
 mod clock;
 mod conn;
@@ -28,6 +29,7 @@ mod pipe;
 mod pool;
 mod service;
 mod spare;
+mod start;
 mod state;
 mod stream;
 mod tail;

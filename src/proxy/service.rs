@@ -14,6 +14,7 @@ use super::head::RequestHead;
 use super::headers::{self, HostName, Origin};
 use super::hold::{Stop, hold};
 use super::page;
+use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
@@ -65,6 +66,13 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
                 Ok(false) => return Answer::Gone,
                 Err(error) => break error,
             },
+            Err(Stop::Starting) => {
+                match Box::pin(first_table(worker, |cx| side.poll_gone(cx))).await {
+                    Ok(true) => {}
+                    Ok(false) => return Answer::Gone,
+                    Err(error) => break error,
+                }
+            }
         }
     };
     worker.metrics.count_error(error.kind());
@@ -88,7 +96,7 @@ async fn steps<C: ClientSide>(
         return Ok(answer);
     }
     if table.generation == 0 {
-        return Err(ProxyError::Starting.into());
+        return Err(Stop::Starting);
     }
     let entry = table
         .find_host(head.host.as_str())

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use http::Version;
 
+use super::exchange::Kept;
 use super::head::RequestHead;
 use super::state::ConnState;
 use super::worker::Worker;
@@ -40,6 +41,10 @@ pub(crate) struct Record {
     pub(crate) endpoint: Option<SocketAddr>,
     /// Where the upstream counts what is under way.
     pub(crate) busy: Option<Busy>,
+    /// What was sent of the body by a try that has failed, while there may be another.
+    pub(crate) kept: Option<Box<Kept>>,
+    /// Whether its upstream has counted it.
+    pub(crate) asked: bool,
 }
 
 impl Tail {

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 
 use super::buffers::Buffers;
 use super::clock::{Clock, Ticker};
+use super::exchange::KeptBytes;
 use super::http2::Lanes;
 use super::pipe::Pipes;
 use super::pool::Pool;
@@ -32,6 +33,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) access: Option<AccessWriter>,
     pub(crate) buffers: Buffers,
+    pub(crate) kept: KeptBytes,
     pub(crate) lanes: Lanes,
     pub(crate) pipes: Rc<Pipes>,
     cached: RefCell<Cached>,
@@ -43,7 +45,7 @@ pub(crate) struct Worker {
     /// A connection closed.
     closed: Notify,
     /// Draining began.
-    drain: Notify,
+    pub(crate) drain: Notify,
     next_id: Cell<u64>,
 }
 
@@ -98,6 +100,7 @@ impl Worker {
             metrics,
             access,
             buffers: Buffers::default(),
+            kept: KeptBytes::default(),
             lanes: Lanes::new(),
             pipes: Rc::default(),
             cached: RefCell::new(cached),

@@ -18,6 +18,15 @@ pub(super) struct Holding {
 #[derive(Debug)]
 pub struct Held(Arc<Upstream>);
 
+/// Why a request is not to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoHold {
+    /// There is nothing to wait for.
+    Hopeless,
+    /// [`MAX_HELD`] wait already.
+    Crowded,
+}
+
 impl Holding {
     pub(super) fn hope(&self) {
         if self.in_vain.load(Ordering::Relaxed) {
@@ -27,12 +36,12 @@ impl Holding {
 }
 
 impl Upstream {
-    /// Lets one more request wait; `None` where there is nothing to wait for, or [`MAX_HELD`] do already.
+    /// Lets one more request wait for an endpoint.
     ///
     /// There is something to wait for while a container is expected, while one has not had its time to
     /// start listening, and where one did answer before. What nobody comes back to in a whole wait is
     /// not waited for again until something happens.
-    pub fn hold(self: &Arc<Self>, now: Instant) -> Option<Held> {
+    pub fn hold(self: &Arc<Self>, now: Instant) -> Result<Held, NoHold> {
         let holding = &self.live.holding;
         let hopes = self.awaited
             || self.endpoints.iter().any(|endpoint| {
@@ -40,12 +49,20 @@ impl Upstream {
                 endpoint.weight > 0 && hopes
             });
         if !hopes || holding.in_vain.load(Ordering::Relaxed) {
-            return None;
+            return Err(NoHold::Hopeless);
         }
-        let before = holding.count.fetch_add(1, Ordering::Relaxed);
+        self.place()
+    }
+
+    /// A place among those that wait, whatever for.
+    pub fn place(self: &Arc<Self>) -> Result<Held, NoHold> {
+        let before = self.live.holding.count.fetch_add(1, Ordering::Relaxed);
         // Counted down on drop, also when there are too many.
         let held = Held(Arc::clone(self));
-        (before < MAX_HELD).then_some(held)
+        match before < MAX_HELD {
+            true => Ok(held),
+            false => Err(NoHold::Crowded),
+        }
     }
 
     /// Requests that wait at the moment.
@@ -72,5 +89,6 @@ impl Drop for Held {
     }
 }
 
-/// Requests that wait for one upstream at once, over all workers.
-const MAX_HELD: u32 = 1000;
+/// Requests that wait for one upstream at once, over all workers. Each holds its head and of its body
+/// what was sent of it already, which has a bound of its own for each request and worker.
+pub const MAX_HELD: u32 = 1000;

@@ -5,6 +5,7 @@
 //! forgets nothing. Built by `route::compile`, read by the workers; knows neither Docker nor HTTP.
 
 mod balance;
+mod budget;
 mod endpoint;
 mod health;
 mod hold;
@@ -21,7 +22,7 @@ use crate::model::{UpstreamKey, UpstreamSpec};
 
 pub use balance::{Choice, Key, Schedule};
 pub use endpoint::{Busy, Endpoint, EndpointLive};
-pub use hold::Held;
+pub use hold::{Held, MAX_HELD, NoHold};
 pub use pick::{Ask, Tried};
 pub use token::Secret;
 
@@ -42,11 +43,12 @@ pub struct Upstream {
 }
 
 /// The part of an upstream that outlives a compile.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Live {
     /// Positions in the turns, shared by all cores: one relaxed addition per request, so the
     /// distribution is exact over all workers.
     cursors: [AtomicU64; 2],
+    budget: budget::Budget,
     holding: hold::Holding,
 }
 
@@ -91,7 +93,7 @@ impl Upstream {
             awaited: spec.awaited,
             counted: false,
             turns,
-            live: previous.map_or_else(Arc::default, |old| Arc::clone(&old.live)),
+            live: previous.map_or_else(|| Arc::new(Live::new(now)), |old| Arc::clone(&old.live)),
         }
     }
 
@@ -105,5 +107,15 @@ impl Upstream {
         let mut endpoints = (0_u16..).zip(&self.endpoints);
         let found = endpoints.find(|(_, endpoint)| endpoint.live.token.as_bytes() == token);
         found.map(|(index, _)| index)
+    }
+}
+
+impl Live {
+    fn new(now: Instant) -> Self {
+        Self {
+            cursors: Default::default(),
+            budget: budget::Budget::new(now),
+            holding: hold::Holding::default(),
+        }
     }
 }

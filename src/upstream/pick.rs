@@ -50,6 +50,12 @@ impl Upstream {
         self.pick_among(ask, tried, resting, now)
     }
 
+    /// Whether any endpoint that is not in `tried` takes requests.
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        let mut endpoints = (0_u16..).zip(&self.endpoints);
+        endpoints.any(|(index, endpoint)| endpoint.weight > 0 && !tried.0.contains(&index))
+    }
+
     /// `resting` had its turn, but rests or does not listen yet: where that is so of all, it gets the
     /// request.
     #[inline(never)]
@@ -144,7 +150,9 @@ impl Upstream {
 
 impl Tried {
     pub fn add(&mut self, index: u16) {
-        self.0.push(index);
+        if !self.0.contains(&index) {
+            self.0.push(index);
+        }
     }
 
     pub fn len(&self) -> usize {

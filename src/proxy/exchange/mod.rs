@@ -10,19 +10,24 @@ use std::time::Duration;
 use http::Method;
 use tokio::io::AsyncWrite;
 
-use super::buffers::LARGE;
+use super::buffers::{LARGE, SMALL};
 use super::fields::Fields;
 use super::h1::{self, BodyError, ResponseError, ResponseHead};
 use super::head::{RequestFraming, RequestHead};
 use super::headers;
 use super::pool::Link;
 use super::worker::Worker;
+use crate::metrics::RetryReason;
 use crate::model::Timeouts;
 
 mod client;
+mod kept;
 mod response;
 
+use kept::MAX_KEPT;
+
 pub(crate) use client::{Client, Part};
+pub(crate) use kept::{Kept, KeptBytes};
 pub(crate) use response::{Chunks, Response, ResponsePart};
 
 /// One exchange in progress.
@@ -41,13 +46,17 @@ pub(crate) struct Exchange {
     looked: usize,
     /// How much of `link.out` is written.
     out_at: usize,
+    /// How much of it is the head; 0 once that is gone.
+    head_len: usize,
     /// Whether more of the body is to come from the client.
     body_left: bool,
     framing: RequestFraming,
     /// Whether any byte of the request may have reached the endpoint.
     wrote: bool,
-    /// Whether any of the client's body was taken; it cannot be sent again.
-    body_taken: bool,
+    /// What is gone from `link.out` of a body that may have to be sent again.
+    kept: Option<Kept>,
+    /// Whether any of the body is gone for good: it cannot be sent again.
+    lost: bool,
     /// Whether any head has come back, an interim one included.
     answered: bool,
     /// Whether the final head has come back: from then on only reading has a time limit.
@@ -56,6 +65,14 @@ pub(crate) struct Exchange {
     timeouts: Timeouts,
     /// Sending broke off; nothing more may be written, least of all an end of the body.
     broken: bool,
+}
+
+/// What an exchange has to know of other tries of its request.
+pub(crate) struct Again {
+    /// Doing it twice is harmless, so that there may be another.
+    pub(crate) repeats: bool,
+    /// What was taken of the client's body by one before.
+    pub(crate) earlier: Option<Box<Kept>>,
 }
 
 /// What an exchange waits for, which decides how long and whose fault it is.
@@ -114,11 +131,29 @@ impl Exchange {
         head: &RequestHead,
         client: &C,
         timeouts: Timeouts,
+        Again { repeats, earlier }: Again,
     ) -> Self {
-        let body_left = head.has_body() && !client.body_ended();
-        if head.framing == RequestFraming::Chunked && !body_left {
-            // A second try of a body that turned out to be empty.
-            link.out.extend_from_slice(b"0\r\n\r\n");
+        let head_len = link.out.len();
+        let mut kept = None;
+        let mut ended = true;
+        if head.has_body() {
+            kept = earlier.map(|earlier| *earlier);
+            if let Some(kept) = &mut kept {
+                kept.replay(&mut link.out);
+                ended = kept.ended;
+            } else {
+                ended = client.body_ended();
+                if ended && head.framing == RequestFraming::Chunked {
+                    // It has turned out to be empty.
+                    link.out.extend_from_slice(b"0\r\n\r\n");
+                }
+            }
+            let fits = head.length().is_none_or(|length| length <= MAX_KEPT as u64);
+            if !repeats || !fits {
+                kept = None;
+            } else if kept.is_none() {
+                kept = Some(Kept::new(&worker.kept));
+            }
         }
         Self {
             worker,
@@ -128,10 +163,12 @@ impl Exchange {
             extra: Vec::new(),
             looked: 0,
             out_at: 0,
-            body_left,
+            head_len,
+            body_left: !ended,
             framing: head.framing,
             wrote: false,
-            body_taken: false,
+            kept,
+            lost: false,
             answered: false,
             responding: false,
             waiting: Waiting::Nothing,
@@ -141,18 +178,64 @@ impl Exchange {
     }
 
     /// Whether the request may be sent again: nothing of it can have been acted on, or doing it
-    /// twice is harmless, and the body is still whole.
-    pub(crate) fn is_replayable(&self, method: &Method) -> bool {
-        !self.body_taken && (!self.wrote || method.is_idempotent())
+    /// twice is harmless (`repeats`), and what was taken of the client's body is still there. Then that
+    /// is in `body`.
+    pub(crate) fn rescue(&mut self, repeats: bool, body: &mut Option<Box<Kept>>) -> bool {
+        if self.lost || (self.wrote && !repeats) {
+            return false;
+        }
+        let sent = self.link.out.get(self.head_len..).unwrap_or(b"");
+        if self.kept.is_none() && sent.is_empty() {
+            // Nothing was taken, or there is nothing.
+            return true;
+        }
+        let new = || Kept::new(&self.worker.kept);
+        let mut kept = self.kept.take().unwrap_or_else(new);
+        if !kept.push(sent) {
+            self.lost = true;
+            return false;
+        }
+        kept.ended = !self.body_left;
+        *body = Some(Box::new(kept));
+        true
+    }
+
+    /// The request will not be sent again: nothing of it is needed any more.
+    pub(crate) fn release(&mut self) {
+        self.kept = None;
+        if self.is_sent() {
+            self.out_at = 0;
+            self.worker.buffers.reclaim(&mut self.link.out);
+        }
+    }
+
+    /// Another endpoint has it now: nothing more of it is sent here.
+    pub(crate) fn stop_sending(&mut self) {
+        self.kept = None;
+        self.broken |= !self.is_sent();
+    }
+
+    /// What a failure before the answer is as a reason to try again, if it is one.
+    pub(crate) fn retry_reason(&self, cause: &ExchangeError) -> Option<RetryReason> {
+        match cause {
+            _ if !self.saw_nothing() => None,
+            ExchangeError::Closed(_) if self.was_stale() => Some(RetryReason::Stale),
+            ExchangeError::Closed(_) if !self.wrote => Some(RetryReason::Connect),
+            ExchangeError::Closed(_) => Some(RetryReason::Closed),
+            ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
+                Some(RetryReason::Timeout)
+            }
+            _ => None,
+        }
     }
 
     /// Whether no byte of an answer has been seen.
-    pub(crate) fn saw_nothing(&self) -> bool {
+    fn saw_nothing(&self) -> bool {
         !self.answered && self.link.unread().is_empty()
     }
 
     /// Whether the endpoint closed a pooled connection while it was idle, which is nobody's failure.
-    pub(crate) fn was_stale(&self) -> bool {
+    fn was_stale(&self) -> bool {
         self.link.reused && self.saw_nothing()
     }
 
@@ -269,17 +352,41 @@ impl Exchange {
                     Poll::Pending => return self.blocked(),
                 }
             }
-            self.link.out.clear();
-            self.out_at = 0;
             if starved {
+                self.clear_out();
                 self.wait_for(Waiting::Client);
                 return Poll::Pending;
-            } else if !self.body_left {
+            } else if self.body_left {
+                self.clear_out();
+            } else if !self.keeps_out() {
                 // Nobody needs it while the endpoint thinks.
+                self.clear_out();
                 self.worker.buffers.reclaim(&mut self.link.out);
+                return Poll::Ready(Ok(()));
+            } else {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// All of it is written; what it held of the body is kept if need be.
+    fn clear_out(&mut self) {
+        let sent = &self.link.out[self.head_len..];
+        if !sent.is_empty() && !self.kept.as_mut().is_some_and(|kept| kept.push(sent)) {
+            self.kept = None;
+            self.lost = true;
+        }
+        self.link.out.clear();
+        self.out_at = 0;
+        self.head_len = 0;
+    }
+
+    /// Whether the whole request stays where it is until the answer begins: one that fits into a small
+    /// buffer need not be copied to be kept.
+    fn keeps_out(&mut self) -> bool {
+        let size = self.link.out.capacity();
+        let kept = self.kept.as_mut().filter(|kept| kept.is_empty());
+        size <= 2 * SMALL && kept.is_some_and(|kept| kept.count(size))
     }
 
     /// Takes parts of the body from the client until there is enough to write. `Pending`: the client
@@ -311,7 +418,6 @@ impl Exchange {
             }
             match part {
                 Part::Appended => {
-                    self.body_taken = true;
                     let taken = self.link.out.len() - at;
                     self.worker.metrics.bytes_in.add(taken as u64);
                     if self.is_chunked() {
@@ -319,7 +425,6 @@ impl Exchange {
                     }
                 }
                 Part::Trailers(trailers) => {
-                    self.body_taken = true;
                     self.body_left = false;
                     if self.is_chunked() {
                         let out = &mut self.link.out;

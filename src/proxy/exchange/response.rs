@@ -44,6 +44,7 @@ impl Response {
     /// A final head has been found at the start of what `exchange` has read; it stays there until
     /// [`Response::take_head`].
     pub(crate) fn new(mut exchange: Box<Exchange>) -> Self {
+        exchange.release();
         exchange.responding = true;
         Self {
             status: exchange.head.status,
@@ -97,11 +98,13 @@ impl Response {
         let Some(mut exchange) = self.exchange.take() else {
             return;
         };
-        let sent = exchange.poll_send(cx, client);
-        let clean = matches!(sent, Poll::Ready(Ok(())))
-            && self.keep_alive
-            && self.decoder.is_done()
-            && exchange.link.unread().is_empty();
+        let sent = matches!(exchange.poll_send(cx, client), Poll::Ready(Ok(())));
+        self.give_back(exchange, sent);
+    }
+
+    fn give_back(&self, exchange: Box<Exchange>, sent: bool) {
+        let clean =
+            sent && self.keep_alive && self.decoder.is_done() && exchange.link.unread().is_empty();
         let Exchange {
             worker,
             endpoint,
@@ -112,6 +115,24 @@ impl Response {
         if clean {
             worker.pool.put(endpoint, link);
         }
+    }
+
+    /// Nobody gets it. Its connection is used again where all of it is here already, as short ones are,
+    /// and closed where more would have to be waited for.
+    pub(crate) fn discard(mut self) {
+        self.take_head();
+        let Some(mut exchange) = self.exchange.take() else {
+            return;
+        };
+        while let Ok(step) = self.decoder.decode(exchange.link.unread(), usize::MAX) {
+            exchange.link.consume(step.skip);
+            match step.piece {
+                Piece::Data(len) => exchange.link.consume(len),
+                Piece::Trailers(_) | Piece::Done | Piece::Starved => break,
+            }
+        }
+        let sent = exchange.is_sent() && !exchange.broken;
+        self.give_back(exchange, sent);
     }
 
     /// The rest of the request goes on, while nothing of the body can be taken.

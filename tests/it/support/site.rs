@@ -62,13 +62,16 @@ impl Site {
         Peer::connect_tls(self.wharf.https, name, self.wharf.data())
     }
 
-    /// The value of a metric, by its name and labels as written.
+    /// The value of a metric, by its name and labels as written; without labels, the sum over them.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let metrics = self.wharf.metrics();
-        let mut lines = metrics.lines().filter_map(|line| line.rsplit_once(' '));
-        let line = lines.find(|(key, _)| *key == name);
-        let (_, value) = line.unwrap_or_else(|| panic!("no {name} in\n{metrics}"));
-        value.parse().unwrap()
+        let lines = metrics.lines().filter_map(|line| line.rsplit_once(' '));
+        let mut values = lines
+            .filter(|(key, _)| *key == name || key.split('{').next() == Some(name))
+            .map(|(_, value)| value.parse::<f64>().unwrap())
+            .peekable();
+        assert!(values.peek().is_some(), "no {name} in\n{metrics}");
+        values.sum()
     }
 
     pub(crate) fn http(&self) -> SocketAddr {
