@@ -300,3 +300,53 @@ fn backups_wait_until_all_others_are_out_whatever_the_policy() {
     spec.endpoints.retain(|endpoint| endpoint.backup);
     assert_eq!(ten(&compile_at(&spec, None, start), start, 0), [10, 0, 0]);
 }
+
+#[test]
+fn so_many_wait_whatever_for() {
+    let mut spec = spec(&[("a", 1)]);
+    let wait = |upstream: &Arc<Upstream>| upstream.hold(Instant::now()).map(|_| ());
+    // One that has been there for long and never was reached.
+    assert_eq!(wait(&Arc::new(compile(&spec, None))), Err(NoHold::Hopeless));
+    spec.awaited = true;
+    let upstream = Arc::new(compile(&spec, None));
+    let mut places: Vec<Held> = (0..MAX_HELD - 1)
+        .map(|_| upstream.place().unwrap())
+        .collect();
+    places.push(upstream.hold(Instant::now()).unwrap());
+    assert_eq!(wait(&upstream), Err(NoHold::Crowded));
+    assert!(matches!(upstream.place(), Err(NoHold::Crowded)));
+    assert_eq!(upstream.held(), MAX_HELD);
+    places.pop();
+    assert_eq!(wait(&upstream), Ok(()));
+    drop(places);
+    assert_eq!(upstream.held(), 0);
+}
+
+#[test]
+fn the_budget_survives_a_compile_and_one_endpoint_needs_none() {
+    let spec = spec(&[("a", 1), ("b", 1)]);
+    let now = Instant::now();
+    let upstream = compile_at(&spec, None, now);
+    let taken = |upstream: &Upstream| {
+        (0..100)
+            .filter(|_| upstream.may_retry(Some(20), now))
+            .count()
+    };
+    assert_eq!(taken(&upstream), 10);
+    let next = compile_at(&spec, Some(&upstream), now);
+    assert_eq!(taken(&next), 0);
+    assert!(next.may_retry(None, now), "no limit");
+    (0..100).for_each(|_| next.asked());
+    assert_eq!(taken(&upstream), 10);
+}
+
+#[test]
+fn only_endpoints_that_take_requests_are_left_to_try() {
+    let upstream = compile(&spec(&[("a", 1), ("b", 0), ("c", 1)]), None);
+    let mut tried = Tried::default();
+    for (index, left) in [(0, true), (0, true), (2, false)] {
+        tried.add(index);
+        assert_eq!(upstream.has_untried(&tried), left);
+    }
+    assert_eq!(tried.len(), 2);
+}

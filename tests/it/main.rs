@@ -42,6 +42,8 @@ mod leaving;
 mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
+// Requests that are sent again: what of them, to whom, how often.
+mod retry;
 // Which route takes a request, and what those get that none takes.
 mod routing;
 // What a start that cannot succeed says, and what it survives.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{HttpsMode, TlsMode};
+use crate::model::{HttpsMode, Retry, RetryOn, TlsMode};
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(label, value): &(&str, &str)| ((*label).to_owned(), (*value).to_owned());
@@ -157,6 +157,20 @@ fn values_are_read_or_refused_with_a_reason() {
         ("wharf.timeout", "5s read=6s", "set twice"),
         ("wharf.timeout", "3M", "ambiguous"),
         ("wharf.timeout.send", "soon", "a duration looks like"),
+        ("wharf.retry", "", "a retry looks like"),
+        ("wharf.retry", "two", "a retry looks like"),
+        ("wharf.retry", "101", "at most 100"),
+        ("wharf.retry", "2 tries=3", "there is no `tries` here"),
+        ("wharf.retry", "2 3", "set twice"),
+        ("wharf.retry", "2 on=", "name what is tried again"),
+        (
+            "wharf.retry",
+            "2 on=error,501",
+            "`501` is none of error, timeout",
+        ),
+        ("wharf.retry", "2 budget=20", "a share of requests"),
+        ("wharf.retry.on", "always", "is none of error"),
+        ("wharf.retry.budget", "101%", "a share of requests"),
         ("wharf.network", "a/b", "a name is"),
         ("wharf.strip", "perhaps", "a switch is"),
     ] {
@@ -227,6 +241,51 @@ fn a_cookie_is_named_in_either_spelling_and_switches_on() {
         ),
     ] {
         assert_eq!(sticky(pairs).as_deref(), expected, "{pairs:?}");
+    }
+}
+
+#[test]
+fn retries_are_read_in_both_spellings() {
+    let on = |words: &[&str]| {
+        let flags = words.iter().map(|word| RetryOn::word(word).unwrap());
+        flags.fold(RetryOn::NOTHING, RetryOn::and)
+    };
+    let default = Retry::default();
+    for (labels, tries, flags, budget) in [
+        (vec![("wharf.retry", "off")], Some(0), default.on, Some(20)),
+        (vec![("wharf.retry", "3")], Some(3), default.on, Some(20)),
+        (
+            vec![("wharf.retry", "2 on=error,timeout,503 budget=5%")],
+            Some(2),
+            on(&["error", "timeout", "503"]),
+            Some(5),
+        ),
+        (
+            vec![("wharf.retry", "budget=off ON=http_502,Non-Idempotent")],
+            None,
+            on(&["502", "non_idempotent"]),
+            None,
+        ),
+        (
+            vec![
+                ("wharf.retry", "1"),
+                ("wharf.retry.on", "timeout, 429"),
+                ("wharf.retry.budget", "0%"),
+            ],
+            Some(1),
+            on(&["timeout", "429"]),
+            Some(0),
+        ),
+    ] {
+        let read = read_pairs(&[&[("wharf.host", "a.test")], &labels[..]].concat());
+        assert_eq!(reasons(&read), [] as [&str; 0], "{labels:?}");
+        let retry = read.routes[0].settings.retry;
+        let wanted = Retry {
+            tries,
+            on: flags,
+            budget,
+        };
+        assert_eq!(retry, wanted, "{labels:?}");
     }
 }
 

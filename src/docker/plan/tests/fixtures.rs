@@ -23,7 +23,9 @@ use std::time::{Duration, Instant};
 
 use super::super::{PlanOptions, plan};
 use crate::docker::{Attachment, Container, Health, Network, Position, Snapshot, State};
-use crate::model::{FailLimit, Plan, Problem, RouteSpec, Settings, Severity, UpstreamSpec, Via};
+use crate::model::{
+    FailLimit, Plan, Problem, Retry, RouteSpec, Settings, Severity, UpstreamSpec, Via,
+};
 
 #[test]
 fn fixtures_plan_as_written() {
@@ -278,6 +280,10 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     }
     if now.hold != default.hold {
         let _ = write!(out, " hold={:?}", now.hold);
+    }
+    if now.retry != default.retry {
+        let Retry { tries, on, budget } = now.retry;
+        let _ = write!(out, " retry={tries:?} on={on} budget={budget:?}");
     }
     if let Some(share) = &route.share {
         let canary: Vec<String> = share.canary.iter().map(ToString::to_string).collect();
