@@ -26,9 +26,7 @@ struct Asked {
 }
 
 impl Load {
-    /// An upload that has begun cannot be sent again, so an application that drops what it has at once
-    /// may cost one.
-    fn start(wharf: &Wharf, host: &str, uploads: bool) -> Self {
+    fn start(wharf: &Wharf, host: &str) -> Self {
         let mut load = Self {
             stop: Arc::default(),
             clients: Vec::new(),
@@ -61,9 +59,6 @@ impl Load {
                     .map_err(|e| e.to_string())
             }
         });
-        if !uploads {
-            return load;
-        }
         load.client("uploads", move || {
             let body = [b'x'; 20_000];
             let answer = http::request(address, "PUT", &name, "/upload", &[], &body);
@@ -117,7 +112,7 @@ impl Load {
 /// Between two requests of a client.
 const PAUSE: Duration = Duration::from_millis(10);
 
-fn deploys(what: &str, environment: &[(&str, &str)], grace: &str, uploads: bool) {
+fn deploys(what: &str, environment: &[(&str, &str)], grace: &str) {
     let host = format!("{}.test", unique("deploy"));
     let compose = Compose::new();
     let up = |version: &str| {
@@ -132,7 +127,7 @@ fn deploys(what: &str, environment: &[(&str, &str)], grace: &str, uploads: bool)
     up("0");
     let wharf = Builder::new().start();
     wharf.wait_answer(&host, "/", |answer| answer.status == 200);
-    let load = Load::start(&wharf, &host, uploads);
+    let load = Load::start(&wharf, &host);
     for version in ["1", "2", "3"] {
         up(version);
         // The old one is gone, the new one serves.
@@ -143,17 +138,17 @@ fn deploys(what: &str, environment: &[(&str, &str)], grace: &str, uploads: bool)
 
 #[test]
 fn an_app_that_exits_at_once() {
-    deploys("exits at once", &[], "10s", false);
+    deploys("exits at once", &[], "10s");
 }
 
 #[test]
 fn an_app_that_ignores_the_signal() {
     let environment = [("IGNORE_TERM", "1")];
-    deploys("ignores TERM", &environment, "1s", true);
+    deploys("ignores TERM", &environment, "1s");
 }
 
 #[test]
 fn an_app_that_finishes_what_it_has() {
     let environment = [("TERM_DELAY_MS", "500")];
-    deploys("finishes", &environment, "10s", true);
+    deploys("finishes", &environment, "10s");
 }

@@ -3,7 +3,10 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::support::eventually;
+use crate::support::h2::H2;
 use crate::support::origin::{Origin, Served, ok, refused_port};
 use crate::support::site::{Site, app, get};
 
@@ -62,7 +65,18 @@ fn a_replica_that_answered_is_waited_for_and_a_wait_in_vain_is_the_last() {
     drop(again);
     let began = Instant::now();
     let answer = site.send(get("/")).message();
-    assert_eq!(answer.status(), 502);
+    assert_eq!(answer.status(), 503);
+    assert!(answer.field("retry-after").is_some());
+    assert!(
+        answer.text().contains("waited 2s in vain"),
+        "{}",
+        answer.text()
+    );
+    assert!(
+        answer.text().contains("Connection refused"),
+        "{}",
+        answer.text()
+    );
     assert!(began.elapsed() >= Duration::from_secs(2));
     // Nothing has happened since, so the next is not kept waiting.
     let began = Instant::now();
@@ -157,5 +171,57 @@ fn a_request_cut_by_a_container_that_goes_away_waits_for_the_next() {
     drop(upstream);
     site.engine.run(app("one", next.port(), LABELS));
     assert_eq!(client.message().text(), "next");
+    assert!(origin.accepted().is_none(), "sent twice to the same");
+}
+
+#[test]
+fn a_thousand_requests_wait_and_the_next_one_is_refused_at_once() {
+    let site = Site::start([]);
+    let port = refused_port();
+    let labels = format!("{LABELS}\nwharf.hold: 5m");
+    site.engine.run(app("app", port, &labels));
+    site.wharf
+        .wait_status("the route", |status| status.to_string().contains("a.test"));
+    // Some have sent a body already, of which they hold what was taken.
+    let clients: Vec<H2> = (0..10).map(|_| H2::connect(site.http())).collect();
+    let mut waiting = Vec::new();
+    for client in &clients {
+        for index in 0..100 {
+            let request = http::Request::put("http://a.test/").body(()).unwrap();
+            let (response, mut stream) = client.send(request, index % 2 == 0);
+            if index % 2 == 1 {
+                stream.send_data(Bytes::from_static(b"body"), true).unwrap();
+            }
+            waiting.push((client, response));
+        }
+    }
+    held(&site, 1000.0);
+    let refused = site.send(get("/")).message();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.field("retry-after").is_some());
+    let cause = "1000 requests wait for upstream";
+    assert!(refused.text().contains(cause), "{}", refused.text());
+    let _served = Served::on(listen(port), |request| ok(&request.body));
+    for (client, response) in waiting {
+        assert_eq!(client.wait(response).unwrap().status(), 200);
+    }
+    // There is room again, and no need for it.
+    assert_eq!(site.send(get("/")).message().status(), 200);
+    assert_eq!(site.metric("wharf_requests_held_total"), 1000.0);
+}
+
+#[test]
+fn an_upload_cut_by_a_container_that_goes_away_waits_for_the_next_with_its_body() {
+    let origin = Origin::new();
+    let site = Site::start([app("one", origin.port(), LABELS)]);
+    let mut client = site.send("PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8\r\n\r\nbody");
+    let mut upstream = origin.accept();
+    upstream.until("body");
+    let next = Served::by(|request| ok(&request.body));
+    drop(upstream);
+    site.engine.run(app("one", next.port(), LABELS));
+    // The rest comes while it waits, or later.
+    client.send("more");
+    assert_eq!(client.message().text(), "bodymore");
     assert!(origin.accepted().is_none(), "sent twice to the same");
 }

@@ -22,6 +22,8 @@ mod deploys;
 mod discovery;
 // Stopping: what is finished, what is closed at once, and the exit code.
 mod drain;
+// Requests that come before the first list of containers.
+mod early;
 // From a container's start to its first answer over HTTPS, with Pebble.
 mod first_light;
 // What the upstream is told of the client, and which fields stay behind.

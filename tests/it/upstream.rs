@@ -116,8 +116,7 @@ fn a_connection_that_died_in_the_pool_costs_no_request() {
 fn a_request_that_may_have_been_acted_on_is_not_sent_again() {
     let origin = Origin::new();
     let site = Site::plain(origin.port(), "");
-    let put = post("body", false).replace("POST", "PUT");
-    for request in [get("/").replace("GET", "POST"), post("body", false), put] {
+    for request in [get("/").replace("GET", "POST"), post("body", false)] {
         let (mut client, mut upstream) = warm(&site, &origin);
         client.send(&request);
         upstream.message();
