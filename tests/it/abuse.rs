@@ -127,7 +127,7 @@ fn a_new_connection_that_dies_unanswered_is_another_replicas_chance_where_twice_
         upstream.send(LAST);
         assert_eq!(client.message().status(), 204);
     }
-    let with_body = "PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody";
+    let with_body = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody";
     for request in [&get("/").replace("GET", "POST"), with_body] {
         let mut client = site.send(request);
         let (_, mut dying) = next(&replicas);
