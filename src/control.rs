@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::docker::plan::{KEPT, PlanOptions, plan};
 use crate::docker::{Container, Position, Snapshot};
-use crate::model::{Plan, Problem, Severity, TlsMode};
+use crate::model::{Names, Plan, Problem, Severity, TlsMode};
 use crate::route::{self, RouteTable, SharedTable};
 use crate::tls::{Certs, Wanted};
 use crate::upstream::Secret;
@@ -35,19 +35,28 @@ pub struct ControlConfig {
     pub secret: Secret,
 }
 
+/// Where control writes.
+#[derive(Debug)]
+pub struct Outputs {
+    pub published: watch::Sender<Arc<Published>>,
+    /// Names outside Docker that upstreams lead to.
+    pub names: watch::Sender<BTreeSet<String>>,
+}
+
 /// Follows the snapshots until their sender is gone.
 pub async fn run(
     config: ControlConfig,
     mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    mut names: watch::Receiver<Arc<Names>>,
     table: Arc<SharedTable>,
     certs: Certs,
-    published: watch::Sender<Arc<Published>>,
+    out: Outputs,
 ) {
     let mut control = Control {
         config,
         table,
         certs,
-        published,
+        out,
     };
     loop {
         // Cancel safe, both.
@@ -55,6 +64,9 @@ pub async fn run(
             changed = snapshots.changed() => if changed.is_err() {
                 return;
             },
+            Ok(()) = names.changed() => {
+                control.config.plan.names = Arc::clone(&names.borrow_and_update());
+            }
             () = control.forgetting() => {}
         }
         let snapshot = snapshots.borrow_and_update().clone();
@@ -68,13 +80,21 @@ struct Control {
     config: ControlConfig,
     table: Arc<SharedTable>,
     certs: Certs,
-    published: watch::Sender<Arc<Published>>,
+    out: Outputs,
 }
 
 impl Control {
     /// Ends when the first of the routes whose containers are gone is to be forgotten.
     fn forgetting(&self) -> impl Future<Output = ()> + use<> {
-        let first = self.published.borrow().plan.gone.values().min().copied();
+        let first = self
+            .out
+            .published
+            .borrow()
+            .plan
+            .gone
+            .values()
+            .min()
+            .copied();
         async move {
             match first {
                 Some(since) => tokio::time::sleep_until((since + KEPT).into()).await,
@@ -84,7 +104,7 @@ impl Control {
     }
 
     fn apply(&mut self, snapshot: &Snapshot) {
-        let before = Arc::clone(&self.published.borrow());
+        let before = Arc::clone(&self.out.published.borrow());
         let now = Instant::now();
         let (plan, problems) = plan(snapshot, &self.config.plan, &before.plan, now);
         let https_port = self
@@ -100,6 +120,13 @@ impl Control {
             return;
         }
         tell_problems(&before.problems, &problems);
+        self.out.names.send_if_modified(|names| {
+            let news = *names != plan.names;
+            if news {
+                names.clone_from(&plan.names);
+            }
+            news
+        });
         let table = if same && !first {
             Arc::clone(&before.table)
         } else {
@@ -116,7 +143,7 @@ impl Control {
             self.table.store(Arc::clone(&table));
             table
         };
-        self.published.send_replace(Arc::new(Published {
+        self.out.published.send_replace(Arc::new(Published {
             plan,
             problems,
             table,

@@ -39,5 +39,7 @@ pub mod admin;
 pub mod app;
 // Plan -> table; the only writer of the table.
 pub mod control;
+// Names outside Docker -> addresses.
+pub mod names;
 // When new endpoints start to listen.
 pub mod probe;

@@ -5,6 +5,7 @@ mod listen;
 mod report;
 mod secret;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
@@ -23,6 +24,7 @@ use crate::control::{self, ControlConfig, Published};
 use crate::docker::plan::PlanOptions;
 use crate::docker::{EngineState, Watcher, WatcherConfig};
 use crate::metrics::Metrics;
+use crate::names;
 use crate::probe;
 use crate::proxy::{self, Engine, Listeners};
 use crate::route::SharedTable;
@@ -116,19 +118,27 @@ pub fn run(config: Config) -> Result<(), AppError> {
     let result = runtime.block_on(async {
         let mut signals = Signals::listen();
         let (published_to, published) = watch::channel(Arc::new(Published::default()));
+        let (wanted_to, wanted) = watch::channel(BTreeSet::new());
+        let (names_to, names) = watch::channel(Arc::default());
         let controlling = tokio::spawn(control::run(
             ControlConfig {
                 plan: PlanOptions {
                     network: config.network.clone(),
+                    ..PlanOptions::default()
                 },
                 https_port: bound.https.map(|address| address.port()),
                 secret,
             },
             snapshots,
+            names,
             Arc::clone(&table),
             certs.clone(),
-            published_to,
+            control::Outputs {
+                published: published_to,
+                names: wanted_to,
+            },
         ));
+        let looking_up = tokio::spawn(names::run(wanted, names_to, alarm));
         let issuing = tokio::spawn(issuer.run());
         let probing = tokio::spawn(probe::run(Arc::clone(&table)));
         if let Some(listener) = bound.admin {
@@ -150,6 +160,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             _ = watching => return Err(AppError::Ended("the watcher")),
             _ = controlling => return Err(AppError::Ended("control")),
             _ = issuing => return Err(AppError::Ended("the certificate issuer")),
+            _ = looking_up => return Err(AppError::Ended("the lookup of names")),
             _ = probing => return Err(AppError::Ended("the probe of endpoints")),
             () = signals.next() => {}
         }

@@ -4,6 +4,7 @@
 
 mod host;
 mod matcher;
+mod names;
 mod retry;
 mod route;
 mod units;
@@ -11,6 +12,7 @@ mod via;
 
 pub use host::{Host, HostError, HostPattern};
 pub use matcher::{Glob, MatchPart, Matcher};
+pub use names::{Lookup, Names};
 pub use retry::{Retry, RetryOn};
 pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey,
@@ -19,7 +21,7 @@ pub use route::{
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
 pub use via::Via;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -31,6 +33,8 @@ pub struct Plan {
     pub routes: Vec<RouteSpec>,
     /// Sorted by key; every upstream named by a route is present.
     pub upstreams: Vec<UpstreamSpec>,
+    /// Names outside Docker that upstreams lead to.
+    pub names: BTreeSet<String>,
     /// Owners of routes whose containers are gone, and since when.
     pub gone: BTreeMap<String, Instant>,
 }

@@ -66,7 +66,8 @@ pub struct UpstreamSpec {
 /// One address in an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointSpec {
-    /// Full 64 hex digits: addresses are reused at once, ids never.
+    /// Full 64 hex digits: addresses are reused at once, ids never. `http://` and the address where it is
+    /// no container's.
     pub container_id: String,
     pub container: String,
     /// When the container was created, Unix seconds.

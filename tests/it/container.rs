@@ -10,6 +10,7 @@ use crate::support::curl::{Answer, curl};
 use crate::support::docker::{App, Container, Network, Packed, docker, unique};
 use crate::support::eventually;
 use crate::support::http::{self, Response};
+use crate::support::origin::refused_port;
 
 /// A container of Wharf, its ports published on loopback.
 struct Contained {
@@ -170,6 +171,37 @@ fn an_app_on_another_network_is_a_502_that_names_both_sides_until_it_is_connecte
     });
     theirs.connect(&wharf.container);
     wharf.wait_answer(&name, |answer| answer.status == 200);
+}
+
+#[test]
+fn a_published_port_and_an_app_on_the_hosts_network_are_behind_the_gateway() {
+    let (ours, theirs) = (Network::new(), Network::new());
+    let labelled = |word: &str| {
+        let name = local_host(word);
+        let app = App::new(word).env("NAME", word);
+        let app = app.label("wharf.host", &name);
+        (app.label("wharf.https", "both"), name)
+    };
+    let (app, name) = labelled("published");
+    let app = app.label("wharf.upstream", "published").network(&theirs);
+    let _app = app.arg(&["--publish=3000"]).run();
+    let (hidden, hidden_name) = labelled("hidden");
+    let hidden = hidden.label("wharf.upstream", "published");
+    let hidden = hidden.network(&theirs).arg(&["--publish=127.0.0.1::3000"]);
+    let _hidden = hidden.run();
+    let (on_host, on_host_name) = labelled("on-host");
+    let port = refused_port().to_string();
+    let on_host = on_host.label("wharf.port", &port).env("PORT", &port);
+    let _on_host = on_host.arg(&["--network=host"]).run();
+    let wharf = Contained::start(&ours);
+    for (name, word) in [(&name, "published"), (&on_host_name, "on-host")] {
+        let answer = wharf.wait_answer(name, |answer| answer.status == 200);
+        assert!(answer.text().contains(word), "{}", answer.text());
+    }
+    let answer = wharf.wait_answer(&hidden_name, |answer| answer.status == 502);
+    let log = wharf.container.logs();
+    let why = "publishes port 3000 on 127.0.0.1 only";
+    assert!(log.contains(why), "{} {log}", answer.text());
 }
 
 const SOCKET: &str = "/var/run/docker.sock";

@@ -40,6 +40,8 @@ mod http2_bodies;
 mod http2_frames;
 // Containers that stop, pause, restart or fall ill: who gets requests, and what is said.
 mod leaving;
+// Where apps are: published ports, addresses outside Docker, networks of all kinds.
+mod outside;
 // What goes on while something else happens.
 mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.

@@ -81,5 +81,7 @@ const VALUES: &[&str] = &[
     "on cookie=srv",
     "hash cookie:a",
     "3/30s",
+    "published",
+    "http://10.0.0.1:81, http://nas.lan",
     "",
 ];

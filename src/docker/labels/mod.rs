@@ -29,6 +29,8 @@ pub use help::{render_help, render_markdown};
 pub use schema::{Entry, Kind, Place, Status};
 pub use table::OPTIONS;
 pub use text::excerpt;
+pub(in crate::docker) use value::upstream::{MAX_ORIGINS, refused};
+pub use value::upstream::{Origin, UpstreamAt};
 
 /// What one container's labels ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +63,36 @@ pub struct Dial {
     pub port_broken: bool,
     /// `wharf.network`.
     pub network: Option<NetworkLabel>,
+    /// `wharf.upstream`.
+    pub upstream: Option<UpstreamLabel>,
+    /// That label is there but could not be used: its own container may not be what was meant.
+    pub upstream_broken: bool,
+}
+
+/// Where requests go instead, and the label that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamLabel {
+    pub at: UpstreamAt,
+    /// Label and value as written, cut to the length of a message.
+    pub label: String,
+    pub value: String,
+}
+
+impl UpstreamLabel {
+    pub(in crate::docker) fn problem(
+        &self,
+        container: &str,
+        severity: Severity,
+        reason: String,
+    ) -> Problem {
+        Problem {
+            severity,
+            container: container.to_owned(),
+            label: self.label.clone(),
+            value: self.value.clone(),
+            reason,
+        }
+    }
 }
 
 /// A network and the label that asks for it, for problems.
@@ -191,6 +223,6 @@ fn hostless(container: &str, draft: &Draft, replica: bool, problems: &mut Vec<Pr
 }
 
 /// What a replica without a host may say about itself.
-const REPLICA_OPTIONS: [&str; 7] = [
-    "pool", "weight", "backup", "fail", "port", "network", "enable",
+const REPLICA_OPTIONS: [&str; 8] = [
+    "pool", "weight", "backup", "fail", "port", "network", "upstream", "enable",
 ];

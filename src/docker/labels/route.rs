@@ -11,7 +11,8 @@ use super::Dial;
 use super::read::{Draft, Given};
 use super::text::excerpt;
 use super::value::Value;
-use super::{NetworkLabel, RouteLabels};
+use super::value::upstream::UpstreamAt;
+use super::{NetworkLabel, RouteLabels, UpstreamLabel};
 
 /// A route's own labels over those of the default route. The default route has no base.
 pub(super) struct Layers<'a> {
@@ -69,6 +70,15 @@ impl<'a> Layers<'a> {
             port: pick!(self, "port", Value::Port),
             port_broken: self.broken("port"),
             network,
+            upstream: self.get("upstream").and_then(|given| match &given.value {
+                Value::Upstream(at) => Some(UpstreamLabel {
+                    at: at.clone(),
+                    label: excerpt(&given.label),
+                    value: excerpt(&given.text),
+                }),
+                _ => None,
+            }),
+            upstream_broken: self.broken("upstream"),
         }
     }
 
@@ -149,6 +159,21 @@ impl<'a> Layers<'a> {
             let reason = "without effect, because `tls` is off".to_owned();
             problem(Severity::Warning, &given.label, &given.text, reason);
         }
+        let dial = self.dial();
+        let (useless, why) = match dial.upstream.as_ref().map(|label| &label.at) {
+            Some(UpstreamAt::Origins(_)) => (
+                &["port", "network"][..],
+                "without effect: `upstream` says where the app is",
+            ),
+            Some(UpstreamAt::Published) => (
+                &["network"][..],
+                "without effect: `upstream` is the published port",
+            ),
+            Some(UpstreamAt::Container) | None => (&[][..], ""),
+        };
+        for given in useless.iter().filter_map(|option| own(option)) {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
+        }
         let mut fault = self.fault();
         if let Some(name) = name.filter(|_| hosts.is_empty() && fault.is_none()) {
             let reason = format!("route `{name}` has no host: set wharf.host or wharf.{name}.host");
@@ -166,8 +191,11 @@ impl<'a> Layers<'a> {
             path_broken: self.broken("path"),
             settings,
             canary: pick!(self, "canary", Value::Matchers).unwrap_or_default(),
-            dial: self.dial(),
-            own_upstream: name.is_some() && (own("port").is_some() || own("network").is_some()),
+            dial,
+            own_upstream: name.is_some()
+                && ["port", "network", "upstream"]
+                    .iter()
+                    .any(|option| own(option).is_some()),
             fault,
         }
     }

@@ -59,6 +59,8 @@ pub enum Kind {
     Budget,
     /// A span of time; zero and `off` disable.
     Duration,
+    /// `published`, `container`, or a list of `http://host:port`.
+    Upstream,
     /// Several spans by name; a bare one sets `read`.
     Timeouts,
     /// No value of its own: the word is part of the grammar of keys.
@@ -144,6 +146,9 @@ impl Kind {
             Self::Duration => "duration",
             Self::Timeouts => {
                 "`connect=` `read=` `send=`, each a duration; a bare duration is `read`"
+            }
+            Self::Upstream => {
+                "`published`, `container`, or a list of `http://<address or name>[:<port>]`"
             }
             Self::Routes => "none",
             Self::Text => "text",

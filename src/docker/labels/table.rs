@@ -5,7 +5,7 @@ use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
     Balance, Budget, Cookie, Duration, Fail, Hosts, Https, Matchers, Name, Path, Port, Retry,
-    RetryOn, Routes, Share, Sticky, Switch, Timeouts, Tls,
+    RetryOn, Routes, Share, Sticky, Switch, Timeouts, Tls, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -33,6 +33,7 @@ pub const OPTIONS: &[Entry] = &[
     on("retry.on", Route, RetryOn, "what else is a failure: a connection closed before the answer, no answer in time, a status; of POST and PATCH only with `non_idempotent`", "error", "error, timeout, 502, 503"),
     on("retry.budget", Route, Budget, "requests sent again, as a share of all of the upstream in 10 s, but at least 10; a connect that fails is free", "20%", "10%"),
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
+    on("upstream", Route, Upstream, "where the app is instead: at the port the container publishes on the host, or at addresses and names outside Docker", "the container", "http://192.168.1.5:8080"),
     on("pool", Container, Name, "containers of one pool are replicas of each other", "the compose or Swarm service", "web"),
     on("weight", Replica, Share, "share of requests of this replica; 0 gets no new ones. Where several services have one host and path, the share of the service", "1", "5"),
     on("backup", Replica, Switch, "used only while no other replica can be", "off", "true"),
@@ -46,7 +47,6 @@ pub const OPTIONS: &[Entry] = &[
     later("use", Route, "presets to apply, left to right", "none", "hardened, internal"),
     later("match", Route, "conditions on header, cookie, argument, method or address", "none", "header:X-Beta=1, method:GET|HEAD"),
     later("priority", Route, "order among routes that match equally", "0", "10"),
-    later("upstream", Route, "an address outside Docker, or `published`", "the container", "http://192.168.1.5:8080"),
     later("upstream.host", Route, "the Host header sent to the app", "keep", "upstream"),
     later("upstream.verify", Route, "check of the app's certificate", "off", "file:ca.pem"),
     later("upstream.proxy_protocol", Route, "PROXY protocol towards the app", "off", "v2"),

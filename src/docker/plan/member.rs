@@ -17,7 +17,7 @@ pub(super) struct Member<'a> {
     pub(super) live: bool,
     /// Its labels count: it is live, or has been, and no live container of its service says anything
     /// else. Nothing is defined by what has never started.
-    defines: bool,
+    pub(super) defines: bool,
 }
 
 /// Containers that are replicas of each other; the tenant its routes belong to.

@@ -4,18 +4,22 @@
 //! arguments give the same plan, whatever the order of the containers. It never fails: what cannot
 //! be used is a [`Problem`], and costs the route it stands on.
 
+mod bypass;
 mod conflict;
 mod member;
+mod outside;
+mod published;
 mod reach;
 #[cfg(test)]
 mod tests;
 mod upstream;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::docker::Snapshot;
-use crate::model::{Host, UpstreamKey};
+use crate::model::{Host, Names, UpstreamKey};
 use crate::model::{
     HostPattern, HttpsMode, Plan, Problem, RouteKey, RouteSpec, Severity, ShareSpec, TlsMode,
 };
@@ -24,12 +28,14 @@ use super::labels::RouteLabels;
 use member::{Member, Owner, Services};
 use reach::Reach;
 
-/// Process settings that shape a plan.
+/// What shapes a plan besides the containers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlanOptions {
     /// `WHARF_NETWORK`: the network apps are reached on unless their labels name another. Default
     /// none: any network in common.
     pub network: Option<String>,
+    /// What names in `wharf.upstream` stand for.
+    pub names: Arc<Names>,
 }
 
 /// What the containers ask for at `now`. `previous` is the plan in force: its routes stay where new
@@ -57,6 +63,8 @@ pub fn plan(
     conflict::settle(&mut claims, previous, &mut problems);
     let reach = Reach::new(snapshot, options, &mut problems);
     let upstreams = upstream::upstreams(&claims, &reach, previous, &mut problems);
+    bypass::warn(snapshot, &upstreams, &mut problems);
+    let names = outside::names(&claims);
     for claim in &claims {
         warn_of_names_without_certificate(claim, &mut problems);
     }
@@ -68,6 +76,7 @@ pub fn plan(
     let plan = Plan {
         routes,
         upstreams,
+        names,
         gone,
     };
     (plan, problems)

@@ -1,13 +1,14 @@
 //! The address of a container, as seen from where Wharf runs.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::docker::labels::{NetworkLabel, excerpt};
+use crate::docker::labels::{Dial, NetworkLabel, excerpt};
 use crate::docker::{Attachment, Container, Network, Position, Snapshot, State};
-use crate::model::{Problem, Severity, Via};
+use crate::model::{Names, Problem, Severity, Via};
 
 use super::PlanOptions;
+use super::published::{self, Host};
 
 /// What decides which addresses can be reached.
 pub(super) struct Reach<'a> {
@@ -15,6 +16,8 @@ pub(super) struct Reach<'a> {
     networks: BTreeMap<&'a str, &'a Network>,
     /// `WHARF_NETWORK`.
     network: Option<&'a str>,
+    /// What names outside Docker stand for.
+    pub(super) names: &'a Names,
     /// The container Wharf runs in, and the one whose network that is. `None` on the host.
     own: Option<&'a Container>,
     /// Whose is an address of a network, by the network's id.
@@ -49,6 +52,7 @@ impl<'a> Reach<'a> {
             containers: snapshot.containers.iter().map(by_id).collect(),
             networks: networks.map(|n| (n.id.as_str(), n)).collect(),
             network: options.network.as_deref(),
+            names: &options.names,
             own: None,
             holders: holders(snapshot),
         };
@@ -92,6 +96,19 @@ impl<'a> Reach<'a> {
                 passing: miss.passing,
             }
         })
+    }
+
+    /// The address at which the host forwards to `container`.
+    pub(super) fn published(
+        &self,
+        container: &Container,
+        dial: &Dial,
+    ) -> Result<SocketAddr, String> {
+        let host = match self.own {
+            None => Host::Here,
+            Some(own) => Host::Behind(gateway(own)),
+        };
+        published::address(self.namespace(container)?, dial, host)
     }
 
     fn look<'l>(

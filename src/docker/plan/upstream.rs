@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::docker::labels::{Dial, excerpt};
+use crate::docker::labels::{Dial, UpstreamAt, excerpt};
 use crate::docker::{Container, Health, State};
-use crate::model::{EndpointSpec, Plan, Problem, Severity, UpstreamKey, UpstreamSpec};
+use crate::model::{EndpointSpec, Plan, Problem, Severity, UpstreamKey, UpstreamSpec, Via};
 
 use super::Claim;
 use super::member::{Member, Owner};
+use super::outside;
 use super::reach::{Apart, Reach};
 
 /// The upstream of every claim, once each, sorted by key.
@@ -54,6 +55,28 @@ fn upstream(
             Some(Some(named)) => &named.dial,
             Some(None) => continue, // its port for this route is not known
         };
+        if dial.upstream_broken {
+            let name = excerpt(&member.container.name);
+            // Addresses of containers may be other ones' by now.
+            let before = before.into_iter().flat_map(|up| &up.endpoints);
+            let outside: Vec<_> = before
+                .filter(|one| one.via == Via::Label)
+                .cloned()
+                .collect();
+            if outside.is_empty() {
+                let reason = format!("{name}: its wharf.upstream cannot be used");
+                spec.unreachable.push(reason);
+            }
+            spec.endpoints.extend(outside);
+            continue;
+        }
+        if let Some(label) = &dial.upstream
+            && let UpstreamAt::Origins(origins) = &label.at
+            && member.defines
+        {
+            outside::endpoints(member, label, origins, reach.names, &mut spec, problems);
+            continue;
+        }
         if let Some(why) = absence(member.container) {
             let name = excerpt(&member.container.name);
             spec.unreachable.push(format!("{name} {why}"));
@@ -85,6 +108,9 @@ fn upstream(
     }
     spec.endpoints
         .sort_by(|a, b| a.container_id.cmp(&b.container_id));
+    // Several containers may name one address outside.
+    spec.endpoints
+        .dedup_by(|a, b| a.container_id == b.container_id);
     spec.unreachable.sort();
     spec
 }
@@ -119,13 +145,30 @@ fn endpoint(
     problems: &mut Vec<Problem>,
 ) -> Result<EndpointSpec, Apart> {
     let container = member.container;
-    let port = port(container, dial, before, problems).map_err(Apart::lasting)?;
-    let (ip, via) = reach.address(container, dial.network.as_ref(), problems)?;
+    let published = dial
+        .upstream
+        .as_ref()
+        .filter(|label| label.at == UpstreamAt::Published);
+    let (addr, via) = match published {
+        Some(label) if !dial.port_broken => {
+            let found = reach.published(container, dial).map_err(|reason| {
+                let sentence = format!("{}: {reason}", excerpt(&container.name));
+                problems.push(label.problem(&container.name, Severity::Error, reason));
+                Apart::lasting(sentence)
+            });
+            (found?, Via::Published)
+        }
+        _ => {
+            let port = port(container, dial, before, problems).map_err(Apart::lasting)?;
+            let (ip, via) = reach.address(container, dial.network.as_ref(), problems)?;
+            (SocketAddr::new(ip, port), via)
+        }
+    };
     Ok(EndpointSpec {
         container_id: container.id.clone(),
         container: container.name.clone(),
         created: container.created,
-        addr: SocketAddr::new(ip, port),
+        addr,
         via,
         weight: member.labels.weight.unwrap_or(1),
         backup: member.labels.backup,

@@ -102,13 +102,15 @@ impl FakeContainer {
     }
 
     fn json(&self) -> Value {
-        let address =
-            |address: &Option<IpAddr>| address.map(|ip| ip.to_string()).unwrap_or_default();
+        let address = |address: &Option<IpAddr>, of_v6: bool| {
+            let address = address.filter(|ip| ip.is_ipv6() == of_v6);
+            address.map(|ip| ip.to_string()).unwrap_or_default()
+        };
         let networks: serde_json::Map<_, _> = (self.networks.iter())
             .map(|(name, ip)| {
                 let endpoint = json!({
-                    "NetworkID": network_id(name), "IPAddress": address(ip),
-                    "GlobalIPv6Address": "", "Gateway": "",
+                    "NetworkID": network_id(name), "IPAddress": address(ip, false),
+                    "GlobalIPv6Address": address(ip, true), "Gateway": "",
                 });
                 (name.clone(), endpoint)
             })

@@ -3,6 +3,7 @@
 
 mod retry;
 mod traffic;
+pub(super) mod upstream;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::model::{
 use super::schema::Kind;
 use super::text::quote;
 use traffic::{balance, cookie, fail, matchers, sticky};
+use upstream::UpstreamAt;
 
 /// A label value after parsing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,7 @@ pub(super) enum Value {
     /// 0..=100; `None` is no limit.
     Budget(Option<u8>),
     Duration(Duration),
+    Upstream(UpstreamAt),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
 }
@@ -57,6 +60,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Sticky => return sticky(text),
         Kind::Retry => return retry::retry(text),
         Kind::Matchers => return matchers(text),
+        Kind::Upstream => return upstream::upstream(text),
         _ => {}
     }
     let one = match kind {
@@ -76,9 +80,13 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Budget => retry::budget(text).map(Value::Budget),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
-        Kind::Hosts | Kind::Timeouts | Kind::Sticky | Kind::Matchers | Kind::Retry | Kind::Text => {
-            Err(NOT_YET.to_owned())
-        }
+        Kind::Hosts
+        | Kind::Timeouts
+        | Kind::Sticky
+        | Kind::Matchers
+        | Kind::Retry
+        | Kind::Upstream
+        | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {
         Ok(value) => Parsed {

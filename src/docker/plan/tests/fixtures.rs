@@ -7,10 +7,12 @@
 //! # a comment
 //! position host | position <container>         default host
 //! option network=<name>                        WHARF_NETWORK
+//! name <name> [<address>]... [failed]           looked up before
 //! network <name> [internal] [ingress]          only needed for these flags, or to exist unused
 //! after <minutes>                              since the look before; default 0
 //! container <name> [created=1] [of=project/service] [swarm=service] [oneoff]
 //!           [state=exited] [health=starting] [exposed=80,443] [mode=host] [net=name:address[/address6]]...
+//!           [published=[address:]80->3000]...
 //! <label>: <value>                             of the container above; `\n` is a line end
 //! ```
 //!
@@ -19,12 +21,13 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::{PlanOptions, plan};
-use crate::docker::{Attachment, Container, Health, Network, Position, Snapshot, State};
+use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
-    FailLimit, Plan, Problem, Retry, RouteSpec, Settings, Severity, UpstreamSpec, Via,
+    FailLimit, Lookup, Plan, Problem, Retry, RouteSpec, Settings, Severity, UpstreamSpec, Via,
 };
 
 #[test]
@@ -95,6 +98,24 @@ fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
             "option" => {
                 options.network = rest.strip_prefix("network=").map(str::to_owned);
             }
+            "name" => {
+                let mut words = rest.split(' ');
+                let name = words.next().expect("a name").to_owned();
+                let (failed, found): (Vec<_>, Vec<_>) = words.partition(|word| *word == "failed");
+                let found = found
+                    .iter()
+                    .map(|ip| ip.parse().expect("an address"))
+                    .collect();
+                let lookup = match failed.is_empty() {
+                    true => Lookup::Found(found),
+                    false => Lookup::Failed {
+                        why: "no such name".to_owned(),
+                        before: found,
+                    },
+                };
+                let names = Arc::make_mut(&mut options.names);
+                names.0.insert(name, lookup);
+            }
             "network" => {
                 let mut words = rest.split(' ');
                 let name = words.next().expect("a network has a name");
@@ -145,6 +166,15 @@ fn container(text: &str, networks: &mut Vec<Network>) -> Container {
             "exposed" => {
                 let ports = value.split(',').filter(|port| !port.is_empty());
                 container.exposed = ports.map(|port| port.parse().expect("a port")).collect();
+            }
+            "published" => {
+                let (public, private) = value.split_once("->").expect("public->private");
+                let (ip, public) = public.rsplit_once(':').unwrap_or(("", public));
+                container.published.push(Published {
+                    private: private.parse().expect("a port"),
+                    public: public.parse().expect("a port"),
+                    ip: ip.parse().ok(),
+                });
             }
             "mode" => container.network_mode = mode(value),
             "net" => container.networks.push(attachment(value, networks)),

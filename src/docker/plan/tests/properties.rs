@@ -31,7 +31,7 @@ proptest! {
     #[test]
     fn a_plan_is_well_formed(before in arbitrary::snapshot(), after in arbitrary::snapshot()) {
         let now = Instant::now();
-        let options = PlanOptions { network: Some("front".to_owned()) };
+        let options = PlanOptions { network: Some("front".to_owned()), ..PlanOptions::default() };
         let (previous, _) = plan(&before, &options, &Plan::default(), now);
         let (plan, problems) = plan(&after, &options, &previous, now);
         prop_assert!(plan.routes.windows(2).all(|pair| pair[0].key < pair[1].key));
