@@ -23,6 +23,7 @@ fn addresses_outside_are_served_for_a_container_that_has_exited_and_survive_its_
     let urls = urls.map(|one| format!("http://127.0.0.1:{}", one.port()));
     let of_service = |name: &str| {
         let container = carrier(name, &urls.join(", ")).state("exited");
+        let container = container.label("wharf.hold", "off");
         let container = container.label("com.docker.compose.project", "p");
         container.label("com.docker.compose.service", "s")
     };

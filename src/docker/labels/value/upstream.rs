@@ -68,7 +68,7 @@ pub(super) fn upstream(text: &str) -> Parsed {
     }
     // With one of several missing, the others would get its share unasked.
     let whole = parsed.errors.is_empty();
-    parsed.value = whole.then(|| Value::Upstream(UpstreamAt::Origins(found)));
+    parsed.value = whole.then_some(Value::Upstream(UpstreamAt::Origins(found)));
     parsed
 }
 
