@@ -49,6 +49,15 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
             lost.push((index, place.0));
         }
     }
+    for (place, holders) in &taken {
+        let [first, second, ..] = holders[..] else {
+            continue;
+        };
+        for index in holders {
+            let other = if *index == first { second } else { first };
+            problems.extend(ambiguity(&claims[*index], &claims[other], &place.0));
+        }
+    }
     for index in shared {
         claims[index].shared = true;
     }
@@ -67,6 +76,27 @@ fn places(plan: &Plan) -> BTreeSet<(&HostPattern, &PathPrefix, &str)> {
             hosts.map(move |host| (host, &route.path, &*route.owner))
         })
         .collect()
+}
+
+/// Where replicas have weights of their own, and another service has joined theirs: what was the weight
+/// of one container is the share of them all now.
+fn ambiguity(claim: &Claim<'_>, other: &Claim<'_>, host: &HostPattern) -> Option<Problem> {
+    let share = claim.route.share.as_ref()?;
+    let live = claim.owner?.replicas().filter(|member| member.live);
+    let weights: BTreeSet<Option<u16>> = live.map(|member| member.labels.weight).collect();
+    if weights.len() < 2 {
+        return None;
+    }
+    let reason = format!(
+        "`{host}` with path {} is shared with {} (container {}), so the share of {} is {}, the wharf.weight of its container {}: its containers say different ones, which divide that share; give all of them the same",
+        claim.route.path,
+        other.route.owner,
+        other.route.container,
+        claim.route.owner,
+        share.weight,
+        claim.route.container,
+    );
+    Some(claim.problem(Severity::Warning, reason))
 }
 
 /// The sentence for the loser; none if its label error has been reported already and the place is
