@@ -10,7 +10,7 @@ use crate::support::curl::{Answer, curl};
 use crate::support::docker::{App, Container, Network, Packed, docker, unique};
 use crate::support::eventually;
 use crate::support::http::{self, Response};
-use crate::support::origin::refused_port;
+use crate::support::origin::free_port;
 
 /// A container of Wharf, its ports published on loopback.
 struct Contained {
@@ -190,7 +190,7 @@ fn a_published_port_and_an_app_on_the_hosts_network_are_behind_the_gateway() {
     let hidden = hidden.network(&theirs).arg(&["--publish=127.0.0.1::3000"]);
     let _hidden = hidden.run();
     let (on_host, on_host_name) = labelled("on-host");
-    let port = refused_port().to_string();
+    let port = free_port().to_string();
     let on_host = on_host.label("wharf.port", &port).env("PORT", &port);
     let _on_host = on_host.arg(&["--network=host"]).run();
     let wharf = Contained::start(&ours);

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, TcpListener};
 
 use crate::support::docker::{App, Container, Network, unique};
 use crate::support::engine::FakeContainer;
-use crate::support::origin::{Served, ok, refused_port};
+use crate::support::origin::{Served, free_port, ok};
 use crate::support::site::{Site, app, get};
 use crate::support::wharf::{Builder, Wharf};
 
@@ -169,7 +169,7 @@ fn a_published_port_is_the_way_where_that_is_asked_for_and_a_warning_where_not()
 #[test]
 fn apps_on_the_hosts_network_and_on_another_containers_are_reached() {
     let (on_host, host) = labelled("on-host");
-    let port = refused_port().to_string();
+    let port = free_port().to_string();
     let on_host = on_host.label("wharf.port", &port).env("PORT", &port);
     let on_host = on_host.arg(&["--network=host"]).run();
     let network = Network::new();

@@ -189,3 +189,9 @@ pub(crate) fn refused_port() -> u16 {
     std::mem::forget(socket);
     port
 }
+
+/// A port for an app that has to be told one; somebody else may take it before the app does.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
