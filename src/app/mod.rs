@@ -124,6 +124,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             ControlConfig {
                 plan: PlanOptions {
                     network: config.network.clone(),
+                    filter: config.filter.clone(),
                     ..PlanOptions::default()
                 },
                 https_port: bound.https.map(|address| address.port()),

@@ -62,14 +62,13 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 /// Documented, and to come.
-const LATER: [&str; 13] = [
+const LATER: [&str; 12] = [
     "WHARF_CACHE_DIR",
     "WHARF_CACHE_SIZE",
     "WHARF_COMPAT",
     "WHARF_DEFAULT_HOST",
     "WHARF_DNS",
     "WHARF_EXPOSE_ALL",
-    "WHARF_FILTER",
     "WHARF_HEADER_TIMEOUT",
     "WHARF_LABEL_PREFIX",
     "WHARF_PROXY_PROTOCOL_FROM",

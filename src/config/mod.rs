@@ -53,6 +53,9 @@ pub struct Config {
     pub access_log: bool,
     /// Docker network preferred for reaching containers. Default: any shared one.
     pub network: Option<String>,
+    /// Labels a container must have, all of them, for its `wharf.` labels to count: key, and value if that
+    /// counts too. Default none.
+    pub filter: Vec<(String, Option<String>)>,
     /// Engine address: `unix://`, `tcp://` or `http://`. Default `unix:///var/run/docker.sock`.
     pub docker_host: String,
     /// Settings that are served but deserve a look, one line each.
@@ -171,6 +174,15 @@ pub struct Raw {
         value_name = "NAME"
     )]
     pub network: Option<String>,
+    /// Serve only containers that have these labels: label=KEY or label=KEY=VALUE, separated by commas
+    /// [default: all with wharf labels]
+    #[arg(
+        long,
+        env = "WHARF_FILTER",
+        hide_env_values = true,
+        value_name = "LABELS"
+    )]
+    pub filter: Option<String>,
     /// Docker engine: unix:///path, tcp://host:port or http://host:port
     /// [default: unix:///var/run/docker.sock]
     #[arg(long, env = "DOCKER_HOST", hide_env_values = true, value_name = "URL")]

@@ -77,6 +77,7 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
             parse_bool(text).map_err(|fault| fault.to_string())
         }),
         network: read.value(NETWORK, &raw.network, None, |text| network(text).map(Some)),
+        filter: read.value(FILTER, &raw.filter, Vec::new(), labels),
         docker_host: docker_host(&mut read, &raw.docker_host),
         warnings: mem::take(&mut read.warnings),
     };
@@ -272,6 +273,22 @@ fn network(text: &str) -> Result<String, String> {
     }
 }
 
+/// `label=env=prod, label=team`.
+pub(super) fn labels(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
+    let label = |item: &str| {
+        let label = item.trim().strip_prefix("label=").filter(|l| !l.is_empty());
+        match label.map(|label| {
+            label
+                .split_once('=')
+                .map_or((label, None), |(k, v)| (k, Some(v)))
+        }) {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.map(str::to_owned))),
+            _ => Err("expected label=KEY or label=KEY=VALUE".to_owned()),
+        }
+    };
+    text.split(',').map(label).collect()
+}
+
 /// An engine address as Docker's own tools take it, as far as Wharf can reach it.
 fn engine(text: &str) -> Result<String, String> {
     const ACCEPTED: &str = "expected unix:///path, tcp://host:port or http://host:port";
@@ -310,6 +327,7 @@ const LOG: Setting = Setting("--log", "WHARF_LOG");
 const LOG_FORMAT: Setting = Setting("--log-format", "WHARF_LOG_FORMAT");
 const ACCESS_LOG: Setting = Setting("--access-log", "WHARF_ACCESS_LOG");
 const NETWORK: Setting = Setting("--network", "WHARF_NETWORK");
+const FILTER: Setting = Setting("--filter", "WHARF_FILTER");
 const DOCKER_HOST: Setting = Setting("--docker-host", "DOCKER_HOST");
 
 const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);

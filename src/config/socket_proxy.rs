@@ -84,7 +84,7 @@ impl SocketProxyConfig {
         let config = Self {
             listen: read.value(LISTEN, &raw.listen, default, listeners),
             mode: read.value(MODE, &raw.mode, DEFAULT_MODE, mode),
-            labels: read.value(FILTER, &raw.filter, Vec::new(), labels),
+            labels: read.value(FILTER, &raw.filter, Vec::new(), parse::labels),
             docker_host: parse::docker_host(&mut read, &raw.docker_host),
             log: parse::log_level(&mut read, &raw.log),
             log_format: parse::log_format_of(&mut read, &raw.log_format),
@@ -112,21 +112,6 @@ fn mode(text: &str) -> Result<u32, String> {
         Ok(mode) if mode <= 0o777 && mode & 0o200 != 0 => Ok(mode),
         _ => Err("expected permissions in octal digits such as 0660".to_owned()),
     }
-}
-
-fn labels(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
-    let label = |item: &str| {
-        let label = item.trim().strip_prefix("label=").filter(|l| !l.is_empty());
-        match label.map(|label| {
-            label
-                .split_once('=')
-                .map_or((label, None), |(k, v)| (k, Some(v)))
-        }) {
-            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.map(str::to_owned))),
-            _ => Err("expected label=KEY or label=KEY=VALUE".to_owned()),
-        }
-    };
-    text.split(',').map(label).collect()
 }
 
 const LISTEN: Setting = Setting("--listen", "WHARF_SOCKET_LISTEN");

@@ -21,6 +21,7 @@ fn given(pairs: &[(&str, &str)]) -> Raw {
             "log_format" => &mut raw.log_format,
             "access_log" => &mut raw.access_log,
             "network" => &mut raw.network,
+            "filter" => &mut raw.filter,
             "docker_host" => &mut raw.docker_host,
             other => panic!("no setting {other}"),
         };
@@ -61,6 +62,7 @@ fn defaults() {
             log_format: LogFormat::Text,
             access_log: true,
             network: None,
+            filter: Vec::new(),
             docker_host: "unix:///var/run/docker.sock".into(),
             warnings: Vec::new(),
         }
@@ -92,6 +94,7 @@ fn every_fault_is_told_at_once_with_both_names() {
             ("log_format", "xml"),
             ("access_log", "maybe"),
             ("network", "a b"),
+            ("filter", "label=a, name=b"),
             ("docker_host", "ssh://host"),
         ]),
         [
@@ -116,6 +119,7 @@ fn every_fault_is_told_at_once_with_both_names() {
              off, no, 0",
             "--network (WHARF_NETWORK): `a b`: expected the name of one Docker network: letters, \
              digits, `_`, `.`, `-`",
+            "--filter (WHARF_FILTER): `label=a, name=b`: expected label=KEY or label=KEY=VALUE",
             "--docker-host (DOCKER_HOST): `ssh://host`: ssh:// is not supported yet; expected \
              unix:///path, tcp://host:port or http://host:port",
         ]
@@ -284,6 +288,7 @@ fn other_values() {
         ("log_format", "JSON"),
         ("access_log", "off"),
         ("network", "edge_1.x"),
+        ("filter", "label=env=prod, label=team"),
         ("docker_host", "tcp://10.0.0.1:2375"),
         ("data", "/var/lib/wharf"),
         ("trusted_proxies", "loopback"),
@@ -294,6 +299,11 @@ fn other_values() {
     assert_eq!(config.log_format, LogFormat::Json);
     assert!(!config.access_log);
     assert_eq!(config.network.as_deref(), Some("edge_1.x"));
+    let value = Some("prod".to_owned());
+    assert_eq!(
+        config.filter,
+        [("env".to_owned(), value), ("team".to_owned(), None)]
+    );
     assert_eq!(config.docker_host, "tcp://10.0.0.1:2375");
     assert_eq!(config.data, PathBuf::from("/var/lib/wharf"));
     assert!(!config.trusted_proxies.is_empty());

@@ -7,6 +7,8 @@ use crate::docker::labels::{self, Labels, RouteLabels};
 use crate::docker::{Container, Snapshot, State};
 use crate::model::{Problem, Severity};
 
+use super::PlanOptions;
+
 /// A container with Wharf labels.
 pub(super) struct Member<'a> {
     pub(super) container: &'a Container,
@@ -29,7 +31,21 @@ pub(super) struct Owner<'a> {
     pub(super) members: Vec<Member<'a>>,
 }
 
-/// The services of all containers but one-offs, whatever their labels.
+/// Containers that may serve: all but one-offs of compose and those `WHARF_FILTER` leaves to others.
+pub(super) fn candidates<'a>(snapshot: &'a Snapshot, options: &PlanOptions) -> Vec<&'a Container> {
+    let has = |container: &Container, key: &str, value: Option<&str>| {
+        let found = container.labels.get(key);
+        found.is_some_and(|found| value.is_none_or(|value| found == value))
+    };
+    let meant = |container: &Container| {
+        let mut filter = options.filter.iter();
+        filter.all(|(key, value)| has(container, key, value.as_deref()))
+    };
+    let containers = snapshot.containers.iter();
+    containers.filter(|c| !is_one_off(c) && meant(c)).collect()
+}
+
+/// The services of all candidates, whatever their labels.
 #[derive(Default)]
 pub(super) struct Services {
     all: BTreeSet<String>,
@@ -37,9 +53,9 @@ pub(super) struct Services {
 }
 
 impl Services {
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
+    pub(super) fn of(candidates: &[&Container]) -> Self {
         let mut services = Self::default();
-        for container in snapshot.containers.iter().filter(|c| !is_one_off(c)) {
+        for &container in candidates {
             let service = service(container);
             if is_live(container) {
                 services.live.insert(service.clone());
@@ -60,15 +76,14 @@ impl Services {
     }
 }
 
-/// Every owner, by name, with its members. Compose one-offs and containers with `wharf.enable: false`
-/// are nobody's.
+/// Every owner, by name, with its members. Containers with `wharf.enable: false` are nobody's.
 pub(super) fn owners<'a>(
-    snapshot: &'a Snapshot,
+    candidates: &[&'a Container],
     services: &Services,
     problems: &mut Vec<Problem>,
 ) -> Vec<Owner<'a>> {
     let mut owners: BTreeMap<String, Vec<Member<'a>>> = BTreeMap::new();
-    for container in snapshot.containers.iter().filter(|c| !is_one_off(c)) {
+    for &container in candidates {
         let service = service(container);
         let live = is_live(container);
         let has_been = container.state != State::Created && !services.is_live(&service);

@@ -34,6 +34,9 @@ pub struct PlanOptions {
     /// `WHARF_NETWORK`: the network apps are reached on unless their labels name another. Default
     /// none: any network in common.
     pub network: Option<String>,
+    /// `WHARF_FILTER`: labels a container must have, all of them, to be served; with a value if that
+    /// counts, too. Others are no owners, but their addresses are known.
+    pub filter: Vec<(String, Option<String>)>,
     /// What names in `wharf.upstream` stand for.
     pub names: Arc<Names>,
 }
@@ -50,8 +53,9 @@ pub fn plan(
     now: Instant,
 ) -> (Plan, Vec<Problem>) {
     let mut problems = Vec::new();
-    let services = Services::of(snapshot);
-    let owners = member::owners(snapshot, &services, &mut problems);
+    let candidates = member::candidates(snapshot, options);
+    let services = Services::of(&candidates);
+    let owners = member::owners(&candidates, &services, &mut problems);
     let mut claims: Vec<Claim<'_>> = Vec::new();
     for owner in &owners {
         owner.check(&mut problems);

@@ -7,6 +7,7 @@
 //! # a comment
 //! position host | position <container>         default host
 //! option network=<name>                        WHARF_NETWORK
+//! option filter=<key>[=<value>]                WHARF_FILTER
 //! name <name> [<address>]... [failed]           looked up before
 //! network <name> [internal] [ingress]          only needed for these flags, or to exist unused
 //! after <minutes>                              since the look before; default 0
@@ -95,9 +96,17 @@ fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
             }
             "position" => {}
             "after" => passed = Duration::from_secs(60 * rest.parse::<u64>().expect("minutes")),
-            "option" => {
-                options.network = rest.strip_prefix("network=").map(str::to_owned);
-            }
+            "option" => match rest.split_once('=').expect("name=value") {
+                ("network", name) => options.network = Some(name.to_owned()),
+                ("filter", label) => {
+                    let (key, value) = match label.split_once('=') {
+                        Some((key, value)) => (key, Some(value.to_owned())),
+                        None => (label, None),
+                    };
+                    options.filter.push((key.to_owned(), value));
+                }
+                (other, _) => panic!("unknown option {other}"),
+            },
             "name" => {
                 let mut words = rest.split(' ');
                 let name = words.next().expect("a name").to_owned();
