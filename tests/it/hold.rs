@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::support::eventually;
 use crate::support::h2::H2;
-use crate::support::origin::{Origin, Served, ok, refused_port};
+use crate::support::origin::{Origin, Served, free_port, ok, refused_port};
 use crate::support::site::{Site, app, get};
 
 const LABELS: &str = "wharf.host: a.test\nwharf.tls: off";
@@ -36,7 +36,7 @@ fn held(site: &Site, count: f64) {
 #[test]
 fn requests_wait_for_a_container_that_does_not_listen_yet() {
     let site = Site::start([]);
-    let port = refused_port();
+    let port = free_port();
     site.engine.run(app("app", port, LABELS));
     site.wharf
         .wait_status("the route", |status| status.to_string().contains("a.test"));
@@ -53,7 +53,7 @@ fn requests_wait_for_a_container_that_does_not_listen_yet() {
 
 #[test]
 fn a_replica_that_answered_is_waited_for_and_a_wait_in_vain_is_the_last() {
-    let port = refused_port();
+    let port = free_port();
     let served = Served::on(listen(port), |_| once("first"));
     let site = Site::start([app("app", port, &format!("{LABELS}\nwharf.hold: 2s"))]);
     assert_eq!(site.send(get("/")).message().text(), "first");
@@ -125,7 +125,7 @@ fn a_new_replica_gets_requests_once_it_listens() {
     let first = Served::text("first");
     let pool = format!("{LABELS}\nwharf.pool: p");
     let site = Site::start([app("first", first.port(), &pool)]);
-    let port = refused_port();
+    let port = free_port();
     site.engine.run(app("second", port, &pool));
     site.wharf
         .wait_status("both", |status| status.to_string().contains("second"));
@@ -177,7 +177,7 @@ fn a_request_cut_by_a_container_that_goes_away_waits_for_the_next() {
 #[test]
 fn a_thousand_requests_wait_and_the_next_one_is_refused_at_once() {
     let site = Site::start([]);
-    let port = refused_port();
+    let port = free_port();
     let labels = format!("{LABELS}\nwharf.hold: 5m");
     site.engine.run(app("app", port, &labels));
     site.wharf
