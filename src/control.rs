@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::docker::plan::{KEPT, PlanOptions, plan};
+use crate::docker::plan::{KEPT, PlanOptions, notes, plan};
 use crate::docker::{Container, Position, Snapshot};
-use crate::model::{Names, Plan, Problem, Severity, TlsMode};
+use crate::model::{ContainerNote, Names, Plan, Problem, Severity, TlsMode};
 use crate::route::{self, RouteTable, SharedTable};
 use crate::tls::{Certs, Wanted};
 use crate::upstream::Secret;
@@ -22,6 +22,8 @@ use crate::upstream::Secret;
 pub struct Published {
     pub plan: Plan,
     pub problems: Vec<Problem>,
+    /// What has become of each container.
+    pub notes: Arc<Vec<ContainerNote>>,
     pub table: Arc<RouteTable>,
 }
 
@@ -116,7 +118,18 @@ impl Control {
         let same = plan == before.plan
             && https_port == before.table.https_port
             && gateways == before.table.gateways;
-        if same && problems == before.problems && !first {
+        let told = same && problems == before.problems && !first;
+        if told {
+            let notes = notes(snapshot, &self.config.plan, &plan, &problems);
+            if notes != *before.notes {
+                let notes = Arc::new(notes);
+                self.table.note(Arc::clone(&notes));
+                let published = Published {
+                    notes,
+                    ..Published::clone(&before)
+                };
+                self.out.published.send_replace(Arc::new(published));
+            }
             return;
         }
         tell_problems(&before.problems, &problems);
@@ -143,9 +156,13 @@ impl Control {
             self.table.store(Arc::clone(&table));
             table
         };
+        // After the table: nobody waits for these.
+        let notes = Arc::new(notes(snapshot, &self.config.plan, &plan, &problems));
+        self.table.note(Arc::clone(&notes));
         self.out.published.send_replace(Arc::new(Published {
             plan,
             problems,
+            notes,
             table,
         }));
     }

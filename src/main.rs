@@ -1,7 +1,7 @@
 //! The command line: arguments in, one line per error and an exit code out.
 //!
 //! Exit codes: 0 clean, 1 for what fails at run time (a port in use, nobody to ask), 2 for flags
-//! and settings that cannot be used.
+//! and settings that cannot be used. `wharf explain` has 1 for "no", and so 2 for nobody to ask.
 
 mod cli;
 
@@ -17,6 +17,22 @@ fn main() -> ExitCode {
     let failure = match Cli::parse().command {
         Command::Run(raw) => run(&raw),
         Command::Status { admin, json } => cli::ask::status(admin.admin, json),
+        Command::Explain {
+            admin,
+            url,
+            method,
+            header,
+            from,
+            json,
+        } => {
+            let question = cli::explain::Question {
+                url,
+                method,
+                header,
+                from,
+            };
+            cli::explain::explain(admin.admin, &question, json)
+        }
         Command::Labels { markdown } => cli::print(&label_help(markdown)),
         Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
         Command::SocketProxy(raw) => socket_proxy(&raw),
@@ -25,7 +41,9 @@ fn main() -> ExitCode {
     match failure {
         None => ExitCode::SUCCESS,
         Some(failure) => {
-            eprintln!("{failure}");
+            if !matches!(failure, Failure::Unserved) {
+                eprintln!("{failure}");
+            }
             failure.code()
         }
     }
@@ -47,6 +65,26 @@ enum Command {
     Status {
         #[command(flatten)]
         admin: Admin,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell what would become of a request: which route, which container, or why none.
+    /// Exits with 0 if a container would get it, with 1 if not
+    Explain {
+        #[command(flatten)]
+        admin: Admin,
+        /// As a client asks: https://shop.example.com/cart
+        url: String,
+        /// Method of the request
+        #[arg(short = 'X', long, value_name = "METHOD", default_value = "GET")]
+        method: String,
+        /// A header of the request, for routes that look at them; may be given several times
+        #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+        header: Vec<String>,
+        /// Address of the client [default: 127.0.0.1]
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<std::net::IpAddr>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -77,6 +115,10 @@ struct Admin {
 enum Failure {
     Settings(Vec<Fault>),
     Run(anyhow::Error),
+    /// A question that cannot be asked, or nobody to ask it.
+    Ask(anyhow::Error),
+    /// The answer, already printed, is no.
+    Unserved,
 }
 
 fn run(raw: &Raw) -> Result<(), Failure> {
@@ -114,8 +156,8 @@ fn label_help(markdown: bool) -> String {
 impl Failure {
     fn code(&self) -> ExitCode {
         match self {
-            Self::Settings(_) => ExitCode::from(2),
-            Self::Run(_) => ExitCode::from(1),
+            Self::Settings(_) | Self::Ask(_) => ExitCode::from(2),
+            Self::Run(_) | Self::Unserved => ExitCode::from(1),
         }
     }
 }
@@ -130,7 +172,8 @@ impl fmt::Display for Failure {
                 }
                 Ok(())
             }
-            Self::Run(fault) => write!(f, "error: {fault:#}"),
+            Self::Run(fault) | Self::Ask(fault) => write!(f, "error: {fault:#}"),
+            Self::Unserved => Ok(()),
         }
     }
 }

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::route::SharedTable;
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Failure};
 
 /// Follows the table and asks every endpoint that is not known to listen. Cancel safe.
 pub async fn run(table: Arc<SharedTable>) -> Infallible {
@@ -48,7 +48,14 @@ pub async fn run(table: Arc<SharedTable>) -> Infallible {
 async fn ask(endpoint: Endpoint, table: Arc<SharedTable>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Ok(Ok(_)) = timeout(LIMIT, TcpStream::connect(endpoint.addr)).await {
+        let failure = match timeout(LIMIT, TcpStream::connect(endpoint.addr)).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(Failure::of_connect(&error)),
+            Err(_) => Some(Failure::ConnectTimeout),
+        };
+        if let Some(failure) = failure {
+            endpoint.note(failure, Instant::now());
+        } else {
             if endpoint.listens() {
                 let container = &*endpoint.container;
                 tracing::debug!(container, endpoint = %endpoint.addr, "listens");

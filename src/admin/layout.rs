@@ -24,13 +24,16 @@ impl Cell {
 pub(super) struct Page {
     text: String,
     colour: bool,
+    width: Option<usize>,
 }
 
 impl Page {
-    pub(super) fn new(colour: bool) -> Self {
+    /// Lines of tables are broken to stay within `width`, if there is one.
+    pub(super) fn new(colour: bool, width: Option<usize>) -> Self {
         Self {
             text: String::new(),
             colour,
+            width,
         }
     }
 
@@ -58,10 +61,20 @@ impl Page {
         for row in rows.iter().filter(|row| !row.is_empty()) {
             for (index, (Cell(tone, text), width)) in row.iter().zip(&widths).enumerate() {
                 self.text.push_str("  ");
-                self.painted(tone.code(), text);
                 if index + 1 < row.len() {
+                    self.painted(tone.code(), text);
                     let pad = width - text.chars().count();
                     self.text.extend(std::iter::repeat_n(' ', pad));
+                } else {
+                    let at: usize =
+                        widths[..index].iter().map(|width| width + 2).sum::<usize>() + 2;
+                    for (number, part) in broken(text, self.width, at).into_iter().enumerate() {
+                        if number > 0 {
+                            self.text.push('\n');
+                            self.text.extend(std::iter::repeat_n(' ', at));
+                        }
+                        self.painted(tone.code(), part);
+                    }
                 }
             }
             self.text.push('\n');
@@ -100,6 +113,24 @@ impl Tone {
     }
 }
 
+/// The lines of a text that begins in column `at`; one where there is no room to speak of.
+fn broken(text: &str, width: Option<usize>, at: usize) -> Vec<&str> {
+    let room = width.map_or(0, |width| width.saturating_sub(at));
+    if room < LEAST_ROOM {
+        return vec![text];
+    }
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some((end, _)) = rest.char_indices().nth(room) {
+        let cut = rest[..end].rfind(' ').filter(|cut| *cut > 0);
+        let cut = cut.unwrap_or(end);
+        lines.push(&rest[..cut]);
+        rest = rest[cut..].trim_start_matches(' ');
+    }
+    lines.push(rest);
+    lines
+}
+
 fn shown(row: Vec<Cell>) -> Vec<Cell> {
     row.into_iter()
         .map(|Cell(tone, text)| match text.as_str() {
@@ -119,4 +150,24 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+/// A narrower column is not broken: it would be all line ends.
+const LEAST_ROOM: usize = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_broken_between_words() {
+        let text = "one two three four five six seven";
+        assert_eq!(broken(text, None, 10), [text]);
+        assert_eq!(broken(text, Some(30), 10), [text]);
+        let lines = broken(text, Some(42), 10);
+        assert_eq!(lines, ["one two three four five six", "seven"]);
+        let word = "x".repeat(70);
+        let lengths: Vec<_> = broken(&word, Some(30), 0).iter().map(|l| l.len()).collect();
+        assert_eq!(lengths, [30, 30, 10]);
+    }
 }

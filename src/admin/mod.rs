@@ -4,15 +4,21 @@
 //! The other end is here too: [`fetch`] asks a running Wharf and [`render`] shows its [`Status`],
 //! for `wharf status` and `wharf healthcheck`.
 
+mod explained;
+mod explanation;
 mod fetch;
 mod layout;
 mod serve;
 mod status;
 mod table;
 
+pub use explained::render_explanation;
+pub use explanation::{Dialled, Explanation, Step};
 pub use fetch::{FetchError, fetch, reachable};
-pub use serve::{Source, serve};
-pub use status::{Certificate, Endpoint, Engine, Listener, ProblemLine, Route, Status, Upstream};
+pub use serve::{Explaining, Source, serve};
+pub use status::{
+    Certificate, Container, Endpoint, Engine, Listener, ProblemLine, Route, Status, Upstream,
+};
 pub use table::render;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::Status;
+use super::{Explanation, Status};
 use crate::metrics;
 
 /// Where the answers come from. Called on the control thread: quick, and not to block.
@@ -28,7 +29,12 @@ pub trait Source: Send + Sync {
     fn ready(&self) -> bool;
     /// The text of `/metrics`.
     fn metrics(&self) -> String;
+    /// What would become of a request; `query` is the one of the URL asked. `Err` is why that cannot be told.
+    fn explain(&self, query: String) -> Explaining;
 }
+
+/// An answer that takes a moment.
+pub type Explaining = Pin<Box<dyn Future<Output = Result<Explanation, String>> + Send>>;
 
 /// Answers on `listener` until dropped, which ends its connections too.
 pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
@@ -57,8 +63,8 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
 /// One request, then close: scrapes are rare, and no idle connection holds a place.
 async fn connection(stream: TcpStream, source: Arc<dyn Source>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(&request, &*source);
-        async move { Ok::<_, Infallible>(response) }
+        let source = Arc::clone(&source);
+        async move { Ok::<_, Infallible>(answer(&request, &*source).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -73,7 +79,7 @@ async fn connection(stream: TcpStream, source: Arc<dyn Source>) {
     }
 }
 
-fn answer<B>(request: &Request<B>, source: &dyn Source) -> Response<Full<Bytes>> {
+async fn answer<B>(request: &Request<B>, source: &dyn Source) -> Response<Full<Bytes>> {
     if !host_is_ours(request) {
         return plain(
             StatusCode::MISDIRECTED_REQUEST,
@@ -93,10 +99,14 @@ fn answer<B>(request: &Request<B>, source: &dyn Source) -> Response<Full<Bytes>>
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{}\n", source.status().unready_reason()),
         ),
-        "/status" => match serde_json::to_vec(&source.status()) {
-            Ok(json) => reply(StatusCode::OK, "application/json", json),
-            Err(fault) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{fault}\n")),
-        },
+        "/status" => json(&source.status()),
+        "/explain" => {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            match source.explain(query).await {
+                Ok(explanation) => json(&explanation),
+                Err(reason) => plain(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+            }
+        }
         "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, source.metrics()),
         "/" => plain(StatusCode::OK, INDEX),
         _ => plain(StatusCode::NOT_FOUND, "not found; see /\n"),
@@ -130,6 +140,13 @@ fn host_is_ours<B>(request: &Request<B>) -> bool {
         || name.ends_with(".internal")
 }
 
+fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_vec(value) {
+        Ok(json) => reply(StatusCode::OK, "application/json", json),
+        Err(fault) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{fault}\n")),
+    }
+}
+
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     reply(status, "text/plain; charset=utf-8", text)
 }
@@ -153,7 +170,8 @@ const INDEX: &str = "\
 Wharf
 /healthz  200 while the process runs
 /readyz   200 once the containers have been read
-/status   routes, upstreams, certificates, problems (JSON)
+/status   containers, routes, upstreams, certificates, problems (JSON)
+/explain  ?url=https://host/path: what would become of a request (JSON)
 /metrics  Prometheus
 ";
 /// Later ones wait in the listen queue.

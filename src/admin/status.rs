@@ -18,6 +18,8 @@ pub struct Status {
     pub upstreams: Vec<Upstream>,
     pub certificates: Vec<Certificate>,
     pub problems: Vec<ProblemLine>,
+    /// Every container with labels for Wharf.
+    pub containers: Vec<Container>,
 }
 
 /// The Docker side.
@@ -82,6 +84,21 @@ pub struct Endpoint {
     pub weight: u16,
     /// `ok`, or in a word what keeps requests away.
     pub state: String,
+    /// What went wrong last, and when.
+    pub last_failure: Option<String>,
+}
+
+/// A container, and what has become of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Container {
+    pub name: String,
+    /// `routed`, `not routed`, `waiting` (not for the moment), `left out` (not meant to be).
+    pub standing: String,
+    /// Hosts its labels ask for, with paths: `a.test/api`.
+    pub asks: Vec<String>,
+    /// Why it is not served as asked, a sentence each.
+    pub reasons: Vec<String>,
 }
 
 /// The certificate of a host, or the want of one.

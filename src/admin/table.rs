@@ -3,25 +3,21 @@
 use std::fmt::Write;
 
 use super::layout::{Cell, Page, Tone};
-use super::{Certificate, Status};
+use super::{Certificate, Container, ProblemLine, Status};
 
-/// The text of `wharf status`. `now` is Unix time, for days left; `colour` is for terminals.
+/// The text of `wharf status`. `now` is Unix time, for days left; `colour` and `width` are for terminals.
 ///
 /// Names and reasons come from labels and peers: control characters are shown escaped.
-pub fn render(status: &Status, now: i64, colour: bool) -> String {
-    let mut page = Page::new(colour);
+pub fn render(status: &Status, now: i64, colour: bool, width: Option<usize>) -> String {
+    let mut page = Page::new(colour, width);
     head(&mut page, status);
     page.table("Problems", &[], problems(status, now));
+    containers(&mut page, &status.containers, &status.problems);
 
     let routes = status.routes.iter().map(|route| {
-        let empty = status
-            .upstreams
-            .iter()
-            .any(|upstream| upstream.name == route.upstream && upstream.endpoints.is_empty());
         let state = match route.fault {
             Some(_) => Cell(Tone::Bad, "answers 503".to_owned()),
-            None if empty => Cell(Tone::Bad, "answers 502".to_owned()),
-            None => Cell(Tone::Good, "served".to_owned()),
+            None => answered(status, &route.upstream),
         };
         vec![
             Cell::of(route.hosts.join(", ")),
@@ -54,12 +50,20 @@ pub fn render(status: &Status, now: i64, colour: bool) -> String {
                 "ok" => Tone::Good,
                 _ => Tone::Warn,
             };
+            let failure = endpoint
+                .last_failure
+                .as_ref()
+                .filter(|_| tone != Tone::Good);
+            let state = match failure {
+                Some(failure) => format!("{}: {failure}", endpoint.state),
+                None => endpoint.state.clone(),
+            };
             endpoints.push(vec![
                 Cell::of(&upstream.name),
                 Cell::of(&endpoint.container),
                 Cell::of(&endpoint.address),
                 Cell::of(endpoint.weight.to_string()),
-                Cell(tone, endpoint.state.clone()),
+                Cell(tone, state),
             ]);
         }
     }
@@ -86,6 +90,68 @@ pub fn render(status: &Status, now: i64, colour: bool) -> String {
         certificates.collect(),
     );
     page.finish()
+}
+
+/// Whether anybody answers a route that leads to this upstream.
+fn answered(status: &Status, upstream: &str) -> Cell {
+    let upstreams = status.upstreams.iter().filter(|one| one.name == upstream);
+    let mut endpoints = upstreams.flat_map(|one| &one.endpoints).peekable();
+    if endpoints.peek().is_none() {
+        return Cell(Tone::Bad, "no container".to_owned());
+    }
+    let mut endpoints = endpoints.filter(|one| one.weight > 0).peekable();
+    let Some(first) = endpoints.peek().copied() else {
+        return Cell(Tone::Bad, "no new requests".to_owned());
+    };
+    let silent = |state: &str| matches!(state, "starting" | "does not listen");
+    match endpoints.all(|one| silent(&one.state)) {
+        true => Cell(Tone::Bad, first.state.clone()),
+        false => Cell(Tone::Good, "served".to_owned()),
+    }
+}
+
+/// Every container, those that get nothing first. What `told` says already is not told again.
+pub(super) fn containers(page: &mut Page, containers: &[Container], told: &[ProblemLine]) {
+    let mut rows: Vec<(Tone, Vec<Cell>)> = Vec::new();
+    for container in containers {
+        let tone = match container.standing.as_str() {
+            "not routed" => Tone::Bad,
+            "waiting" => Tone::Warn,
+            "routed" => Tone::Good,
+            _ => Tone::Plain,
+        };
+        let known = |reason: &&String| {
+            let told = told.iter().filter(|line| line.container == container.name);
+            !told
+                .clone()
+                .any(|line| reason.ends_with(line.reason.as_str()))
+        };
+        let mut why: Vec<&str> = container
+            .reasons
+            .iter()
+            .filter(known)
+            .map(String::as_str)
+            .collect();
+        if why.is_empty() && !container.reasons.is_empty() {
+            why.push("see above");
+        }
+        rows.push((
+            tone,
+            vec![
+                Cell::of(&container.name),
+                Cell(tone, container.standing.clone()),
+                Cell::of(container.asks.join(", ")),
+                Cell::of(why.join("; ")),
+            ],
+        ));
+    }
+    rows.sort_by_key(|(tone, _)| std::cmp::Reverse(*tone));
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
+    page.table(
+        "Containers",
+        &["CONTAINER", "STATE", "ASKS FOR", "WHY"],
+        rows,
+    );
 }
 
 fn head(page: &mut Page, status: &Status) {
@@ -163,12 +229,15 @@ fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
         } else {
             Tone::Warn
         };
-        // Most of them are a container's problem, told above.
+        // Most of them are told above, or beside their containers.
         let told = |reason: &&String| {
-            !status
-                .problems
-                .iter()
-                .any(|p| **reason == format!("{}: {}", p.container, p.reason))
+            let name = reason.split([' ', ':']).next();
+            let mut containers = status.containers.iter();
+            !containers.any(|one| Some(one.name.as_str()) == name && !one.reasons.is_empty())
+                && !status
+                    .problems
+                    .iter()
+                    .any(|p| **reason == format!("{}: {}", p.container, p.reason))
         };
         for reason in upstream.unreachable.iter().filter(told) {
             rows.push((tone, upstream.name.clone(), reason.clone()));

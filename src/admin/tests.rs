@@ -27,6 +27,16 @@ impl Source for Fixed {
     fn metrics(&self) -> String {
         "wharf_routes 1\n".to_owned()
     }
+
+    fn explain(&self, query: String) -> Explaining {
+        Box::pin(std::future::ready(match query.as_str() {
+            "" => Err("no url".to_owned()),
+            _ => Ok(Explanation {
+                url: query,
+                ..Explanation::default()
+            }),
+        }))
+    }
 }
 
 /// Ends with the test.
@@ -102,6 +112,7 @@ fn sample() -> Status {
                     address: "172.18.0.3:8080".into(),
                     weight: 1,
                     state: "ok".into(),
+                    ..Endpoint::default()
                 }],
                 unreachable: Vec::new(),
             },
@@ -136,6 +147,20 @@ fn sample() -> Status {
             value: "on\u{1b}[2J".into(),
             reason: "unknown label; did you mean wharf.cache?".into(),
         }],
+        containers: vec![
+            Container {
+                name: "shop-web-1".into(),
+                standing: "routed".into(),
+                asks: vec!["a.test".into(), "long-name.example.com".into()],
+                ..Container::default()
+            },
+            Container {
+                name: "shop-api-1".into(),
+                standing: "not routed".into(),
+                asks: vec!["b.test/api".into()],
+                reasons: vec!["shares no network with Wharf".into()],
+            },
+        ],
     }
 }
 
@@ -146,6 +171,7 @@ async fn fixed_answers() {
         (get("/healthz"), "200", "ok\n"),
         (get("/readyz"), "200", "ready\n"),
         (get("/metrics"), "200", "wharf_routes 1\n"),
+        (get("/explain"), "400", "no url\n"),
         (get("/nothing"), "404", "not found; see /\n"),
         (get("/status/"), "404", "not found; see /\n"),
         (get("/healthz?x=1"), "200", "ok\n"),
@@ -268,7 +294,7 @@ fn unspecified_addresses_are_reached_on_loopback() {
 
 #[test]
 fn the_table_tells_problems_first() {
-    let text = render(&sample(), 0, false);
+    let text = render(&sample(), 0, false, None);
     let expected = "\
 Wharf 0.1.0, up 5m, ready
 Docker 29.1 (API 1.52), connected, last list 3s ago
@@ -276,9 +302,13 @@ Listening: http [::]:80
 
 Problems
   error    shop-api-1             b.test answers 503: wharf.auth was not understood
-  error    shop/api               shop-api-1 shares no network with Wharf
   error    long-name.example.com  certificate: DNS points elsewhere
   warning  shop-web-1             wharf.cahce: on\\u{1b}[2J: unknown label; did you mean wharf.cache?
+
+Containers
+  CONTAINER   STATE       ASKS FOR                       WHY
+  shop-api-1  not routed  b.test/api                     shares no network with Wharf
+  shop-web-1  routed      a.test, long-name.example.com  -
 
 Routes
   HOST                           PATH  UPSTREAM  CONTAINER   TLS   HTTPS     STATE
@@ -299,8 +329,8 @@ Certificates
 
 #[test]
 fn colours_stand_around_words_only_on_request() {
-    let plain = render(&sample(), 0, false);
-    let coloured = render(&sample(), 0, true);
+    let plain = render(&sample(), 0, false, None);
+    let coloured = render(&sample(), 0, true, None);
     assert!(!plain.contains('\u{1b}') && coloured.contains("\u{1b}[31merror\u{1b}[0m  "));
     let mut stripped = coloured;
     for code in [
@@ -321,7 +351,7 @@ fn an_engine_that_is_away_and_old_certificates_are_problems() {
     status.engine.connected = false;
     status.engine.last_error = Some("connection refused".into());
     status.certificates[0].not_after = Some(-3 * 86_400);
-    let text = render(&status, 0, false);
+    let text = render(&status, 0, false, None);
     for line in [
         "connection refused; routes stay as they were last seen",
         "certificate: expired 3d ago",
@@ -335,9 +365,9 @@ fn a_short_life_is_no_problem_while_its_renewal_is_planned() {
     let mut status = sample();
     status.certificates[0].not_after = Some(6 * 86_400);
     status.certificates[0].next = Some("renew in 3 d".into());
-    assert!(!render(&status, 0, false).contains("certificate: 6d left"));
+    assert!(!render(&status, 0, false, None).contains("certificate: 6d left"));
     status.certificates[0].next = Some("renew now".into());
-    assert!(render(&status, 0, false).contains("certificate: 6d left"));
+    assert!(render(&status, 0, false, None).contains("certificate: 6d left"));
 }
 
 #[test]
@@ -348,5 +378,5 @@ fn what_keeps_a_container_away_is_told_once() {
     status.problems[0].label.clear();
     status.problems[0].reason = reason.into();
     status.upstreams[1].unreachable = vec![format!("shop-api-1: {reason}")];
-    assert_eq!(render(&status, 0, false).matches(reason).count(), 1);
+    assert_eq!(render(&status, 0, false, None).matches(reason).count(), 1);
 }

@@ -1,5 +1,7 @@
 //! Wiring: builds the parts, gives each its channel end, waits, drains.
 
+mod containers;
+mod explain;
 mod files;
 mod listen;
 mod report;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use self::report::Report;
+use self::report::{Answers, Report};
 use crate::access::AccessLog;
 use crate::admin;
 use crate::alarm::Alarm;
@@ -143,17 +145,18 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let issuing = tokio::spawn(issuer.run());
         let probing = tokio::spawn(probe::run(Arc::clone(&table)));
         if let Some(listener) = bound.admin {
-            let report = Report {
+            let report = Arc::new(Report {
                 started: Instant::now(),
                 listeners: bound.names,
                 engine: state,
                 published,
                 certs,
                 metrics,
-            };
+                trusted: config.trusted_proxies.clone(),
+            });
             let listener =
                 tokio::net::TcpListener::from_std(listener).map_err(AppError::Runtime)?;
-            tokio::spawn(admin::serve(listener, Arc::new(report)));
+            tokio::spawn(admin::serve(listener, Arc::new(Answers(report))));
         }
         tokio::select! {
             _ = workers_ended.wait_for(|ended| *ended > 0) => return Err(AppError::Ended("a worker")),

@@ -6,7 +6,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::admin::{self, Certificate, Endpoint, Listener, ProblemLine, Route, Status, Upstream};
+use super::containers;
+use super::explain::explain;
+use crate::admin::{self, Certificate, Explaining, Listener, ProblemLine, Route, Status, Upstream};
+use crate::config::TrustedProxies;
 use crate::control::Published;
 use crate::docker::EngineState;
 use crate::metrics::{CertificateGauge, EngineGauges, Gauges, Metrics};
@@ -20,9 +23,32 @@ pub(super) struct Report {
     pub(super) published: watch::Receiver<Arc<Published>>,
     pub(super) certs: Certs,
     pub(super) metrics: Metrics,
+    pub(super) trusted: TrustedProxies,
 }
 
-impl admin::Source for Report {
+/// Shared, because an explanation takes a moment.
+pub(super) struct Answers(pub(super) Arc<Report>);
+
+impl admin::Source for Answers {
+    fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    fn ready(&self) -> bool {
+        self.0.ready()
+    }
+
+    fn metrics(&self) -> String {
+        self.0.metrics()
+    }
+
+    fn explain(&self, query: String) -> Explaining {
+        let report = Arc::clone(&self.0);
+        Box::pin(async move { explain(&report, &query).await })
+    }
+}
+
+impl Report {
     fn status(&self) -> Status {
         let published = Arc::clone(&self.published.borrow());
         Status {
@@ -40,6 +66,7 @@ impl admin::Source for Report {
                 .collect(),
             certificates: self.certs.report().iter().map(certificate).collect(),
             problems: published.problems.iter().map(ProblemLine::from).collect(),
+            containers: containers::containers(&published, Instant::now()),
         }
     }
 
@@ -111,26 +138,13 @@ fn route(spec: &crate::model::RouteSpec) -> Route {
 }
 
 fn upstream(upstream: &crate::upstream::Upstream) -> Upstream {
-    let endpoints = upstream.endpoints.iter().map(|endpoint| Endpoint {
-        container: endpoint.container.to_string(),
-        address: endpoint.addr.to_string(),
-        weight: endpoint.weight,
-        state: state(endpoint).into(),
-    });
+    let now = Instant::now();
+    let endpoints = upstream.endpoints.iter();
+    let endpoints = endpoints.map(|endpoint| containers::endpoint(endpoint, now));
     Upstream {
         name: upstream.key.to_string(),
         endpoints: endpoints.collect(),
         unreachable: upstream.unreachable.clone(),
-    }
-}
-
-/// In a word or three.
-fn state(endpoint: &crate::upstream::Endpoint) -> &'static str {
-    match endpoint {
-        endpoint if endpoint.weight == 0 => "no new requests",
-        endpoint if endpoint.rests(Instant::now) => "resting after failures",
-        endpoint if endpoint.backup => "backup",
-        _ => "ok",
     }
 }
 
@@ -164,7 +178,7 @@ fn next(next: &NextAction) -> String {
 }
 
 /// The word serde writes for a unit variant: the one place where these are spelled.
-fn word(value: &impl serde::Serialize) -> String {
+pub(super) fn word(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),

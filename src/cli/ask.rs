@@ -37,11 +37,20 @@ fn told(address: SocketAddr, json: bool) -> anyhow::Result<String> {
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |since| since.as_secs().cast_signed());
-    let colour = io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none();
-    Ok(admin::render(&status, now, colour))
+    Ok(admin::render(&status, now, colour(), width()))
 }
 
-fn address(written: Option<String>) -> Result<SocketAddr, Failure> {
+pub(super) fn colour() -> bool {
+    io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none()
+}
+
+/// Of the terminal, if it is one: lines for programs are never broken.
+pub(super) fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+}
+
+pub(super) fn address(written: Option<String>) -> Result<SocketAddr, Failure> {
     match Config::resolve_admin(written)? {
         Some(address) => Ok(admin::reachable(address)),
         None => Err(Failure::Run(anyhow::anyhow!(
@@ -52,13 +61,17 @@ fn address(written: Option<String>) -> Result<SocketAddr, Failure> {
 
 /// The body of a 200.
 fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the client")?;
-    let (status, body) = runtime.block_on(admin::fetch(address, path))?;
+    let (status, body) = fetch(address, path)?;
     if status != StatusCode::OK {
         bail!("{address} answered {path} with {status}");
     }
     Ok(body)
+}
+
+pub(super) fn fetch(address: SocketAddr, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the client")?;
+    Ok(runtime.block_on(admin::fetch(address, path))?)
 }

@@ -31,6 +31,7 @@ pub(super) fn container(summary: ContainerSummary) -> Option<Container> {
         created: summary.created.unwrap_or_default(),
         state: summary.state.map_or(State::Other, state),
         health: health(summary.status.as_deref().unwrap_or_default()),
+        complaint: exit_code(summary.status.as_deref().unwrap_or_default()),
         networks,
         exposed,
         published,
@@ -111,8 +112,48 @@ pub(super) fn facts(inspect: &ContainerInspectResponse) -> Facts {
     Facts {
         exposed: exposed(inspect),
         stop: Stop::new(signal, config.and_then(|config| config.stop_timeout)),
+        complaint: last_complaint(inspect),
     }
 }
+
+/// Output of the last HEALTHCHECK, if it failed (`State.Health.Log`, which a filter before the engine
+/// may leave out).
+fn last_complaint(inspect: &ContainerInspectResponse) -> Option<String> {
+    let health = inspect.state.as_ref()?.health.as_ref()?;
+    let last = health.log.as_ref()?.last()?;
+    let failed = last.exit_code.is_none_or(|code| code != 0);
+    let output = last.output.as_deref().unwrap_or_default();
+    failed.then(|| complaint(output, last.exit_code))
+}
+
+/// One line of what a check has said: its words without line ends and control characters, at most
+/// [`MAX_COMPLAINT`] bytes of them; the exit code where it said nothing.
+pub(super) fn complaint(output: &str, code: Option<i64>) -> String {
+    let mut line = String::new();
+    let words = output.split(|c: char| c.is_whitespace() || c.is_control());
+    for word in words.filter(|word| !word.is_empty()) {
+        if line.len() + 1 + word.len() > MAX_COMPLAINT {
+            let room = MAX_COMPLAINT.saturating_sub(line.len());
+            if line.is_empty() {
+                line.push_str(&word[..word.floor_char_boundary(room)]);
+            }
+            line.push('…');
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    match (line.is_empty(), code) {
+        (false, _) => line,
+        (true, Some(code)) => format!("exit code {code}"),
+        (true, None) => "no output".to_owned(),
+    }
+}
+
+/// Of a HEALTHCHECK's output in a message.
+const MAX_COMPLAINT: usize = 200;
 
 /// `Config.ExposedPorts` of an inspect: `["3000/tcp", "53/udp"]`.
 fn exposed(inspect: &ContainerInspectResponse) -> Vec<u16> {
@@ -159,6 +200,16 @@ fn health(status: &str) -> Health {
         Some("unhealthy)") => Health::Unhealthy,
         _ => Health::None,
     }
+}
+
+/// From texts like `Exited (1) 2 seconds ago`, `Restarting (137) 5 seconds ago`.
+fn exit_code(status: &str) -> Option<String> {
+    let rest = ["Exited (", "Restarting ("]
+        .iter()
+        .find_map(|word| status.strip_prefix(word))?;
+    let (code, _) = rest.split_once(')')?;
+    let code: i64 = code.parse().ok()?;
+    Some(format!("exit code {code}"))
 }
 
 fn attachment((name, endpoint): (String, EndpointSettings)) -> Attachment {
@@ -247,6 +298,7 @@ mod tests {
             exposed: vec![3000, 9090],
             published: vec![published("0.0.0.0"), published("::")],
             network_mode: "webnet".into(),
+            complaint: None,
         }
     }
 

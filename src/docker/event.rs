@@ -38,12 +38,14 @@ pub struct Stop {
     pub timeout: Duration,
 }
 
-/// What only an inspect tells of a container; none of it changes in its life.
+/// What only an inspect tells of a container. All but the complaint stays for its life.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Exposed TCP ports, sorted.
     pub exposed: Vec<u16>,
     pub stop: Stop,
+    /// What its HEALTHCHECK said last, if that failed; see [`complaint`](super::convert::complaint).
+    pub complaint: Option<String>,
 }
 
 impl Default for Stop {

@@ -36,6 +36,9 @@ pub struct Container {
     pub created: i64,
     pub state: State,
     pub health: Health,
+    /// What its HEALTHCHECK said last, where that failed, or its exit code: one line, see
+    /// [`complaint`](convert::complaint).
+    pub complaint: Option<String>,
     /// Sorted by name.
     pub networks: Vec<Attachment>,
     /// Exposed TCP ports, sorted, from the list's `Ports` (and inspect's `ExposedPorts` where the

@@ -172,6 +172,7 @@ mod tests {
             exposed: vec![],
             published: vec![],
             network_mode: mode.into(),
+            complaint: None,
         }
     }
 

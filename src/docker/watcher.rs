@@ -24,7 +24,7 @@ use super::look::{Look, inspect, is_ours, look};
 use super::own::Clues;
 use super::pace::{Pace, Reason, SETTLED, Trouble};
 use super::signs::{FactsById, Signs};
-use super::{Container, Position, Snapshot, State};
+use super::{Container, Health, Position, Snapshot, State};
 use crate::alarm::Alarm;
 
 /// What the watcher is told at start.
@@ -212,6 +212,7 @@ impl Watcher {
                     pace.end(now, now - begun_at, random());
                     let changed = self.see(look, begun_at, out);
                     asked.tries.retain(|id, _| self.lists(id));
+                    asked.checks.retain(|id, _| self.lists(id));
                     self.report(out, last_event, begun, stream_end.is_none());
                     if let Some(error) = stream_end {
                         return End::Stream(error);
@@ -226,7 +227,7 @@ impl Watcher {
             }
             // Beside everything else: nothing waits for these.
             while inspects.len() < MOST_INSPECTS
-                && let Some(id) = self.unknown(&asked)
+                && let Some(id) = self.unknown(&asked).or_else(|| asked.ailing(out))
             {
                 asked.under_way.insert(id.clone());
                 *asked.tries.entry(id.clone()).or_default() += 1;
@@ -308,6 +309,10 @@ impl Watcher {
             return;
         };
         self.signs.apply(&mut snapshot.containers, &self.facts);
+        for container in snapshot.containers.iter_mut().filter(|c| is_ailing(c)) {
+            let facts = self.facts.get(&container.id);
+            container.complaint = facts.and_then(|facts| facts.complaint.clone());
+        }
         out.snapshots.send_if_modified(|current| {
             if current.as_deref() == Some(&snapshot) {
                 return false;
@@ -346,8 +351,9 @@ impl Watcher {
         match facts {
             Ok(Some(facts)) => {
                 let told = self.signs.tells_of(&id);
+                let said = facts.complaint.is_some();
                 Arc::make_mut(&mut self.facts).insert(id, facts);
-                if told {
+                if told || said {
                     self.publish(out);
                 }
             }
@@ -425,6 +431,33 @@ impl Watcher {
 struct Asked {
     under_way: HashSet<String>,
     tries: HashMap<String, u32>,
+    /// Health of containers whose last check was asked for, and when.
+    checks: HashMap<String, (Health, Instant)>,
+}
+
+impl Asked {
+    /// The next container that should tell why its HEALTHCHECK does not pass: at once when that
+    /// changes, then from time to time.
+    fn ailing(&mut self, out: &Outputs) -> Option<String> {
+        let now = Instant::now();
+        let snapshots = out.snapshots.borrow();
+        let mut containers = snapshots.as_ref()?.containers.iter();
+        let found = containers.find(|container| {
+            let asked = self.checks.get(&container.id);
+            let known = asked.is_some_and(|(health, at)| {
+                *health == container.health && now.duration_since(*at) < ASK_AGAIN
+            });
+            is_ailing(container) && !known && !self.under_way.contains(&container.id)
+        })?;
+        self.checks.insert(found.id.clone(), (found.health, now));
+        Some(found.id.clone())
+    }
+}
+
+fn is_ailing(container: &Container) -> bool {
+    matches!(container.health, Health::Starting | Health::Unhealthy)
+        && container.state == State::Running
+        && is_ours(container)
 }
 
 /// What [`Watcher::listen`] heard.
@@ -454,6 +487,8 @@ const MOST_INSPECTS: usize = 8;
 const MOST_TRIES: u32 = 3;
 /// What a look has shown is told by events this soon, or they are lost.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
+/// Between two looks at the checks of a container that is not healthy.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// Events read in one go, before anything else gets a turn.
 const MOST_AT_ONCE: usize = 256;
 

@@ -5,6 +5,7 @@
 mod host;
 mod matcher;
 mod names;
+mod note;
 mod retry;
 mod route;
 mod units;
@@ -13,6 +14,7 @@ mod via;
 pub use host::{Host, HostError, HostPattern};
 pub use matcher::{Glob, MatchPart, Matcher};
 pub use names::{Lookup, Names};
+pub use note::{ContainerNote, Standing, nothing_listens};
 pub use retry::{Retry, RetryOn};
 pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey,

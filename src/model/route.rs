@@ -74,6 +74,8 @@ pub struct EndpointSpec {
     pub created: i64,
     pub addr: SocketAddr,
     pub via: Via,
+    /// TCP ports the container exposes, for messages: sorted, at most [`EndpointSpec::MAX_EXPOSED`].
+    pub exposed: Vec<u16>,
     /// Share of requests, 0..=1000, default 1. 0 gets no new requests.
     pub weight: u16,
     /// Used only while no other endpoint can be.
@@ -191,6 +193,11 @@ pub enum HashOn {
     Cookie(String),
     /// The path without the query, as the client wrote it.
     Path,
+}
+
+impl EndpointSpec {
+    /// Ports named in a message; an image may expose thousands.
+    pub const MAX_EXPOSED: usize = 8;
 }
 
 impl Balance {

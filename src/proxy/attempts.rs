@@ -8,7 +8,7 @@ use super::forward::{Forward, Refusal};
 use super::tail::Record;
 use crate::metrics::{RetryReason, WorkerMetrics};
 use crate::model::RetryOn;
-use crate::upstream::{Busy, Endpoint, Tried};
+use crate::upstream::{Busy, Endpoint, Failure, Tried};
 
 /// What came of the tries so far.
 #[derive(Default)]
@@ -148,7 +148,7 @@ impl Forward<'_> {
     /// An endpoint has answered with such a status (nginx: 403 and 404 are not its fault).
     pub(super) fn turned_down(&self, status: u16, endpoint: &Endpoint) {
         if !matches!(status, 403 | 404) {
-            self.blame(endpoint);
+            self.blame(endpoint, Failure::Status);
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::exchange::ExchangeError;
 use crate::metrics::ErrorKind;
-use crate::model::UpstreamKey;
+use crate::model::{UpstreamKey, nothing_listens};
 use crate::tls::ObtainError;
 use crate::upstream::MAX_HELD;
 
@@ -59,6 +60,8 @@ pub(crate) enum ProxyError {
     Connect {
         container: Box<str>,
         endpoint: SocketAddr,
+        /// TCP ports the container exposes.
+        exposed: Arc<[u16]>,
         #[source]
         cause: io::Error,
     },
@@ -189,6 +192,55 @@ impl ProxyError {
                 }
             },
         }
+    }
+
+    /// Whether there may be an endpoint for the request a moment later.
+    pub(crate) fn is_of_upstream(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NoEndpoint(_))
+    }
+
+    /// What to do about it, for those who may see the cause.
+    pub(crate) fn next_step(&self) -> Option<String> {
+        Some(match self {
+            Self::Crowded { cause, .. } | Self::Waited { cause, .. } => return cause.next_step(),
+            Self::RouteFault(_) => "correct the label and recreate the container; until then the route answers 503, because the label may have been an access rule".into(),
+            Self::NoCertificate(_) => "`wharf status` tells when it is tried again".into(),
+            Self::Unreachable { awaited: true, .. } => "it is served again once a container of it runs and its HEALTHCHECK, if it has one, passes; `docker ps -a` and `docker logs` tell what keeps it".into(),
+            Self::NoEndpoint(_) => "each of its containers has wharf.weight: 0: give one another weight".into(),
+            Self::Connect { endpoint, exposed, cause, .. } if cause.kind() == io::ErrorKind::ConnectionRefused => {
+                nothing_listens(*endpoint, exposed)
+            }
+            Self::Connect { container, endpoint, .. } | Self::ConnectTimeout { container, endpoint, .. } => format!(
+                "see whether {endpoint} can be reached from where Wharf runs: the networks of {container}, and firewalls between"
+            ),
+            Self::Exchange { container, cause, .. } => match cause {
+                ExchangeError::Closed(_) => format!(
+                    "`docker logs {container}` may tell why; an app that speaks HTTPS on this port needs wharf.port to name its plain HTTP port"
+                ),
+                ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => format!(
+                    "`docker logs {container}` may tell what it does; wharf.timeout sets the limits"
+                ),
+                ExchangeError::Response(_) | ExchangeError::Interim => format!(
+                    "see whether the port speaks plain HTTP/1.1; wharf.port chooses another one of {container}"
+                ),
+                ExchangeError::ClientTimeout(_)
+                | ExchangeError::ClientBody(_)
+                | ExchangeError::ClientGone => return None,
+            },
+            Self::HttpsOnly => "ask with https://; wharf.https: redirect sends clients there".into(),
+            Self::WebSocketOff => "wharf.websocket: on lets it through".into(),
+            Self::BadRequest(_)
+            | Self::Method(_)
+            | Self::TargetTooLong
+            | Self::AmbiguousPath
+            | Self::Starting
+            | Self::NoHost
+            | Self::NoPath
+            | Self::Misdirected
+            | Self::Unreachable { .. }
+            | Self::Left { .. }
+            | Self::UnsolicitedUpgrade { .. } => return None,
+        })
     }
 
     /// Seconds after which trying again makes sense.

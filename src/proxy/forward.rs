@@ -2,8 +2,10 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -22,7 +24,7 @@ use super::worker::Worker;
 use crate::metrics::RetryReason;
 use crate::model::{Balance, HashOn};
 use crate::route::Route;
-use crate::upstream::{Ask, Choice, Endpoint, Key};
+use crate::upstream::{Ask, Choice, Endpoint, Failure, Key, Upstream};
 
 /// One request on its way to an upstream.
 pub(crate) struct Forward<'a> {
@@ -73,7 +75,13 @@ impl Forward<'_> {
         let mut attempts = Attempts::default();
         let held = holder(self.route, self.head.fields());
         let ask = Ask {
-            choice: self.choice(),
+            choice: choice(
+                self.route,
+                self.head,
+                self.origin.authority,
+                self.origin.client,
+                || self.worker.random(),
+            ),
             held,
             slow_start: self.route.slow_start,
         };
@@ -151,7 +159,7 @@ impl Forward<'_> {
             record.busy = busy;
             return self.accept(held != Some(index), endpoint, exchange, record);
         }
-        Err(attempts.refusal(|| self.nobody()))
+        Err(attempts.refusal(|| nobody(&self.route.upstream)))
     }
 
     /// The answer of `endpoint` is the one; `moves`: a sticky client has to be told where it is now.
@@ -169,32 +177,12 @@ impl Forward<'_> {
         self.answer(endpoint, exchange).map_err(Refusal::Final)
     }
 
-    /// What the route's policy needs to know of this request.
-    fn choice(&self) -> Choice {
-        match &self.route.balance {
-            Balance::RoundRobin => Choice::Turn,
-            Balance::LeastConn => Choice::LeastBusy,
-            Balance::Random2 => Choice::Random(self.worker.random()),
-            Balance::IpHash => Choice::Key(Key::of_network(self.origin.client)),
-            Balance::Hash(on) => self.key(on).map_or(Choice::Turn, Choice::Key),
-        }
-    }
-
     /// Tells a sticky client where it is from now on.
     fn hold(&self, endpoint: &Endpoint, exchange: &mut Exchange) {
         if let Some(sticky) = &self.route.sticky {
             let secure = self.origin.scheme == "https";
             sticky.write(&mut exchange.extra, &endpoint.live.token, secure);
         }
-    }
-
-    fn key(&self, on: &HashOn) -> Option<Key> {
-        let fields = self.head.fields();
-        Some(Key::of(match on {
-            HashOn::Header(name) => headers::values(fields, self.origin.authority, name).next()?,
-            HashOn::Cookie(name) => headers::cookie(fields, name.as_bytes())?,
-            HashOn::Path => self.head.path(self.head.target()).as_bytes(),
-        }))
     }
 
     /// A connection to the endpoint; `None` when the client leaves meanwhile.
@@ -254,11 +242,11 @@ impl Forward<'_> {
                 Ok(Some(Box::new(link)))
             }
             Some(Ok(Err(cause))) => {
-                self.connect_failed(endpoint);
+                self.connect_failed(endpoint, Failure::of_connect(&cause));
                 Err(connect_error(endpoint, cause))
             }
             Some(Err(_)) => {
-                self.connect_failed(endpoint);
+                self.connect_failed(endpoint, Failure::ConnectTimeout);
                 Err(ProxyError::ConnectTimeout {
                     container: (&*endpoint.container).into(),
                     endpoint: endpoint.addr,
@@ -276,7 +264,7 @@ impl Forward<'_> {
         table.has_endpoint(&self.route.upstream.key, endpoint.live.id)
     }
 
-    fn connect_failed(&self, endpoint: &Endpoint) {
+    fn connect_failed(&self, endpoint: &Endpoint, failure: Failure) {
         use std::sync::atomic::Ordering;
         self.worker.metrics.upstream_connect_failures.inc();
         self.worker.engine.alarm.raise();
@@ -284,15 +272,18 @@ impl Forward<'_> {
             .live
             .connect_failures
             .fetch_add(1, Ordering::Relaxed);
-        if endpoint.is_ready() {
-            self.blame(endpoint);
+        match endpoint.is_ready() {
+            true => self.blame(endpoint, failure),
+            false => endpoint.note(failure, Instant::now()),
         }
     }
 
     /// A failure by the endpoint's fault.
-    pub(super) fn blame(&self, endpoint: &Endpoint) {
+    pub(super) fn blame(&self, endpoint: &Endpoint, failure: Failure) {
+        let now = Instant::now();
+        endpoint.note(failure, now);
         let alone = self.route.upstream.endpoints.len() == 1;
-        if endpoint.fail(Instant::now()) && !alone {
+        if endpoint.fail(now) && !alone {
             let container = &*endpoint.container;
             tracing::warn!(container, endpoint = %endpoint.addr, "fails and rests for a while");
         }
@@ -355,8 +346,8 @@ impl Forward<'_> {
     }
 
     fn failed(&self, endpoint: &Endpoint, cause: ExchangeError) -> ProxyError {
-        if cause.is_upstreams() {
-            self.blame(endpoint);
+        if let Some(failure) = cause.failure() {
+            self.blame(endpoint, failure);
         }
         ProxyError::Exchange {
             container: (&*endpoint.container).into(),
@@ -364,19 +355,45 @@ impl Forward<'_> {
             cause,
         }
     }
+}
 
-    fn nobody(&self) -> ProxyError {
-        let upstream = &self.route.upstream;
-        if upstream.endpoints.is_empty() {
-            let reasons = upstream.unreachable.clone();
-            return ProxyError::Unreachable {
-                upstream: upstream.key.clone(),
-                reasons,
-                awaited: upstream.awaited,
-            };
-        }
-        ProxyError::NoEndpoint(upstream.key.clone())
+/// What the route's policy needs to know of a request. `random` is used where chance decides.
+pub(super) fn choice(
+    route: &Route,
+    head: &RequestHead,
+    authority: &str,
+    client: IpAddr,
+    random: impl FnOnce() -> u64,
+) -> Choice {
+    match &route.balance {
+        Balance::RoundRobin => Choice::Turn,
+        Balance::LeastConn => Choice::LeastBusy,
+        Balance::Random2 => Choice::Random(random()),
+        Balance::IpHash => Choice::Key(Key::of_network(client)),
+        Balance::Hash(on) => key(head, authority, on).map_or(Choice::Turn, Choice::Key),
     }
+}
+
+fn key(head: &RequestHead, authority: &str, on: &HashOn) -> Option<Key> {
+    let fields = head.fields();
+    Some(Key::of(match on {
+        HashOn::Header(name) => headers::values(fields, authority, name).next()?,
+        HashOn::Cookie(name) => headers::cookie(fields, name.as_bytes())?,
+        HashOn::Path => head.path(head.target()).as_bytes(),
+    }))
+}
+
+/// What a request gets that no endpoint can take.
+pub(super) fn nobody(upstream: &Upstream) -> ProxyError {
+    if upstream.endpoints.is_empty() {
+        let reasons = upstream.unreachable.clone();
+        return ProxyError::Unreachable {
+            upstream: upstream.key.clone(),
+            reasons,
+            awaited: upstream.awaited,
+        };
+    }
+    ProxyError::NoEndpoint(upstream.key.clone())
 }
 
 /// The endpoint of `route` that a sticky client names. It may have cookies for several paths.
@@ -397,6 +414,7 @@ fn connect_error(endpoint: &Endpoint, cause: io::Error) -> ProxyError {
     ProxyError::Connect {
         container: (&*endpoint.container).into(),
         endpoint: endpoint.addr,
+        exposed: Arc::clone(&endpoint.exposed),
         cause,
     }
 }

@@ -10,16 +10,19 @@
 //! logs the request when it ends. What goes wrong becomes an answer in [`error`] and [`page`].
 
 mod attempts;
+mod audience;
 mod buffers;
 mod clock;
 mod conn;
 mod error;
 mod exchange;
+mod explain;
 mod fields;
 mod forward;
 mod h1;
 mod head;
 mod headers;
+mod hints;
 mod hold;
 mod http1;
 mod http2;
@@ -44,6 +47,9 @@ use crate::config::TrustedProxies;
 use crate::route::SharedTable;
 use crate::tls::Certs;
 
+pub(crate) use error::ProxyError;
+pub(crate) use explain::{Decision, Question, Verdict, decide};
+pub(crate) use hints::claimants;
 pub(crate) use pool::keepalive;
 pub use worker::{Listeners, run};
 

@@ -20,36 +20,39 @@ enum Form {
     Text,
 }
 
-/// The page for `error`. `detail` adds the cause with its containers and addresses.
+/// The page for `error`. For those who may see it, `detail` is what to do, a sentence each, and the cause
+/// comes with its containers and addresses.
 pub(crate) fn error(
     error: &ProxyError,
     request: Fields<'_>,
     request_id: u64,
-    detail: bool,
+    detail: Option<&[String]>,
 ) -> Page {
     let status = error.status();
-    let cause = if detail {
-        error.to_string()
-    } else {
-        error.public_cause()
+    let cause = match detail {
+        Some(_) => error.to_string(),
+        None => error.public_cause(),
     };
+    let hints = detail.unwrap_or_default();
     let id = format!("{request_id:016x}");
     let form = form(request);
     let body = match form {
-        Form::Html => html(status, &cause, &id),
+        Form::Html => html(status, &cause, hints, &id),
         Form::Json => serde_json::json!({
             "status": status.as_u16(),
             "error": reason(status),
             "cause": cause,
+            "hints": hints,
             "request_id": id,
         })
         .to_string(),
         Form::Text => {
-            format!(
-                "{} {}: {cause} (request {id})\n",
-                status.as_u16(),
-                reason(status)
-            )
+            let code = status.as_u16();
+            let mut text = format!("{code} {}: {cause} (request {id})\n", reason(status));
+            for hint in hints {
+                let _ = writeln!(text, "  - {hint}");
+            }
+            text
         }
     };
     let mut response = Response::new(Bytes::from(body));
@@ -114,15 +117,23 @@ impl Form {
     }
 }
 
-fn html(status: StatusCode, cause: &str, id: &str) -> String {
+fn html(status: StatusCode, cause: &str, hints: &[String], id: &str) -> String {
     let code = status.as_u16();
     let reason = reason(status);
     let cause = escaped(&capitalized(cause));
+    let mut list = String::new();
+    for hint in hints {
+        let end = if hint.ends_with(['?', '.']) { "" } else { "." };
+        let _ = write!(list, "<li>{}{end}</li>", escaped(&capitalized(hint)));
+    }
+    if !list.is_empty() {
+        list = format!("<h2>What to do</h2><ul>{list}</ul>");
+    }
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>{code} {reason}</title><style>{STYLE}</style></head>\n\
-         <body><main><p class=\"code\">{code}</p><h1>{reason}</h1><p>{cause}.</p>\
+         <body><main><p class=\"code\">{code}</p><h1>{reason}</h1><p>{cause}.</p>{list}\
          <p class=\"id\">request {id}</p></main></body></html>\n"
     )
 }
@@ -166,12 +177,18 @@ pub(crate) fn unreadable(status: StatusCode, cause: &str) -> Page {
     page
 }
 
-const STYLE: &str = "html{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
-body{margin:0;min-height:100vh;display:grid;place-items:center}\
-main{max-width:34rem;padding:2rem}\
-.code{font-size:4rem;line-height:1;margin:0;font-weight:700;color:#2a7fb8}\
-h1{margin:.25rem 0 1rem;font-size:1.5rem}\
-.id{color:#888;font:.8rem ui-monospace,monospace}";
+const STYLE: &str = ":root{color-scheme:light dark;--ink:#1c2530;--soft:#66727f;--line:#dfe4ea;--paper:#fff;--ground:#f4f6f8;--mark:#1f6fa8}\
+@media(prefers-color-scheme:dark){:root{--ink:#e6eaee;--soft:#93a0ad;--line:#313a44;--paper:#1b2129;--ground:#12171d;--mark:#6cb6e8}}\
+*{box-sizing:border-box}\
+body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1rem;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui,sans-serif}\
+main{width:100%;max-width:40rem;padding:2rem 2.25rem;background:var(--paper);border:1px solid var(--line);border-radius:10px;overflow-wrap:anywhere}\
+.code{margin:0;font-size:2.75rem;line-height:1;font-weight:700;color:var(--mark)}\
+h1{margin:.4rem 0 1.1rem;font-size:1.35rem}\
+p{margin:0 0 1rem}\
+h2{margin:1.25rem 0 .4rem;font-size:.8rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft)}\
+ul{margin:0 0 1rem;padding:0;list-style:none}\
+li{margin:0 0 .5rem;padding:.1rem 0 .1rem .9rem;border-left:3px solid var(--mark)}\
+.id{margin:1.5rem 0 0;padding-top:.9rem;border-top:1px solid var(--line);color:var(--soft);font:.8rem ui-monospace,monospace}";
 
 #[cfg(test)]
 mod tests {
@@ -181,7 +198,12 @@ mod tests {
     fn page(accept: &str) -> Page {
         let request = RequestHead::get("/", &[("accept", accept)]);
         let fault = ProxyError::RouteFault("wharf.cahce: <b> unknown".into());
-        error(&fault, request.fields(), 0xabc, true)
+        error(
+            &fault,
+            request.fields(),
+            0xabc,
+            Some(&["<i> do".to_owned()]),
+        )
     }
 
     #[test]
@@ -219,7 +241,7 @@ mod tests {
     fn visitors_learn_no_internals() {
         let fault = ProxyError::RouteFault("wharf.cahce: secret".into());
         let request = RequestHead::get("/", &[]);
-        let page = error(&fault, request.fields(), 1, false);
+        let page = error(&fault, request.fields(), 1, None);
         assert!(!std::str::from_utf8(page.body()).unwrap().contains("secret"));
     }
 }

@@ -1,46 +1,38 @@
 //! One request, step by step. The first refusal decides the answer.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, Uri, Version};
 
-use super::error::{self, ProxyError};
+use super::audience::{Client, may_see_details};
+use super::error::ProxyError;
 use super::exchange::Client as ClientSide;
 use super::fields::{Fields, Known};
 use super::forward::{Answer, Forward, Refusal, holder};
 use super::head::RequestHead;
 use super::headers::{self, HostName, Origin};
+use super::hints::hints;
 use super::hold::{Stop, hold};
 use super::page;
 use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
-use crate::model::{Host, HostPattern, HttpsMode};
+use crate::model::HttpsMode;
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
 
 /// What a step sees of a request.
-struct Head<'a> {
-    request: &'a RequestHead,
-    authority: &'a str,
-    host: HostName<'a>,
+pub(super) struct Head<'a> {
+    pub(super) request: &'a RequestHead,
+    pub(super) authority: &'a str,
+    pub(super) host: HostName<'a>,
     /// Path and query; see [`RequestHead::target`].
     target: &'a str,
-    path: &'a str,
-    client: Client,
+    pub(super) path: &'a str,
+    pub(super) client: Client,
     /// As the client used it, a trusted proxy's word included.
-    https: bool,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, Copy)]
-struct Client {
-    /// The peer, or the client a trusted proxy names.
-    address: IpAddr,
-    /// Whether the peer is a trusted proxy.
-    trusted: bool,
+    pub(super) https: bool,
 }
 
 /// Answers one request.
@@ -53,7 +45,7 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
         record,
         ..
     } = tail;
-    let client = Client::of(worker, conn, head.fields());
+    let client = Client::of(&worker.engine.trusted, conn.peer.ip(), head.fields());
     record.client = Some(client.address);
     let mut wait = None;
     let error = loop {
@@ -77,8 +69,10 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     };
     worker.metrics.count_error(error.kind());
     tracing::debug!(%error, request_id = format_args!("{request_id:016x}"));
-    let detail = may_see_details(&worker.table(), head, client);
-    let page = page::error(&error, head.fields(), *request_id, detail);
+    let table = worker.table();
+    let detail = may_see_details(&table, head, client)
+        .then(|| hints(&error, &table, &worker.engine.table.notes(), head));
+    let page = page::error(&error, head.fields(), *request_id, detail.as_deref());
     Answer::Page(Box::new(page))
 }
 
@@ -91,20 +85,15 @@ async fn steps<C: ClientSide>(
     record: &mut Record,
 ) -> Result<Answer, Stop> {
     let table = worker.table(); // pinned for the whole request
-    let head = Head::read(conn, request, client)?;
+    let head = Head::read(conn.tls, request, client)?;
     if let Some(answer) = challenge(worker, &head) {
         return Ok(answer);
     }
     if table.generation == 0 {
         return Err(Stop::Starting);
     }
-    let entry = table
-        .find_host(head.host.as_str())
-        .ok_or(ProxyError::NoHost)?;
-    let route = entry.find(head.path).map_err(|error| match error {
-        NoMatch::Path => ProxyError::NoPath,
-        NoMatch::Ambiguous => ProxyError::AmbiguousPath,
-    })?;
+    let entry = find_host(&table, &head)?;
+    let route = find_route(entry, &head)?;
     let route = match entry.split(route) {
         None => route,
         Some(split) => share(split, &head),
@@ -113,21 +102,13 @@ async fn steps<C: ClientSide>(
         record.route = Some(Arc::clone(route));
     }
     check_sni(conn, &table, &head, entry, route)?;
-    if !head.https
-        && let Some(port) = table.https_port
-        && !matches!(route.https, HttpsMode::Both | HttpsMode::Off)
+    if let Some(port) = wants_tls(&table, &head, route)
         // Boxed, so that other requests need not carry its room along.
         && let Some(answer) = Box::pin(secure(worker, port, &head, entry, route)).await?
     {
         return Ok(answer);
     }
-    if let Some(fault) = &route.fault {
-        return Err(ProxyError::RouteFault(fault.clone()).into());
-    }
-    let websocket = headers::wants_websocket(request) && !request.has_body();
-    if websocket && !route.websocket {
-        return Err(ProxyError::WebSocketOff.into());
-    }
+    let websocket = admit(route, request)?;
     let (target, prefix) = target(&head, route);
     let forward = Forward {
         worker,
@@ -154,10 +135,69 @@ async fn steps<C: ClientSide>(
     }
 }
 
+pub(super) fn find_host<'t>(
+    table: &'t RouteTable,
+    head: &Head<'_>,
+) -> Result<&'t Arc<HostEntry>, ProxyError> {
+    if table.generation == 0 {
+        return Err(ProxyError::Starting);
+    }
+    let found = table.find_host(head.host.as_str());
+    found.ok_or(ProxyError::NoHost)
+}
+
+pub(super) fn find_route<'t>(
+    entry: &'t HostEntry,
+    head: &Head<'_>,
+) -> Result<&'t Arc<Route>, ProxyError> {
+    entry.find(head.path).map_err(|error| match error {
+        NoMatch::Path => ProxyError::NoPath,
+        NoMatch::Ambiguous => ProxyError::AmbiguousPath,
+    })
+}
+
+/// Lets a request pass unless the route refuses it; whether it wants to become a WebSocket.
+pub(super) fn admit(route: &Route, request: &RequestHead) -> Result<bool, ProxyError> {
+    if let Some(fault) = &route.fault {
+        return Err(ProxyError::RouteFault(fault.clone()));
+    }
+    let websocket = headers::wants_websocket(request) && !request.has_body();
+    if websocket && !route.websocket {
+        return Err(ProxyError::WebSocketOff);
+    }
+    Ok(websocket)
+}
+
+/// The port of the TLS listener, where the request came without TLS and the route wants it.
+pub(super) fn wants_tls(table: &RouteTable, head: &Head<'_>, route: &Route) -> Option<u16> {
+    let plain = head.https || matches!(route.https, HttpsMode::Both | HttpsMode::Off);
+    table.https_port.filter(|_| !plain)
+}
+
+/// Where a request is to come with TLS, and the status that says so.
+pub(super) fn redirect(head: &Head<'_>, port: u16) -> (StatusCode, String) {
+    let status = match head.request.method {
+        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    let host = head.host.as_str();
+    let target = match head.target {
+        target if target.starts_with('/') => target,
+        _ => "/",
+    };
+    let literal = host.contains(':');
+    let (open, close) = if literal { ("[", "]") } else { ("", "") };
+    let location = match port {
+        443 => format!("https://{open}{host}{close}{target}"),
+        port => format!("https://{open}{host}{close}:{port}{target}"),
+    };
+    (status, location)
+}
+
 impl<'a> Head<'a> {
-    /// Checks what the parsers do not (hardening must-haves 1, 2 and 3).
-    fn read(
-        conn: &ConnState,
+    /// Checks what the parsers do not (hardening must-haves 1, 2 and 3). `tls`: it came that way.
+    pub(super) fn read(
+        tls: bool,
         request: &'a RequestHead,
         client: Client,
     ) -> Result<Self, ProxyError> {
@@ -202,9 +242,9 @@ impl<'a> Head<'a> {
         // A trusted proxy knows better than we how the client came to it.
         let https = if client.trusted {
             let told = fields.get(Known::XForwardedProto);
-            told.map_or(conn.tls, |proto| proto.eq_ignore_ascii_case(b"https"))
+            told.map_or(tls, |proto| proto.eq_ignore_ascii_case(b"https"))
         } else {
-            conn.tls
+            tls
         };
         Ok(Self {
             request,
@@ -216,38 +256,6 @@ impl<'a> Head<'a> {
             https,
         })
     }
-}
-
-impl Client {
-    fn of(worker: &Worker, conn: &ConnState, fields: Fields<'_>) -> Self {
-        let peer = conn.peer.ip();
-        let proxies = &worker.engine.trusted;
-        let trusted = !proxies.is_empty() && proxies.contains(peer);
-        let address = if trusted {
-            headers::client_address(peer, fields, |address| proxies.contains(address))
-        } else {
-            peer
-        };
-        Self { address, trusted }
-    }
-}
-
-/// Containers and addresses are named to clients on private networks only. A gateway of Wharf's own
-/// container may stand for anybody (Docker's userland proxy), so it learns only of local names that
-/// a route has; a proxy nobody vouched for learns nothing.
-fn may_see_details(table: &RouteTable, head: &RequestHead, client: Client) -> bool {
-    let fields = head.fields();
-    let relayed = [Known::Via, Known::Forwarded, Known::XForwardedFor];
-    let local_name = || {
-        head.authority()
-            .and_then(HostName::parse)
-            .filter(|name| Host::parse(name.as_str()).is_ok_and(|host| host.is_local()))
-            .and_then(|name| table.find_host(name.as_str()))
-            .is_some_and(|entry| entry.pattern != HostPattern::Default)
-    };
-    error::is_private(client.address)
-        && (client.trusted || !relayed.iter().any(|name| fields.has(*name)))
-        && (!table.gateways.contains(&client.address) || local_name())
 }
 
 /// Each name in `Connection` is compared with each field, so their number must stay small.
@@ -324,21 +332,7 @@ async fn secure(
             .await
             .map_err(ProxyError::NoCertificate)?;
     }
-    let status = match head.request.method {
-        Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
-        _ => StatusCode::PERMANENT_REDIRECT,
-    };
-    let host = head.host.as_str();
-    let target = match head.target {
-        target if target.starts_with('/') => target,
-        _ => "/",
-    };
-    let literal = host.contains(':');
-    let (open, close) = if literal { ("[", "]") } else { ("", "") };
-    let location = match port {
-        443 => format!("https://{open}{host}{close}{target}"),
-        port => format!("https://{open}{host}{close}:{port}{target}"),
-    };
+    let (status, location) = redirect(head, port);
     let redirect = page::redirect(status, &location).ok_or(ProxyError::BadRequest(
         "the request target cannot be redirected",
     ))?;
@@ -383,82 +377,3 @@ const TARGET_FORM: &str = "a request target starts with `/`";
 const MAX_CONNECTION: usize = 1024;
 const MAX_METHOD: usize = 32;
 const MAX_TARGET: usize = 16 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{PathPrefix, Plan, RouteKey, RouteSpec, Settings};
-    use crate::model::{UpstreamKey, UpstreamSpec};
-    use crate::upstream::Secret;
-
-    fn table(hosts: &[&str]) -> RouteTable {
-        let upstream = UpstreamSpec {
-            key: UpstreamKey("u".into()),
-            endpoints: Vec::new(),
-            unreachable: Vec::new(),
-            awaited: false,
-        };
-        let patterns = hosts.iter().map(|host| HostPattern::parse(host).unwrap());
-        let route = RouteSpec {
-            key: RouteKey("r".into()),
-            hosts: patterns.collect(),
-            path: PathPrefix::parse("/").unwrap(),
-            upstream: upstream.key.clone(),
-            settings: Settings::default(),
-            container: "c".into(),
-            service: "c".into(),
-            owner: "o".into(),
-            share: None,
-            fault: None,
-        };
-        let plan = Plan {
-            routes: vec![route],
-            upstreams: vec![upstream],
-            ..Plan::default()
-        };
-        let mut table = {
-            let secret = Secret::new(&[0; 32]);
-            let now = std::time::Instant::now();
-            crate::route::compile(&plan, &RouteTable::default(), &secret, now)
-        };
-        table.gateways.push([172, 18, 0, 1].into());
-        table
-    }
-
-    fn sees(client: &str, host: &str, field: &str) -> bool {
-        let table = table(&["a.example.com", "a.localhost", "default"]);
-        let request = RequestHead::get("/", &[("host", host), (field, "x")]);
-        let (address, trusted) = match client.strip_prefix("trusted ") {
-            Some(address) => (address, true),
-            None => (client, false),
-        };
-        let address = address.parse().unwrap();
-        may_see_details(&table, &request, Client { address, trusted })
-    }
-
-    #[test]
-    fn a_gateway_of_our_own_may_be_anybody_and_sees_details_of_local_names_only() {
-        for (client, host, expected) in [
-            ("127.0.0.1", "a.example.com", true),
-            ("172.18.0.9", "a.example.com", true),
-            ("203.0.113.7", "a.localhost", false),
-            ("172.18.0.1", "a.example.com", false),
-            ("trusted 172.18.0.1", "a.example.com", false),
-            ("172.18.0.1", "a.localhost", true),
-            // Anybody can say a local name where every name has a route.
-            ("172.18.0.1", "b.localhost", false),
-            ("172.18.0.1", "10.0.0.1", false),
-        ] {
-            assert_eq!(sees(client, host, "x-other"), expected, "{client} {host}");
-        }
-    }
-
-    #[test]
-    fn a_proxy_nobody_vouched_for_sees_no_details() {
-        for field in ["x-forwarded-for", "forwarded", "via"] {
-            assert!(!sees("127.0.0.1", "a.localhost", field), "{field}");
-            assert!(!sees("172.18.0.1", "a.localhost", field), "{field}");
-            assert!(sees("trusted 10.0.0.1", "a.localhost", field), "{field}");
-        }
-    }
-}

@@ -18,7 +18,8 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    Balance, HostPattern, HttpsMode, PathPrefix, Retry, RouteKey, Timeouts, TlsMode, UpstreamKey,
+    Balance, ContainerNote, HostPattern, HttpsMode, PathPrefix, Retry, RouteKey, Timeouts, TlsMode,
+    UpstreamKey,
 };
 use crate::upstream::Upstream;
 
@@ -87,6 +88,8 @@ pub struct Route {
 #[derive(Debug)]
 pub struct SharedTable {
     table: Arc<ArcSwap<RouteTable>>,
+    /// For error pages: what has become of each container.
+    notes: ArcSwap<Vec<ContainerNote>>,
     changed: watch::Sender<u64>,
 }
 
@@ -171,6 +174,13 @@ impl HostEntry {
         })
     }
 
+    /// Whether a route shares its place with others.
+    pub fn split_of(&self, route: &Route) -> bool {
+        self.splits
+            .iter()
+            .any(|split| split.routes.iter().any(|one| one.key == route.key))
+    }
+
     fn longest(&self, path: &str) -> Option<&Arc<Route>> {
         self.routes.iter().find(|route| route.path.matches(path))
     }
@@ -185,6 +195,7 @@ impl Default for SharedTable {
     fn default() -> Self {
         Self {
             table: Arc::default(),
+            notes: ArcSwap::default(),
             changed: watch::channel(0).0,
         }
     }
@@ -205,6 +216,16 @@ impl SharedTable {
 
     pub fn load(&self) -> Arc<RouteTable> {
         self.table.load_full()
+    }
+
+    /// Replaces the notes. Nothing but the wording of pages depends on them, so they may be a moment
+    /// older or newer than the table.
+    pub(crate) fn note(&self, notes: Arc<Vec<ContainerNote>>) {
+        self.notes.store(notes);
+    }
+
+    pub fn notes(&self) -> Arc<Vec<ContainerNote>> {
+        self.notes.load_full()
     }
 
     /// For a per-worker `arc_swap::Cache`.

@@ -48,13 +48,24 @@ impl Split {
         }
     }
 
-    /// The route whose share this request is: the one that takes requests and that `canary` finds a
-    /// condition of met; else the one that `holds` the client; else the one whose turn it is.
+    /// The route whose share this request is: the one that is [`decided`](Self::decided), else the one
+    /// whose turn it is.
     pub fn choose(
         &self,
         canary: impl Fn(&Matcher) -> bool,
         holds: impl Fn(&Route) -> bool,
     ) -> &Arc<Route> {
+        let decided = self.decided(canary, holds);
+        decided.unwrap_or_else(|| &self.routes[self.turn()])
+    }
+
+    /// The one that takes requests and that `canary` finds a condition of met; else the one that `holds`
+    /// the client.
+    pub fn decided(
+        &self,
+        canary: impl Fn(&Matcher) -> bool,
+        holds: impl Fn(&Route) -> bool,
+    ) -> Option<&Arc<Route>> {
         let asked = |route: &&Arc<Route>| {
             let share = route.share.as_ref();
             share.is_some_and(|share| share.canary.iter().any(&canary))
@@ -66,8 +77,20 @@ impl Split {
             share.is_some_and(|share| share.weight > 0 || !share.canary.is_empty()) && holds(route)
         };
         let mut routes = self.routes.iter();
-        let decided = routes.find(asked).or_else(|| self.routes.iter().find(held));
-        decided.unwrap_or_else(|| &self.routes[self.turn()])
+        routes.find(asked).or_else(|| self.routes.iter().find(held))
+    }
+
+    /// Those whose turn it may be, with their shares.
+    pub fn shares(&self) -> Vec<(&Arc<Route>, u16)> {
+        let shares = self.routes.iter().filter_map(|route| {
+            let weight = route.share.as_ref().map_or(0, |share| share.weight);
+            (weight > 0 && route.upstream.takes_requests()).then_some((route, weight))
+        });
+        let shares: Vec<_> = shares.collect();
+        match (shares.is_empty(), self.routes.get(self.rest)) {
+            (true, Some(rest)) => vec![(rest, 0)],
+            _ => shares,
+        }
     }
 
     fn turn(&self) -> usize {

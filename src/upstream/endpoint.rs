@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Upstream;
 use super::balance::{self, Load};
+use super::failure::{Failure, LastFailure};
 use super::health::Marks;
 use super::token::Secret;
 use crate::model::{EndpointSpec, FailLimit, UpstreamKey};
@@ -17,6 +18,8 @@ pub struct Endpoint {
     pub addr: SocketAddr,
     pub container_id: Arc<str>,
     pub container: Arc<str>,
+    /// See `model::EndpointSpec::exposed`.
+    pub exposed: Arc<[u16]>,
     /// 0 gets no new requests.
     pub weight: u16,
     /// Used only while no other can be.
@@ -42,6 +45,7 @@ pub struct EndpointLive {
     /// and only where a policy asks.
     busy: AtomicU32,
     marks: Marks,
+    failure: LastFailure,
     /// Whether it gets requests before others do: a container runs before its application listens.
     ready: AtomicBool,
     /// Whether anybody has been able to connect to it.
@@ -88,6 +92,7 @@ impl Endpoint {
             addr: spec.addr,
             container_id: spec.container_id.as_str().into(),
             container: spec.container.as_str().into(),
+            exposed: spec.exposed.as_slice().into(),
             weight: spec.weight,
             backup: spec.backup,
             fail: spec.fail,
@@ -99,6 +104,16 @@ impl Endpoint {
     /// Whether it is known to listen, or has been there for so long that it is taken for granted.
     pub fn is_ready(&self) -> bool {
         self.live.ready.load(Ordering::Relaxed)
+    }
+
+    /// Whether it may be that it just needs its time to start listening.
+    pub fn may_start(&self, now: Instant) -> bool {
+        !self.was_reached() && now < self.live.listens_by
+    }
+
+    /// Whether the last that was heard of it was a failure.
+    pub fn is_failing(&self) -> bool {
+        !self.live.marks.is_clear()
     }
 
     pub(super) fn was_reached(&self) -> bool {
@@ -129,6 +144,16 @@ impl Endpoint {
     /// A request has failed here, by the endpoint's fault; whether it rests from now on.
     pub fn fail(&self, now: Instant) -> bool {
         self.live.marks.fail(self.fail, now)
+    }
+
+    /// Remembers what went wrong, which changes nothing.
+    pub fn note(&self, failure: Failure, now: Instant) {
+        self.live.failure.note(failure, now);
+    }
+
+    /// What went wrong last, and how long ago.
+    pub fn last_failure(&self, now: Instant) -> Option<(Failure, Duration)> {
+        self.live.failure.last(now)
     }
 
     /// A request was answered; whether that ends a rest.
@@ -180,6 +205,7 @@ impl EndpointLive {
             connect_failures: AtomicU64::new(0),
             busy: AtomicU32::new(0),
             marks: Marks::new(now),
+            failure: LastFailure::new(now),
             ready: AtomicBool::new(listens_by <= now),
             reached: AtomicBool::new(false),
             listens_by,

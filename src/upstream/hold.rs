@@ -42,13 +42,7 @@ impl Upstream {
     /// start listening, and where one did answer before. What nobody comes back to in a whole wait is
     /// not waited for again until something happens.
     pub fn hold(self: &Arc<Self>, now: Instant) -> Result<Held, NoHold> {
-        let holding = &self.live.holding;
-        let hopes = self.awaited
-            || self.endpoints.iter().any(|endpoint| {
-                let hopes = endpoint.was_reached() || now < endpoint.live.listens_by;
-                endpoint.weight > 0 && hopes
-            });
-        if !hopes || holding.in_vain.load(Ordering::Relaxed) {
+        if !self.hopes(now) {
             return Err(NoHold::Hopeless);
         }
         self.place()
@@ -63,6 +57,16 @@ impl Upstream {
             true => Ok(held),
             false => Err(NoHold::Crowded),
         }
+    }
+
+    /// Whether a request that nobody can take now would wait.
+    pub fn hopes(&self, now: Instant) -> bool {
+        let hopes = self.awaited
+            || self.endpoints.iter().any(|endpoint| {
+                let hopes = endpoint.was_reached() || now < endpoint.live.listens_by;
+                endpoint.weight > 0 && hopes
+            });
+        hopes && !self.live.holding.in_vain.load(Ordering::Relaxed)
     }
 
     /// Requests that wait at the moment.

@@ -7,6 +7,7 @@
 mod balance;
 mod budget;
 mod endpoint;
+mod failure;
 mod health;
 mod hold;
 mod pick;
@@ -22,6 +23,7 @@ use crate::model::{UpstreamKey, UpstreamSpec};
 
 pub use balance::{Choice, Key, Schedule};
 pub use endpoint::{Busy, Endpoint, EndpointLive};
+pub use failure::Failure;
 pub use hold::{Held, MAX_HELD, NoHold};
 pub use pick::{Ask, Tried};
 pub use token::Secret;

@@ -74,12 +74,7 @@ impl Upstream {
             if self.turns[usize::from(step.backup)].is_empty() {
                 continue;
             }
-            let open = |index: u16| {
-                let endpoint = &self.endpoints[usize::from(index)];
-                endpoint.backup == step.backup
-                    && untried(index)
-                    && (step.resting || (endpoint.is_ready() && !endpoint.rests(&now)))
-            };
+            let open = |index: u16| untried(index) && self.is_open(index, step, &now);
             let stays = held.filter(takes).filter(|index| open(*index));
             let first = resting.filter(|_| step.resting && !step.backup);
             chosen = stays.or(first).or_else(|| match ask.slow_start.is_zero() {
@@ -94,6 +89,33 @@ impl Upstream {
         let endpoint = &self.endpoints[usize::from(index)];
         endpoint.chosen(now);
         Some((index, endpoint))
+    }
+
+    fn is_open(&self, index: u16, step: Step, now: &impl Fn() -> Instant) -> bool {
+        let endpoint = &self.endpoints[usize::from(index)];
+        endpoint.backup == step.backup
+            && (step.resting || (endpoint.is_ready() && !endpoint.rests(now)))
+    }
+
+    /// The endpoints among which [`pick`](Self::pick) would choose, of which a key decides one; none
+    /// where none takes requests. Uses up no turn.
+    pub fn candidates(&self, choice: Choice, now: Instant) -> Vec<u16> {
+        for step in STEPS {
+            let all = 0..self.endpoints.len().min(usize::from(u16::MAX)) as u16;
+            let takes = |index: &u16| self.endpoints[usize::from(*index)].weight > 0;
+            let open = |index: &u16| self.is_open(*index, step, &|| now);
+            let candidates: Vec<u16> = all.filter(takes).filter(open).collect();
+            if candidates.is_empty() {
+                continue;
+            }
+            if matches!(choice, Choice::Key(_)) {
+                let among = |index| candidates.contains(&index);
+                let chosen = self.choose(step.backup, choice, among, |_| 1.0);
+                return chosen.into_iter().collect();
+            }
+            return candidates;
+        }
+        Vec::new()
     }
 
     /// Leaves endpoints that are warming up out by chance, the less the warmer they are. Keys are not
@@ -165,6 +187,7 @@ impl Tried {
 }
 
 /// Where one request looks for its endpoint, in this order.
+#[derive(Clone, Copy)]
 struct Step {
     backup: bool,
     /// Whether endpoints that rest, or were never reached, will do: nobody is refused because of that

@@ -42,6 +42,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
                 created: 0,
                 addr: SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)),
                 via: Via::Loopback,
+                exposed: Vec::new(),
                 weight: *weight,
                 backup: false,
                 fail: FailLimit::default(),

@@ -2,10 +2,11 @@
 //! HTTP reaches the app.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::support::compose::Compose;
-use crate::support::docker::{App, Container, Network, docker, unique};
-use crate::support::http::Response;
+use crate::support::docker::{App, Container, Network, build_image, docker, example, unique};
+use crate::support::http::{self, Response};
 use crate::support::wharf::{Builder, Wharf};
 
 /// A host name that is this test's alone: Wharf sees the containers of all tests.
@@ -254,7 +255,12 @@ fn wrong_labels_are_told_with_container_label_value_and_reason_and_cost_nobody_e
         assert!(status.lines().any(says), "{label}:\n{status}");
         assert!(wharf.log_lines().iter().any(|line| says(line)), "{label}");
     }
-    assert!(!status.contains(hidden.name()), "{status}");
+    let mut lines = status.lines().filter(|line| line.contains(hidden.name()));
+    let line = lines.next().unwrap();
+    assert!(
+        line.contains("left out") && lines.next().is_none(),
+        "{status}"
+    );
     assert_eq!(wharf.get(&hidden_host, "/").unwrap().status, 404);
     assert_eq!(wharf.get(&good, "/").unwrap().status, 200);
 }
@@ -286,4 +292,74 @@ fn of_two_services_with_one_host_the_older_keeps_it() {
     assert_eq!(problems(&wharf, newer.name()), NONE);
 }
 
+#[test]
+fn of_two_services_the_older_keeps_its_host_while_it_is_ill_but_takes_none_from_one_that_is_well() {
+    let image = format!("wharf-test-ill:{}", std::process::id());
+    let check = "HEALTHCHECK --interval=1s --retries=1 CMD [\"/whoami\", \"healthcheck\"]";
+    let instructions =
+        format!("COPY whoami /whoami\nEXPOSE 3000\nENTRYPOINT [\"/whoami\"]\n{check}\n");
+    build_image(&image, &[("whoami", &example("whoami"))], &instructions);
+    let name = host("ill");
+    let service = |word| {
+        let app = App::of_image(&image, word).label("wharf.host", &name);
+        app.label("wharf.https", "both").label("wharf.hold", "off")
+    };
+    let older = service("z-older").run();
+    let created = |container: &Container| container.inspect("{{.Created}}")[..19].to_owned();
+    let health = |container: &Container, status: &str| {
+        let ip = container.inspect("{{.NetworkSettings.IPAddress}}");
+        let address = (ip.parse::<std::net::IpAddr>().unwrap(), 3000).into();
+        crate::support::eventually("the app", LIMIT, || {
+            http::request(address, "POST", "app", "/health", &[], status.as_bytes())
+                .map_err(|error| error.to_string())
+        });
+        let word = if status == "200" {
+            "healthy"
+        } else {
+            "unhealthy"
+        };
+        crate::support::eventually(word, LIMIT, || {
+            match container.inspect("{{.State.Health.Status}}") {
+                state if state == word => Ok(()),
+                state => Err(state),
+            }
+        });
+    };
+    let mut newer = service("a-newer").run();
+    while created(&newer) == created(&older) {
+        newer = newer.recreate();
+    }
+    health(&older, "500");
+    health(&newer, "200");
+
+    // Nobody had the place before: who can answer gets it.
+    let wharf = Builder::new().start();
+    wait_ok(&wharf, &name);
+    assert_eq!(shares(&wharf, &name, 4), [(hostname(&newer), 4)].into());
+    let told = problems(&wharf, older.name());
+    assert!(told[0].contains("which has it and keeps it"), "{told:?}");
+
+    // It keeps the place, well or ill.
+    health(&older, "200");
+    health(&newer, "500");
+    let answer = wharf.wait_answer(&name, "/", |answer| answer.status == 503);
+    assert!(answer.text().contains("is unhealthy"), "{}", answer.text());
+    health(&newer, "200");
+    wait_ok(&wharf, &name);
+    assert_eq!(shares(&wharf, &name, 4), [(hostname(&newer), 4)].into());
+
+    // An older one that has it keeps it, too.
+    drop(wharf);
+    let wharf = Builder::new().start();
+    wait_ok(&wharf, &name);
+    assert_eq!(shares(&wharf, &name, 4), [(hostname(&older), 4)].into());
+    health(&older, "500");
+    wharf.wait_answer(&name, "/", |answer| answer.status == 503);
+    let told = problems(&wharf, newer.name());
+    assert!(told[0].contains("which is older and keeps it"), "{told:?}");
+    drop((older, newer));
+    docker(["image", "rm", "-f", &image]);
+}
+
 const NONE: [&str; 0] = [];
+const LIMIT: Duration = Duration::from_secs(20);

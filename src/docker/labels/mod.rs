@@ -69,6 +69,14 @@ pub struct Dial {
     pub upstream_broken: bool,
 }
 
+impl Dial {
+    /// Whether requests leave Docker, so that the container need not run.
+    pub(in crate::docker) fn is_outside(&self) -> bool {
+        let at = self.upstream.as_ref().map(|label| &label.at);
+        matches!(at, Some(UpstreamAt::Origins(_)))
+    }
+}
+
 /// Where requests go instead, and the label that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamLabel {

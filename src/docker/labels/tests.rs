@@ -381,3 +381,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_yaml_makes_of_an_unquoted_off_is_off() {
+    for value in ["off", "False", "false"] {
+        let labels = ["wharf.https", "wharf.timeout", "wharf.hold"].map(|key| (key, value));
+        let labels = labels.into_iter().chain([("wharf.host", "a.test")]);
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let read = read("app", &labels.collect()).unwrap();
+        assert!(read.problems.is_empty(), "{value}: {:?}", read.problems);
+        let settings = &read.routes[0].settings;
+        assert_eq!(settings.https, HttpsMode::Off);
+        assert!(settings.hold.is_zero() && settings.timeouts.read.is_zero());
+    }
+}

@@ -11,8 +11,8 @@ use super::member::Owner;
 /// share; drops claims left without a host.
 ///
 /// In this order: a route whose path is known before one whose path is a guess; an owner that runs
-/// before one that does not; the owner that has the place in `previous`; the owner with the oldest live
-/// container; the owner's name. Within an
+/// before one that does not; the owner that has the place in `previous`, be it ill for a time; an owner
+/// that can answer before one that cannot; the owner with the oldest live container; the owner's name. Within an
 /// owner the default route comes first, then named ones by name; faults hold their place, because
 /// what fails closed must not be opened by a sibling.
 pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mut Vec<Problem>) {
@@ -25,7 +25,8 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
             let since = claim.owner.map_or(i64::MAX, Owner::since);
             let owner = (since, claim.route.owner.clone());
             let within = claim.route.key.clone();
-            let rank = (claim.guessed, !claim.is_live(), !held);
+            let ready = claim.owner.is_some_and(Owner::is_ready);
+            let rank = (claim.guessed, !claim.is_live(), !held, !ready);
             wishes.push((rank, owner, within, index, place));
         }
     }
@@ -115,8 +116,13 @@ fn refusal(loser: &Claim<'_>, winner: &Claim<'_>, host: &HostPattern) -> Option<
             route_name(&winner.route.key)
         )
     } else {
+        let since = |claim: &Claim<'_>| claim.owner.map_or(i64::MAX, Owner::since);
+        let why = match since(winner) <= since(loser) {
+            true => "which is older and keeps it",
+            false => "which has it and keeps it",
+        };
         let mut reason = format!(
-            "`{host}` with path {path} is already served by {} (container {}), which is older and keeps it",
+            "`{host}` with path {path} is already served by {} (container {}), {why}",
             winner.route.owner, winner.route.container
         );
         if loser.shares() && !winner.shares() && winner.route.fault.is_none() {

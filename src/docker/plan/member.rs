@@ -8,6 +8,7 @@ use crate::docker::{Container, Snapshot, State};
 use crate::model::{Problem, Severity};
 
 use super::PlanOptions;
+use super::upstream::absence;
 
 /// A container with Wharf labels.
 pub(super) struct Member<'a> {
@@ -141,6 +142,12 @@ impl<'a> Owner<'a> {
         self.replicas().any(|member| member.live)
     }
 
+    /// Whether any of them could answer now, as far as the engine knows.
+    pub(super) fn is_ready(&self) -> bool {
+        self.replicas()
+            .any(|member| absence(member.container).is_none() || member.labels.dial.is_outside())
+    }
+
     /// Members that get requests: those with a route, and replicas that name the pool.
     pub(super) fn replicas(&self) -> impl Iterator<Item = &Member<'a>> {
         self.members
@@ -194,7 +201,7 @@ impl Member<'_> {
 }
 
 /// Whether a container's process exists, able to answer or not.
-fn is_live(container: &Container) -> bool {
+pub(super) fn is_live(container: &Container) -> bool {
     match container.state {
         State::Running | State::Stopping | State::Paused | State::Restarting => true,
         State::Created | State::Exited | State::Other => false,
@@ -206,14 +213,14 @@ fn is_task(container: &Container) -> bool {
 }
 
 /// `docker-compose run` gives its container the service's labels, but it serves nobody.
-fn is_one_off(container: &Container) -> bool {
+pub(super) fn is_one_off(container: &Container) -> bool {
     let label = container.labels.get("com.docker.compose.oneoff");
     label.is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 /// The compose or Swarm service of a container, else its name. Compose renames containers while it
 /// recreates them, so a name is the last resort.
-fn service(container: &Container) -> String {
+pub(super) fn service(container: &Container) -> String {
     let label = |key: &str| {
         let value = container.labels.get(key)?;
         is_plain(value).then_some(value.as_str())

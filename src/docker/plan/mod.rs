@@ -7,6 +7,7 @@
 mod bypass;
 mod conflict;
 mod member;
+mod notes;
 mod outside;
 mod published;
 mod reach;
@@ -25,6 +26,8 @@ use crate::model::{
 };
 
 use super::labels::RouteLabels;
+pub use notes::notes;
+
 use member::{Member, Owner, Services};
 use reach::Reach;
 

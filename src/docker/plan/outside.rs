@@ -101,6 +101,7 @@ fn endpoint(member: &Member<'_>, ip: IpAddr, port: u16) -> EndpointSpec {
         created: member.container.created,
         addr,
         via: Via::Label,
+        exposed: Vec::new(),
         weight: member.labels.weight.unwrap_or(1),
         backup: member.labels.backup,
         fail: member.labels.fail,

@@ -1,5 +1,6 @@
 mod arbitrary;
 mod fixtures;
+mod notes;
 mod properties;
 
 use std::collections::BTreeMap;
@@ -22,5 +23,6 @@ fn container(name: &str, created: i64) -> Container {
         exposed: vec![80],
         published: Vec::new(),
         network_mode: "bridge".to_owned(),
+        complaint: None,
     }
 }

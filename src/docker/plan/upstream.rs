@@ -116,24 +116,28 @@ fn upstream(
 }
 
 /// Why a container gets no requests for a time, whatever its labels say.
-fn absence(container: &Container) -> Option<&'static str> {
+pub(super) fn absence(container: &Container) -> Option<String> {
     let on_networks = !matches!(container.network_mode.as_str(), "host" | "none")
         && !container.network_mode.starts_with("container:");
-    match container.state {
-        State::Stopping => Some("is stopping"),
-        State::Paused => Some("is paused"),
-        State::Restarting => Some("is restarting"),
-        State::Created => Some("has not been started"),
-        State::Exited => Some("has exited"),
-        State::Other => Some("is not running"),
+    let why = match container.state {
+        State::Stopping => "is stopping",
+        State::Paused => "is paused",
+        State::Restarting => "is restarting",
+        State::Created => "has not been started",
+        State::Exited => "has exited",
+        State::Other => "is not running",
         // As it is while the engine takes it down.
-        State::Running if on_networks && container.networks.is_empty() => Some("is on no network"),
+        State::Running if on_networks && container.networks.is_empty() => "is on no network",
         State::Running => match container.health {
-            Health::Starting => Some("is starting (its HEALTHCHECK has not passed yet)"),
-            Health::Unhealthy => Some("is unhealthy (its HEALTHCHECK fails)"),
-            Health::None | Health::Healthy => None,
+            Health::Starting => "is starting (its HEALTHCHECK has not passed yet)",
+            Health::Unhealthy => "is unhealthy (its HEALTHCHECK fails)",
+            Health::None | Health::Healthy => return None,
         },
-    }
+    };
+    Some(match &container.complaint {
+        Some(complaint) => format!("{why}: {}", excerpt(complaint)),
+        None => why.to_owned(),
+    })
 }
 
 /// A container's endpoint, or the sentence that says why it has none.
@@ -159,17 +163,23 @@ fn endpoint(
             (found?, Via::Published)
         }
         _ => {
-            let port = port(container, dial, before, problems).map_err(Apart::lasting)?;
+            // First: without a network, the engine tells no ports either.
             let (ip, via) = reach.address(container, dial.network.as_ref(), problems)?;
+            let port = port(container, dial, before, problems).map_err(Apart::lasting)?;
             (SocketAddr::new(ip, port), via)
         }
     };
+    let exposed = exposed(container);
     Ok(EndpointSpec {
         container_id: container.id.clone(),
         container: container.name.clone(),
         created: container.created,
         addr,
         via,
+        exposed: exposed
+            .into_iter()
+            .take(EndpointSpec::MAX_EXPOSED)
+            .collect(),
         weight: member.labels.weight.unwrap_or(1),
         backup: member.labels.backup,
         fail: member.labels.fail,
@@ -196,14 +206,7 @@ fn port(
     if let Some(port) = dial.port {
         return Ok(port);
     }
-    let mut exposed: Vec<u16> = container
-        .exposed
-        .iter()
-        .copied()
-        .filter(|p| *p > 0)
-        .collect();
-    exposed.sort_unstable();
-    exposed.dedup();
+    let exposed = exposed(container);
     let (severity, reason, port) = match exposed.as_slice() {
         [port] => return Ok(*port),
         [] => (
@@ -212,8 +215,12 @@ fn port(
             None,
         ),
         [lowest, others @ ..] => {
-            let shown: Vec<String> = others.iter().take(MAX_PORTS).map(u16::to_string).collect();
-            let more = if others.len() > MAX_PORTS {
+            let shown: Vec<String> = others
+                .iter()
+                .take(EndpointSpec::MAX_EXPOSED)
+                .map(u16::to_string)
+                .collect();
+            let more = if others.len() > EndpointSpec::MAX_EXPOSED {
                 ", ..."
             } else {
                 ""
@@ -235,5 +242,11 @@ fn port(
     port.ok_or_else(|| format!("{name}: {reason}"))
 }
 
-/// Ports named in a message; an image may expose thousands.
-const MAX_PORTS: usize = 8;
+/// Sorted.
+fn exposed(container: &Container) -> Vec<u16> {
+    let ports = container.exposed.iter().copied();
+    let mut exposed: Vec<u16> = ports.filter(|port| *port > 0).collect();
+    exposed.sort_unstable();
+    exposed.dedup();
+    exposed
+}

@@ -40,6 +40,7 @@ fn container(id: &str, state: State) -> Container {
         exposed: vec![80],
         published: Vec::new(),
         network_mode: "web".into(),
+        complaint: None,
     }
 }
 
@@ -68,7 +69,14 @@ impl Scene {
         };
         let exposed = Vec::new();
         let mut scene = Self::new();
-        scene.facts.insert(APP.into(), Facts { exposed, stop });
+        scene.facts.insert(
+            APP.into(),
+            Facts {
+                exposed,
+                stop,
+                ..Facts::default()
+            },
+        );
         scene
     }
 

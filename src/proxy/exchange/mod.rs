@@ -19,6 +19,7 @@ use super::pool::Link;
 use super::worker::Worker;
 use crate::metrics::RetryReason;
 use crate::model::Timeouts;
+use crate::upstream::Failure;
 
 mod client;
 mod kept;
@@ -109,15 +110,13 @@ pub(crate) enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// Whether it is the endpoint's doing, and not the client's.
-    pub(crate) fn is_upstreams(&self) -> bool {
+    /// What the endpoint has done wrong; `None` where it is the client's doing.
+    pub(crate) fn failure(&self) -> Option<Failure> {
         match self {
-            Self::Closed(_)
-            | Self::ReadTimeout(_)
-            | Self::WriteTimeout(_)
-            | Self::Response(_)
-            | Self::Interim => true,
-            Self::ClientTimeout(_) | Self::ClientBody(_) | Self::ClientGone => false,
+            Self::Closed(_) => Some(Failure::Closed),
+            Self::ReadTimeout(_) | Self::WriteTimeout(_) => Some(Failure::Timeout),
+            Self::Response(_) | Self::Interim => Some(Failure::Unusable),
+            Self::ClientTimeout(_) | Self::ClientBody(_) | Self::ClientGone => None,
         }
     }
 }

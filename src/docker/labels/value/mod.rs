@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 use super::schema::Kind;
-use super::text::quote;
+use super::text::{excerpt, quote};
 use traffic::{balance, cookie, fail, matchers, sticky};
 use upstream::UpstreamAt;
 
@@ -54,6 +54,15 @@ pub(super) struct Parsed {
 
 /// Reads `text` as a value of `kind`.
 pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
+    // Compose files are YAML 1.1 for some: an unquoted `off` arrives as `False`.
+    let off = matches!(
+        kind,
+        Kind::Https | Kind::Tls | Kind::Fail | Kind::Duration | Kind::Timeouts
+    );
+    let text = match off && text.trim().eq_ignore_ascii_case("false") {
+        true => "off",
+        false => text,
+    };
     match kind {
         Kind::Hosts => return hosts(text),
         Kind::Timeouts => return timeouts(text),
@@ -134,7 +143,10 @@ fn hosts(text: &str) -> Parsed {
         }
     }
     if empty {
-        parsed.errors.push(HostError::Empty.to_string());
+        let reason = HostError::Empty;
+        parsed.errors.push(format!(
+            "{reason}; is a variable of the compose file not set?"
+        ));
     }
     parsed.value = (!found.is_empty()).then_some(Value::Hosts(found));
     parsed
@@ -150,6 +162,18 @@ fn note(reasons: &mut Vec<String>, reason: String) {
 /// One item of a host list; `.example.com` is the name and everything one label below it.
 fn host(item: &str) -> Result<Vec<HostPattern>, String> {
     let reason = |error: HostError| match error {
+        HostError::Character(_) | HostError::Star if item.starts_with("Host(") => {
+            let quotes = ['(', ')', '`', '\'', '"'];
+            let name = item[4..].split(quotes).find(|part| !part.is_empty());
+            format!(
+                "{}: write the name alone, as in wharf.host: {}",
+                quote(item),
+                excerpt(name.unwrap_or("app.example.com"))
+            )
+        }
+        HostError::Character(quote_mark @ ('"' | '\'' | '`')) if item.starts_with(quote_mark) => {
+            format!("{}: write it without quotes", quote(item))
+        }
         HostError::Character(c) if c.is_whitespace() => {
             format!("{}: separate hosts by a comma", quote(item))
         }
@@ -174,7 +198,16 @@ fn path(text: &str) -> Result<PathPrefix, String> {
     if text.contains([',', '\n']) {
         return Err("a route has one path: give the second one its own named route".to_owned());
     }
-    PathPrefix::parse(text).map_err(|error| error.to_string())
+    PathPrefix::parse(text).map_err(|error| {
+        let prefix = text.trim().trim_end_matches('*').trim_end_matches('/');
+        let written = text.trim().ends_with("/*") || text.trim().ends_with("/**");
+        match PathPrefix::parse(prefix) {
+            Ok(prefix) if written => {
+                format!("a path prefix needs no `*`: {prefix} has everything below it, too")
+            }
+            _ => error.to_string(),
+        }
+    })
 }
 
 fn port(text: &str) -> Result<u16, String> {

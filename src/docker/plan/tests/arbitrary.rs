@@ -63,6 +63,7 @@ fn container() -> impl Strategy<Value = Container> {
                 exposed,
                 published: Vec::new(),
                 network_mode: mode.to_owned(),
+                complaint: None,
             }
         },
     )

@@ -78,7 +78,7 @@ fn run(text: &str) -> String {
     out
 }
 
-fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
+pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
     let mut snapshot = Snapshot {
         containers: Vec::new(),
         networks: Vec::new(),

@@ -1,0 +1,159 @@
+//! What would become of a request, by the code that decides it when one comes. Changes nothing: no turn is
+//! used up, nobody is dialled.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::StatusCode;
+
+use super::audience::{Client, may_see_details};
+use super::error::ProxyError;
+use super::fields::FieldIndex;
+use super::forward::{choice, holder, nobody};
+use super::head::RequestHead;
+use super::{h1, headers, hints, service};
+use crate::config::TrustedProxies;
+use crate::model::{ContainerNote, HttpsMode};
+use crate::route::{HostEntry, Route, RouteTable};
+
+/// A request that nobody has sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) method: String,
+    pub(crate) https: bool,
+    /// Host and port, as in a URL.
+    pub(crate) authority: String,
+    /// Path and query.
+    pub(crate) target: String,
+    pub(crate) fields: Vec<(String, String)>,
+    /// Where it comes from.
+    pub(crate) from: IpAddr,
+}
+
+/// What would become of it.
+#[derive(Debug)]
+pub(crate) struct Decision<'t> {
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) client: IpAddr,
+    pub(crate) entry: Option<&'t Arc<HostEntry>>,
+    pub(crate) route: Option<&'t Arc<Route>>,
+    /// The services that share its place, with their shares, where nothing but their turn decides.
+    pub(crate) shares: Vec<(&'t Arc<Route>, u16)>,
+    /// It is sent to TLS first; what follows is decided for the request that comes back.
+    pub(crate) redirect: Option<(StatusCode, String)>,
+    pub(crate) verdict: Verdict,
+    /// Whether an error page would name containers to this client.
+    pub(crate) detail: bool,
+    /// As on the error page.
+    pub(crate) hints: Vec<String>,
+}
+
+/// How it ends.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// One of these endpoints of the route's upstream gets it.
+    Forward(Vec<u16>),
+    Refuse(ProxyError),
+}
+
+/// Decides on a request. `Err` is why the question is none.
+pub(crate) fn decide<'t>(
+    question: &Question,
+    table: &'t RouteTable,
+    notes: &[ContainerNote],
+    proxies: &TrustedProxies,
+) -> Result<Decision<'t>, String> {
+    let request = question.head()?;
+    let client = Client::of(proxies, question.from, request.fields());
+    let head = service::Head::read(question.https, &request, client);
+    let mut decision = Decision {
+        host: String::new(),
+        path: String::new(),
+        client: client.address,
+        entry: None,
+        route: None,
+        shares: Vec::new(),
+        redirect: None,
+        verdict: Verdict::Forward(Vec::new()),
+        detail: may_see_details(table, &request, client),
+        hints: Vec::new(),
+    };
+    let verdict = head.and_then(|head| {
+        decision.host = head.host.as_str().to_owned();
+        decision.path = head.path.to_owned();
+        decision.steps(table, &head)
+    });
+    decision.verdict = verdict.map_or_else(Verdict::Refuse, Verdict::Forward);
+    if let Verdict::Refuse(error) = &decision.verdict {
+        decision.hints = hints::hints(error, table, notes, &request);
+    }
+    Ok(decision)
+}
+
+impl<'t> Decision<'t> {
+    /// The steps of [`service::answer`], up to the choice of an endpoint.
+    fn steps(
+        &mut self,
+        table: &'t RouteTable,
+        head: &service::Head<'_>,
+    ) -> Result<Vec<u16>, ProxyError> {
+        let request = head.request;
+        let entry = service::find_host(table, head)?;
+        self.entry = Some(entry);
+        let mut route = service::find_route(entry, head)?;
+        if let Some(split) = entry.split(route) {
+            let fields = request.fields();
+            let decided = split.decided(
+                |matcher| headers::meets(fields, head.authority, matcher),
+                |route| holder(route, fields).is_some(),
+            );
+            if decided.is_none() {
+                self.shares = split.shares();
+            }
+            let first = self.shares.first().map(|(route, _)| *route);
+            route = decided.or(first).unwrap_or(route);
+        }
+        self.route = Some(route);
+        if let Some(port) = service::wants_tls(table, head, route) {
+            if route.https == HttpsMode::Only {
+                return Err(ProxyError::HttpsOnly);
+            }
+            self.redirect = Some(service::redirect(head, port));
+        }
+        service::admit(route, request)?;
+        let choice = choice(route, request, head.authority, head.client.address, || 0);
+        let now = Instant::now();
+        let held = holder(route, request.fields());
+        let candidates = route.upstream.candidates(choice, now);
+        if candidates.is_empty() {
+            return Err(nobody(&route.upstream));
+        }
+        // A sticky client stays where it was, if it can.
+        Ok(match held.filter(|index| candidates.contains(index)) {
+            Some(index) => vec![index],
+            None => candidates,
+        })
+    }
+}
+
+impl Question {
+    /// Through the parser that reads requests from clients.
+    fn head(&self) -> Result<RequestHead, String> {
+        let mut text = format!("{} {} HTTP/1.1\r\nHost: ", self.method, self.target);
+        text += &self.authority;
+        for (name, value) in &self.fields {
+            text += &format!("\r\n{name}: {value}");
+        }
+        let lines = 2 + self.fields.len();
+        text += "\r\n\r\n";
+        if text.split('\n').count() != lines + 2 || text.matches('\r').count() != lines + 1 {
+            return Err("a header may not hold a line end".to_owned());
+        }
+        let parsed = h1::parse_request(text.as_bytes(), FieldIndex::default())
+            .map_err(|error| error.to_string())?
+            .ok_or("this is no request")?;
+        Ok(parsed.into_head(text.into_bytes()))
+    }
+}
