@@ -15,7 +15,7 @@
 //! | `/trailers`      | a chunked body followed by the trailer `x-checksum` (to clients with `TE: trailers`) |
 //! | `/health`        | 200, or the status last sent with `POST /health` (the number as the body) |
 //!
-//! `PORT` (3000) is where it listens, `NAME` is a word it repeats, `START_DELAY_MS` holds back the
+//! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`; `NAME` is a word it repeats, `START_DELAY_MS` holds back the
 //! listener. `whoami healthcheck` asks a running instance for `/health`: a HEALTHCHECK command for
 //! images without a shell. SIGTERM ends it at once, or not at all with `IGNORE_TERM=1`;
 //! with `TERM_DELAY_MS` it listens no more and ends after that time, its connections meanwhile served.
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -79,9 +79,13 @@ async fn serve(port: u16) -> std::io::Result<()> {
         if let Some(delay) = number("START_DELAY_MS") {
             tokio::time::sleep(Duration::from_millis(delay.into())).await;
         }
+        let address = std::env::var("ADDRESS").ok();
+        let address = address.and_then(|text| text.parse::<IpAddr>().ok());
         // IPv6 wildcard takes both families; without IPv6 in the kernel, IPv4 alone.
-        let listener = match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        let wildcard = address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let listener = match TcpListener::bind((wildcard, port)).await {
             Ok(listener) => listener,
+            Err(error) if address.is_some() => return Err(error),
             Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?,
         };
         println!("listening on {}", listener.local_addr()?);

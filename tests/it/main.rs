@@ -14,6 +14,8 @@ mod addresses;
 mod balance;
 // Large bodies, both ways: whole, slow, cut.
 mod bodies;
+// Compose files that people get wrong, and what they are told.
+mod broken;
 // Wharf in a container.
 mod container;
 // Compose recreates a service while requests go on.
@@ -24,6 +26,8 @@ mod discovery;
 mod drain;
 // Requests that come before the first list of containers.
 mod early;
+// What would become of a request, by `wharf explain`.
+mod explain;
 // From a container's start to its first answer over HTTPS, with Pebble.
 mod first_light;
 // What the upstream is told of the client, and which fields stay behind.

@@ -62,9 +62,27 @@ impl Compose {
         format!("{}/web", self.project)
     }
 
+    /// `up -d` for what several files (name, text) hold together.
+    pub(crate) fn up_files(&self, files: &[(String, String)]) {
+        let run = format!("{RUN_LABEL}: '{}'", std::process::id());
+        let network = format!("networks:\n  default:\n    labels:\n      {run}\nservices: {{}}\n");
+        let network = ("network.yml".to_owned(), network);
+        let mut args = Vec::new();
+        for (name, text) in files.iter().chain([&network]) {
+            std::fs::write(self.directory.path().join(name), text).unwrap();
+            args.extend(["-f", name]);
+        }
+        self.run_with(&args, &["up", "-d"]);
+    }
+
+    /// Runs the compose command, whichever this machine has.
     pub(crate) fn run(&self, args: &[&str]) {
+        self.run_with(&["-f", "compose.yml"], args);
+    }
+
+    fn run_with(&self, files: &[&str], args: &[&str]) {
         let mut command = command();
-        command.args(["-p", &self.project, "-f", "compose.yml"]);
+        command.args(["-p", &self.project]).args(files);
         command.args(args).current_dir(&self.directory);
         let output = command.output().expect("docker-compose");
         let words = String::from_utf8_lossy(&output.stderr);
@@ -93,7 +111,10 @@ impl Drop for Compose {
         let mut remove = words(&["rm", "-f", "-v"]);
         remove.extend(ids.lines().map(String::from));
         let _ = try_docker(&remove);
-        let network = format!("{}_default", self.project);
-        let _ = try_docker(&words(&["network", "rm", &network]));
+        let networks = try_docker(&words(&["network", "ls", "-q", "--filter", &filter]));
+        let networks = networks.unwrap_or_default();
+        let mut remove = words(&["network", "rm"]);
+        remove.extend(networks.lines().map(String::from));
+        let _ = try_docker(&remove);
     }
 }
