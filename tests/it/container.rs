@@ -131,7 +131,8 @@ fn an_unprivileged_container_serves_apps_on_its_network_over_https() {
     wharf.container.stop(10);
     assert_eq!(wharf.container.inspect("{{.State.ExitCode}}"), "0");
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // The engine itself may take seconds when it is busy.
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::peer::{LIMIT, Message, Peer};
+// For an app that has to be told its port.
+pub(crate) use super::pebble::free_port;
 
 /// An upstream that does nothing by itself: the test accepts each connection and is its far end.
 pub(crate) struct Origin {
@@ -188,10 +190,4 @@ pub(crate) fn refused_port() -> u16 {
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
     std::mem::forget(socket);
     port
-}
-
-/// A port for an app that has to be told one; somebody else may take it before the app does.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
