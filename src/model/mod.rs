@@ -6,6 +6,7 @@ mod host;
 mod matcher;
 mod names;
 mod note;
+mod query;
 mod retry;
 mod route;
 mod units;
@@ -15,6 +16,7 @@ pub use host::{Host, HostError, HostPattern};
 pub use matcher::{Glob, MatchPart, Matcher};
 pub use names::{Lookup, Names};
 pub use note::{ContainerNote, Standing, nothing_listens};
+pub use query::unescape;
 pub use retry::{Retry, RetryOn};
 pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey,

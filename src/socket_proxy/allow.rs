@@ -2,6 +2,8 @@
 
 use http::{Method, Uri};
 
+use crate::model::unescape;
+
 /// What is asked for; decides what becomes of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call<'a> {
@@ -97,20 +99,6 @@ fn is_event_filter(escaped: &str) -> bool {
     let filters: Result<serde_json::Map<String, serde_json::Value>, _> =
         serde_json::from_slice(&text);
     filters.is_ok_and(|filters| filters.keys().all(|key| key == "type" || key == "event"))
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = text.bytes();
-    let mut plain = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        plain.push(match byte {
-            b'%' => u8::try_from(digit()? * 16 + digit()?).ok()?,
-            b'+' => b' ',
-            other => other,
-        });
-    }
-    Some(plain)
 }
 
 #[cfg(test)]

@@ -273,21 +273,15 @@ impl Filter {
     fn refuse(&self, request: &Request<Incoming>, reason: &str) -> Response<Body> {
         let method = request.method().as_str();
         let asked = format!("{method} {}", request.uri().path());
-        let asked: String = asked.chars().take(MAX_SHOWN).collect();
-        let query = request.uri().query().unwrap_or_default();
+        let asked = excerpt(&asked);
+        let query = excerpt(request.uri().query().unwrap_or_default());
         let unsaid = self
             .refusals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .note(Instant::now());
         match unsaid {
-            Some(unsaid) => tracing::warn!(
-                asked,
-                query = &query[..query.len().min(MAX_SHOWN)],
-                reason,
-                unsaid,
-                "refused"
-            ),
+            Some(unsaid) => tracing::warn!(asked, query, reason, unsaid, "refused"),
             None => tracing::debug!(asked, reason, "refused"),
         }
         message(
@@ -322,6 +316,11 @@ impl Refusals {
         self.told += 1;
         Some(std::mem::take(&mut self.unsaid))
     }
+}
+
+/// The beginning of what somebody sent; a query may hold any UTF-8.
+fn excerpt(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
 }
 
 /// The engine's own words, bounded.
@@ -392,6 +391,13 @@ mod tests {
         assert_eq!(told, 10);
         assert_eq!(refusals.note(start + WINDOW), Some(5));
         assert_eq!(refusals.note(start + WINDOW), Some(0));
+    }
+
+    #[test]
+    fn what_is_shown_of_a_request_is_cut_between_characters() {
+        let uri: http::Uri = format!("/a?{}", "é".repeat(MAX_SHOWN)).parse().unwrap();
+        let query = format!("x{}", uri.query().unwrap());
+        assert_eq!(excerpt(&query).chars().count(), MAX_SHOWN);
     }
 
     #[test]

@@ -1,161 +1,30 @@
-//! The answer to `wharf explain`: the decision of [`proxy::decide`], with what the plan, the certificates
-//! and a connect to each endpoint add to it.
+//! The answer, told step by step.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
-use futures_util::future::join_all;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-
-use super::containers;
-use super::report::{Report, word};
+use super::super::containers;
+use super::super::report::{Report, word};
+use super::words::{MAX_NAMED, certificate, differing, paths, policy};
 use crate::admin::{Dialled, Explanation, Step};
 use crate::control::Published;
-use crate::model::{
-    Balance, HostPattern, HttpsMode, RouteSpec, Settings, Standing, TlsMode, nothing_listens,
-};
+use crate::model::{HostPattern, HttpsMode, RouteSpec, Standing, TlsMode, nothing_listens};
 use crate::proxy::{self, Decision, Question, Verdict};
 use crate::route::{HostEntry, Route};
-use crate::tls::{CertReport, CertState};
-use crate::upstream::{Endpoint, Failure};
-
-/// Reads the question in `query` and answers it.
-pub(super) async fn explain(report: &Report, query: &str) -> Result<Explanation, String> {
-    let (question, url) = question(report, query)?;
-    let published = Arc::clone(&report.published.borrow());
-    let table = Arc::clone(&published.table);
-    let decision = proxy::decide(&question, &table, &published.notes, &report.trusted)?;
-    let route = decision.route.map(|route| &**route);
-    let dials = match (route, &decision.verdict) {
-        (Some(route), Verdict::Forward(_)) => dial(&route.upstream.endpoints).await,
-        _ => Vec::new(),
-    };
-    let mut story = Story {
-        report,
-        published: &published,
-        question: &question,
-        decision: &decision,
-        told: Explanation {
-            method: question.method.clone(),
-            url,
-            from: decision.client.to_string(),
-            ..Explanation::default()
-        },
-        ended: false,
-    };
-    story.tell(&dials);
-    Ok(story.told)
-}
-
-/// `url=`, `method=`, `header=` and `from=`.
-fn question(report: &Report, query: &str) -> Result<(Question, String), String> {
-    let mut url = None;
-    let mut question = Question {
-        method: "GET".to_owned(),
-        https: false,
-        authority: String::new(),
-        target: "/".to_owned(),
-        fields: Vec::new(),
-        from: IpAddr::V4(Ipv4Addr::LOCALHOST),
-    };
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = decoded(value).ok_or("the query is not percent-encoded text")?;
-        match key {
-            "url" => url = Some(value),
-            "method" => question.method = value,
-            "from" => {
-                question.from = value
-                    .parse()
-                    .map_err(|_| format!("`{value}` is no address"))?;
-            }
-            "header" if question.fields.len() < MAX_FIELDS => {
-                let pair = value.split_once(':');
-                let (name, value) = pair.ok_or("write a header as `Name: value`")?;
-                let pair = (name.trim().to_owned(), value.trim().to_owned());
-                question.fields.push(pair);
-            }
-            "header" => return Err(format!("at most {MAX_FIELDS} headers")),
-            _ => return Err(format!("`{key}` is none of url, method, header and from")),
-        }
-    }
-    let url = url.ok_or("which URL? /explain?url=https://shop.example.com/")?;
-    let tls = report.listeners.iter().any(|(name, _)| *name == "https");
-    let (scheme, rest) = url
-        .split_once("://")
-        .unwrap_or((if tls { "https" } else { "http" }, &url));
-    question.https = match scheme.to_ascii_lowercase().as_str() {
-        "http" | "ws" => false,
-        "https" | "wss" => true,
-        _ => {
-            return Err(format!(
-                "`{scheme}` is no scheme of the web: write http:// or https://"
-            ));
-        }
-    };
-    let rest = rest.split('#').next().unwrap_or(rest);
-    let at = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(at);
-    if authority.is_empty() {
-        return Err("the URL has no host".to_owned());
-    }
-    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err("a URL has no spaces".to_owned());
-    }
-    question.authority = authority.to_owned();
-    question.target = match target {
-        "" => "/".to_owned(),
-        target if target.starts_with('?') => format!("/{target}"),
-        target => target.to_owned(),
-    };
-    let scheme = if question.https { "https" } else { "http" };
-    let url = format!("{scheme}://{authority}{}", question.target);
-    Ok((question, url))
-}
-
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let digits = [bytes.next()?, bytes.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            b'+' => b' ',
-            byte => byte,
-        });
-    }
-    String::from_utf8(out).ok()
-}
-
-/// Connects to each endpoint and says nothing; `None` where one took it.
-async fn dial(endpoints: &[Endpoint]) -> Vec<Option<Failure>> {
-    let dials = endpoints.iter().take(MAX_DIALS).map(async |endpoint| {
-        match timeout(DIAL_LIMIT, TcpStream::connect(endpoint.addr)).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(Failure::of_connect(&error)),
-            Err(_) => Some(Failure::ConnectTimeout),
-        }
-    });
-    join_all(dials).await
-}
+use crate::upstream::Failure;
 
 /// The answer, as it grows.
-struct Story<'a> {
-    report: &'a Report,
-    published: &'a Published,
-    question: &'a Question,
-    decision: &'a Decision<'a>,
-    told: Explanation,
+pub(super) struct Story<'a> {
+    pub(super) report: &'a Report,
+    pub(super) published: &'a Published,
+    pub(super) question: &'a Question,
+    pub(super) decision: &'a Decision<'a>,
+    pub(super) told: Explanation,
     /// A step before the verdict ends the request.
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl Story<'_> {
-    fn tell(&mut self, dials: &[Option<Failure>]) {
+    pub(super) fn tell(&mut self, dials: &[Option<Failure>]) {
         self.listener();
         self.host();
         if let (Some(entry), Some(route)) = (self.decision.entry, self.decision.route) {
@@ -501,110 +370,5 @@ impl Story<'_> {
         };
         self.told.served = true;
         self.told.verdict = format!("{way}be sent to {}{policy}", names.join(" or "));
-    }
-}
-
-fn policy(route: &Route) -> String {
-    match &route.balance {
-        Balance::RoundRobin => "in turn".to_owned(),
-        balance => format!("wharf.lb: {balance}"),
-    }
-}
-
-fn paths(entry: &HostEntry) -> String {
-    let mut paths: Vec<&str> = entry.routes.iter().map(|r| r.path.as_str()).collect();
-    paths.dedup();
-    paths.truncate(MAX_NAMED);
-    format!("routes of this host: {}", paths.join(", "))
-}
-
-/// What stands behind a host's certificate, and whether it would do.
-fn certificate(report: &CertReport) -> (&'static str, String) {
-    let source = word(&report.source);
-    let error = report.last_error.clone().unwrap_or_default();
-    match report.state {
-        CertState::Valid => ("ok", format!("valid ({source})")),
-        CertState::Expired => ("note", format!("expired ({source}) {error}")),
-        CertState::Ordering => ("note", format!("being ordered ({source}); requests wait")),
-        CertState::Waiting => (
-            "note",
-            format!("none yet ({source}): the first request orders it and waits"),
-        ),
-        CertState::Failed => {
-            let later = report
-                .next
-                .as_ref()
-                .is_none_or(|next| next.at > SystemTime::now());
-            (if later { "stop" } else { "note" }, error)
-        }
-    }
-}
-
-/// `strip: true` and so on, where they are not the default.
-fn differing(settings: &Settings) -> Vec<String> {
-    let fields = |settings: &Settings| match serde_json::to_value(settings) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let default = fields(&Settings::default());
-    let text = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.clone(),
-        value => value.to_string(),
-    };
-    let mut found = Vec::new();
-    for (name, value) in fields(settings) {
-        match (&value, default.get(&name)) {
-            (_, Some(usual)) if *usual == value => {}
-            (serde_json::Value::Object(parts), Some(serde_json::Value::Object(usual))) => {
-                let parts = parts
-                    .iter()
-                    .filter(|(key, value)| usual.get(*key) != Some(value));
-                found.extend(parts.map(|(key, value)| format!("{name}.{key}: {}", text(value))));
-            }
-            _ => found.push(format!("{name}: {}", text(&value))),
-        }
-    }
-    found
-}
-
-/// Endpoints that are asked for a connection.
-const MAX_DIALS: usize = 32;
-/// A local connect takes far less.
-const DIAL_LIMIT: Duration = Duration::from_secs(1);
-/// Headers of a question.
-const MAX_FIELDS: usize = 32;
-/// Routes, endpoints or containers named.
-const MAX_NAMED: usize = 16;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_decoded_once() {
-        assert_eq!(
-            decoded("https%3A%2F%2Fa%2Fb+c").as_deref(),
-            Some("https://a/b c")
-        );
-        assert_eq!(decoded("%2541").as_deref(), Some("%41"));
-        for bad in ["%", "%4", "%zz", "%ff"] {
-            assert_eq!(decoded(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_settings_that_differ_are_told() {
-        assert!(differing(&Settings::default()).is_empty());
-        let mut settings = Settings {
-            strip: true,
-            ..Settings::default()
-        };
-        settings.timeouts.read = Duration::from_secs(300);
-        let told = differing(&settings);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(
-            told[0] == "strip: true" && told[1].starts_with("timeouts.read: "),
-            "{told:?}"
-        );
     }
 }

@@ -1,0 +1,68 @@
+//! The answer to `wharf explain`: the decision of [`proxy::decide`], with what the plan, the certificates
+//! and a connect to each endpoint add to it.
+
+// What is asked.
+mod question;
+// The answer, as it grows.
+mod story;
+// Facts in words.
+mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use self::question::question;
+use self::story::Story;
+use super::report::Report;
+use crate::admin::Explanation;
+use crate::proxy::{self, Verdict};
+use crate::upstream::{Endpoint, Failure};
+
+/// Reads the question in `query` and answers it.
+pub(super) async fn explain(report: &Report, query: &str) -> Result<Explanation, String> {
+    let (question, url) = question(report, query)?;
+    let published = Arc::clone(&report.published.borrow());
+    let table = Arc::clone(&published.table);
+    let decision = proxy::decide(&question, &table, &published.notes, &report.trusted)?;
+    let route = decision.route.map(|route| &**route);
+    let dials = match (route, &decision.verdict) {
+        (Some(route), Verdict::Forward(_)) => dial(&route.upstream.endpoints).await,
+        _ => Vec::new(),
+    };
+    let mut story = Story {
+        report,
+        published: &published,
+        question: &question,
+        decision: &decision,
+        told: Explanation {
+            method: question.method.clone(),
+            url,
+            from: decision.client.to_string(),
+            ..Explanation::default()
+        },
+        ended: false,
+    };
+    story.tell(&dials);
+    Ok(story.told)
+}
+
+/// Connects to each endpoint and says nothing; `None` where one took it.
+async fn dial(endpoints: &[Endpoint]) -> Vec<Option<Failure>> {
+    let dials = endpoints.iter().take(MAX_DIALS).map(async |endpoint| {
+        match timeout(DIAL_LIMIT, TcpStream::connect(endpoint.addr)).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(Failure::of_connect(&error)),
+            Err(_) => Some(Failure::ConnectTimeout),
+        }
+    });
+    join_all(dials).await
+}
+
+/// Endpoints that are asked for a connection.
+const MAX_DIALS: usize = 32;
+/// A local connect takes far less.
+const DIAL_LIMIT: Duration = Duration::from_secs(1);
