@@ -1,0 +1,88 @@
+//! The head of a request as an upstream gets it, and what it asks for.
+
+use http::{Method, Version};
+
+use super::super::fields::{Field, Fields, Known};
+use super::super::head::{RequestFraming, RequestHead};
+use super::forwarding::{Origin, write_forwarding};
+use super::length::write_length;
+use super::nominated::{Nominated, has_token};
+use super::{CHUNKED, HOP_BY_HOP, REWRITTEN, SWITCH, is_websocket};
+
+/// Writes a request head for an HTTP/1.1 upstream.
+pub(crate) fn write_request(
+    out: &mut Vec<u8>,
+    head: &RequestHead,
+    target: &[&str],
+    origin: &Origin<'_>,
+    websocket: bool,
+) {
+    let fields = head.fields();
+    out.extend_from_slice(head.method.as_str().as_bytes());
+    out.push(b' ');
+    for part in target {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    out.extend_from_slice(origin.authority.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    copy_fields(out, fields, origin.trusted);
+    write_forwarding(out, fields, origin);
+    match head.framing {
+        RequestFraming::None => {}
+        RequestFraming::Length(length) => write_length(out, length),
+        RequestFraming::Chunked => out.extend_from_slice(CHUNKED),
+    }
+    if websocket {
+        out.extend_from_slice(SWITCH);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, trusted: bool) {
+    let nominated = Nominated::of(fields);
+    let mut dropped = HOP_BY_HOP | REWRITTEN;
+    if !trusted {
+        dropped |= Known::set(&[Known::Forwarded]);
+    }
+    // HTTP/2 clients may send cookies in crumbs; applications expect one field (RFC 9113 section
+    // 8.2.3).
+    let crumbs = fields.has(Known::Cookie) && fields.get_all(Known::Cookie).nth(1).is_some();
+    if crumbs {
+        dropped |= Known::set(&[Known::Cookie]);
+    }
+    fields.copy(out, |field| {
+        !field.known.is_in(dropped) && !nominated.holds(field.name)
+    });
+    if crumbs && !nominated.holds(b"cookie") {
+        out.extend_from_slice(b"cookie: ");
+        for (index, crumb) in fields.get_all(Known::Cookie).enumerate() {
+            out.extend_from_slice(if index == 0 { b"" } else { b"; " });
+            out.extend_from_slice(crumb);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Whether a field may stand in the trailers of a request: none that frames it, says who sent it or
+/// what that one may do.
+pub(crate) fn may_trail_request(field: Field<'_>) -> bool {
+    let personal = Known::set(&[Known::Forwarded, Known::Cookie, Known::Authorization]);
+    !field.known.is_in(personal | REWRITTEN | HOP_BY_HOP)
+}
+
+/// Whether the client waits for a 100 before it sends its body (RFC 9110 section 10.1.1).
+pub(crate) fn expects_continue(fields: Fields<'_>) -> bool {
+    let value = fields.get(Known::Expect);
+    value.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Whether the request asks to become a WebSocket (RFC 6455 section 4.1).
+pub(crate) fn wants_websocket(head: &RequestHead) -> bool {
+    let fields = head.fields();
+    fields.has(Known::Upgrade)
+        && head.method == Method::GET
+        && head.version == Version::HTTP_11
+        && is_websocket(fields)
+        && has_token(fields, Known::Connection, "upgrade")
+}

@@ -1,0 +1,106 @@
+//! The head of a response as an HTTP/1 client gets it; HTTP/2 asks [`Kept`] field by field.
+
+use http::{StatusCode, Version};
+
+use super::super::fields::{Field, Fields, Known};
+use super::super::h1;
+use super::length::{content_length, write_length};
+use super::nominated::Nominated;
+use super::{HOP_BY_HOP, RESPONSE_HOP_BY_HOP};
+
+/// What a client is told of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persist {
+    /// It lives on, as HTTP/1.1 takes for granted.
+    Keep,
+    /// It lives on, which a client of HTTP/1.0 has to be told.
+    Told,
+    Close,
+}
+
+/// Writes the start line of a response to an HTTP/1 client.
+pub(crate) fn write_status(out: &mut Vec<u8>, version: Version, status: StatusCode, reason: &[u8]) {
+    let http: &[u8] = match version {
+        Version::HTTP_10 => b"HTTP/1.0 ",
+        _ => b"HTTP/1.1 ",
+    };
+    out.extend_from_slice(http);
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    match reason {
+        b"" => out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes()),
+        reason => out.extend_from_slice(reason),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the fields of an upstream's response: all but hop-by-hop fields, what its `Connection`
+/// names, and framing, of which one plain `Content-Length` is kept where `keep_length` says so.
+pub(crate) fn write_response_fields(out: &mut Vec<u8>, fields: Fields<'_>, keep_length: bool) {
+    let kept = Kept::of(fields, keep_length);
+    fields.copy(out, |field| kept.holds(field));
+    if let Some(length) = kept.rewritten {
+        write_length(out, length);
+    }
+}
+
+/// Ends a head: what becomes of the connection, and a length of zero or chunks.
+pub(crate) fn write_end(out: &mut Vec<u8>, persist: Persist, framing: &[u8]) {
+    match persist {
+        Persist::Keep => {}
+        Persist::Told => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        Persist::Close => out.extend_from_slice(b"connection: close\r\n"),
+    }
+    out.extend_from_slice(framing);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// An interim response as an HTTP/1.1 client gets it.
+pub(crate) fn write_interim(out: &mut Vec<u8>, head: &h1::ResponseHead, text: &[u8]) {
+    write_status(out, Version::HTTP_11, head.status, head.reason(text));
+    write_response_fields(out, Fields::new(text, &head.index), false);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Which fields of an upstream's response may reach the client.
+pub(crate) struct Kept<'a> {
+    nominated: Nominated<'a>,
+    dropped: u32,
+    /// The length, where the upstream wrote it in a way that others may read otherwise: `3, 3` was
+    /// one length to us.
+    pub(crate) rewritten: Option<u64>,
+}
+
+impl<'a> Kept<'a> {
+    pub(crate) fn of(fields: Fields<'a>, keep_length: bool) -> Self {
+        let mut dropped = RESPONSE_HOP_BY_HOP;
+        let mut rewritten = None;
+        let mut lengths = fields.get_all(Known::ContentLength);
+        if let Some(first) = lengths.next() {
+            let plain = !first.contains(&b',') && lengths.next().is_none();
+            if !keep_length || !plain {
+                dropped |= Known::set(&[Known::ContentLength]);
+            }
+            if keep_length && !plain {
+                rewritten = content_length(fields).ok().flatten();
+            }
+        }
+        Self {
+            nominated: Nominated::of(fields),
+            dropped,
+            rewritten,
+        }
+    }
+
+    pub(crate) fn holds(&self, field: Field<'_>) -> bool {
+        // Framing cannot be nominated away.
+        !field.known.is_in(self.dropped)
+            && (field.known == Known::ContentLength || !self.nominated.holds(field.name))
+    }
+}
+
+/// Framing and routing fields have no meaning in trailers (RFC 9110 section 6.5.1).
+pub(crate) fn may_trail_response(field: Field<'_>) -> bool {
+    let framing = Known::set(&[Known::ContentLength]);
+    !field.known.is_in(framing | HOP_BY_HOP)
+}
