@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::crew::{Crew, counts};
+use crate::support::crew::{Crew, counts, with};
 use crate::support::origin::{Origin, Served, ok, refused_port};
 use crate::support::peer::Peer;
 use crate::support::site::{Site, app, get};
@@ -23,6 +23,35 @@ fn weights_are_exact_over_ten_thousand_requests_on_three_workers() {
     );
     let shares = crew.ask(8, 1250, |_| get("/"));
     assert_eq!(shares, counts(&[("a", 5000), ("b", 3000), ("c", 2000)]));
+}
+
+#[test]
+fn the_other_algorithms_keep_their_shares_over_ten_thousand_requests() {
+    let own = ["wharf.weight: 5", "wharf.weight: 3", "wharf.weight: 2"];
+    // Each request with a key that no other has.
+    let client = |n: u32| format!("X-Forwarded-For: 10.{}.{}.{}\r\n", n >> 8, n & 255, n % 250);
+    let header = |n: u32| format!("X-User: user{n}\r\n");
+    let cookie = |n: u32| format!("Cookie: a=b; session={n}\r\n");
+    let request = |path: &str, fields: &str| with(path, fields);
+    type Ask<'a> = &'a (dyn Fn(u32) -> String + Sync);
+    let all: [(&str, u32, u32, Ask<'_>); 5] = [
+        // One at a time: all are idle, and take turns by weight.
+        ("least_conn", 1, 0, &|_| get("/")),
+        // By chance, so within five standard deviations of a binomial distribution: 5 * 50.
+        ("ip_hash", 8, 250, &|n| request("/", &client(n))),
+        ("hash header:X-User", 8, 250, &|n| request("/", &header(n))),
+        ("hash cookie:session", 8, 250, &|n| request("/", &cookie(n))),
+        ("hash path", 8, 250, &|n| request(&format!("/{n}?x"), "")),
+    ];
+    for (lb, connections, off, ask) in all {
+        let crew = Crew::start(2, &format!("wharf.lb: {lb}"), &own);
+        let shares = crew.ask(connections, 10_000 / connections, ask);
+        assert_eq!(shares.values().sum::<u32>(), 10_000, "{lb}: {shares:?}");
+        for (name, due) in [("a", 5000), ("b", 3000), ("c", 2000)] {
+            let share = shares.get(name).copied().unwrap_or(0);
+            assert!(share.abs_diff(due) <= off, "{lb}: {shares:?}");
+        }
+    }
 }
 
 #[test]
