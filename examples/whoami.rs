@@ -12,30 +12,37 @@
 //! | `/ws`            | WebSocket echo |
 //! | `/status/N`      | status N with a short body |
 //! | `/sleep/MS`      | 200 after MS milliseconds |
+//! | `/drip/N`        | the bytes of `/bytes`, N thousand of them, a thousand every 20 ms |
+//! | `/events`        | Server-Sent Events without an end, one every 50 ms, `id` and `data` counting from 1 |
+//! | `/allocate/MB`   | on POST: takes that much more memory and keeps it |
 //! | `/trailers`      | a chunked body followed by the trailer `x-checksum` (to clients with `TE: trailers`) |
 //! | `/health`        | 200, or the status last sent with `POST /health` (the number as the body) |
 //!
 //! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`; `NAME` is a word it repeats, `START_DELAY_MS` holds back the
 //! listener. `whoami healthcheck` asks a running instance for `/health`: a HEALTHCHECK command for
 //! images without a shell. SIGTERM ends it at once, or not at all with `IGNORE_TERM=1`;
-//! with `TERM_DELAY_MS` it listens no more and ends after that time, its connections meanwhile served.
+//! with `TERM_DELAY_MS` it listens no more and ends after that time, its connections meanwhile served;
+//! with `GRACEFUL=1` beside it, it closes those that are idle, finishes what it has on the others, and
+//! ends when they have.
+//!
+//! Answers that last (`/ws`, `/drip`, `/events`) name the host in a field `x-hostname`.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, stream};
 use http::header::{
-    CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TRAILER,
-    UPGRADE,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, TRAILER, UPGRADE,
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
@@ -44,6 +51,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -66,6 +74,8 @@ struct Me {
     hostname: String,
     name: String,
     health: AtomicU16,
+    /// What `/allocate` has taken.
+    ballast: Mutex<Vec<Vec<u8>>>,
 }
 
 async fn serve(port: u16) -> std::io::Result<()> {
@@ -74,7 +84,10 @@ async fn serve(port: u16) -> std::io::Result<()> {
         hostname: read("/proc/sys/kernel/hostname").trim().to_owned(),
         name: std::env::var("NAME").unwrap_or_default(),
         health: AtomicU16::new(200),
+        ballast: Mutex::default(),
     });
+    // Every connection has a receiver: the sender sees when they are gone.
+    let (stopping, stop) = watch::channel(false);
     let accept = async {
         if let Some(delay) = number("START_DELAY_MS") {
             tokio::time::sleep(Duration::from_millis(delay.into())).await;
@@ -97,17 +110,23 @@ async fn serve(port: u16) -> std::io::Result<()> {
             };
             let _ = stream.set_nodelay(true);
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-            let me = me.clone();
+            let (me, mut stop) = (me.clone(), stop.clone());
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(move |request| {
                     let me = me.clone();
                     async move { Ok::<_, Infallible>(answer(&me, request, peer).await) }
                 });
-                // A client that leaves early is no concern of a sample app.
-                let _ = hyper::server::conn::http1::Builder::new()
+                let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
-                    .with_upgrades()
-                    .await;
+                    .with_upgrades();
+                let mut connection = pin!(connection);
+                // A client that leaves early is no concern of a sample app.
+                tokio::select! {
+                    _ = connection.as_mut() => return,
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
+                connection.as_mut().graceful_shutdown();
+                let _ = connection.await;
             });
         }
     };
@@ -117,7 +136,17 @@ async fn serve(port: u16) -> std::io::Result<()> {
     }
     // The listener is gone with its future.
     if let Some(delay) = number("TERM_DELAY_MS") {
-        tokio::time::sleep(Duration::from_millis(delay.into())).await;
+        let delay = tokio::time::sleep(Duration::from_millis(delay.into()));
+        if number("GRACEFUL") == Some(1) {
+            stopping.send_replace(true);
+            drop(stop);
+            tokio::select! {
+                () = stopping.closed() => {}
+                () = delay => {}
+            }
+        } else {
+            delay.await;
+        }
     }
     Ok(())
 }
@@ -132,7 +161,7 @@ async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer
         ("json", _) => json(StatusCode::OK, seen(me, &request, peer)),
         ("bytes", Ok(count)) => Response::new(Pattern::new(count).boxed()),
         ("upload", _) => upload(request).await,
-        ("ws", _) => websocket(request),
+        ("ws", _) => with_host(me, websocket(request)),
         ("status", Ok(code)) => match u16::try_from(code).map(StatusCode::from_u16) {
             Ok(Ok(status)) if !status.is_informational() => text(status, format!("{status}\n")),
             _ => text(StatusCode::BAD_REQUEST, "not a final status\n"),
@@ -141,6 +170,9 @@ async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer
             tokio::time::sleep(Duration::from_millis(millis)).await;
             text(StatusCode::OK, format!("slept {millis} ms\n"))
         }
+        ("drip", Ok(count)) => with_host(me, drip(count)),
+        ("events", _) => with_host(me, events()),
+        ("allocate", Ok(count)) if request.method() == Method::POST => allocate(me, count),
         ("trailers", _) => trailers(),
         ("health", _) => health(me, request).await,
         _ => text(StatusCode::OK, describe(&seen(me, &request, peer))),
@@ -254,11 +286,65 @@ fn websocket(mut request: Request<Incoming>) -> Answer {
     answer
 }
 
+fn drip(count: u64) -> Answer {
+    let pieces = stream::unfold(
+        (Pattern::new(count * 1000), 0),
+        move |(mut all, sent)| async move {
+            if sent == count {
+                return None;
+            }
+            tokio::time::sleep(DRIP).await;
+            let piece = all.take(1000);
+            Some((Ok(Frame::data(piece)), (all, sent + 1)))
+        },
+    );
+    let mut answer = Response::new(BoxBody::new(StreamBody::new(pieces)));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(count * 1000));
+    answer
+}
+
+fn events() -> Answer {
+    let events = stream::unfold(1_u64, |id| async move {
+        tokio::time::sleep(EVENT).await;
+        let event = format!("id: {id}\ndata: {id}\n\n");
+        Some((Ok(Frame::data(Bytes::from(event))), id + 1))
+    });
+    let mut answer = Response::new(BoxBody::new(StreamBody::new(events)));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+/// Between two pieces of `/drip`.
+const DRIP: Duration = Duration::from_millis(20);
+/// Between two of `/events`.
+const EVENT: Duration = Duration::from_millis(50);
+
+fn allocate(me: &Me, mebibytes: u64) -> Answer {
+    for _ in 0..mebibytes {
+        // Written to, or the kernel would not give it.
+        let Ok(mut ballast) = me.ballast.lock() else {
+            break;
+        };
+        ballast.push(vec![1; 1 << 20]);
+    }
+    text(StatusCode::OK, format!("took {mebibytes} MiB\n"))
+}
+
+fn with_host(me: &Me, mut answer: Answer) -> Answer {
+    if let Ok(name) = HeaderValue::from_str(&me.hostname) {
+        answer.headers_mut().insert("x-hostname", name);
+    }
+    answer
+}
+
 fn trailers() -> Answer {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-checksum", HeaderValue::from_static("cafe"));
     // A stream has no known length, so HTTP/1.1 sends it chunked: only that has room for trailers.
-    let frames = futures_util::stream::iter([
+    let frames = stream::iter([
         Ok(Frame::data(Bytes::from_static(b"the trailer follows\n"))),
         Ok(Frame::trailers(trailers)),
     ]);
@@ -315,6 +401,18 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// The next bytes; at most [`CHUNK`] and what is left.
+    fn take(&mut self, most: usize) -> Bytes {
+        let most = most.min(CHUNK);
+        let length = usize::try_from(self.left).map_or(most, |left| left.min(most));
+        let chunk = self.source.slice(self.phase..self.phase + length);
+        self.phase = (self.phase + length) % PERIOD;
+        self.left -= length as u64;
+        chunk
+    }
+}
+
 impl Body for Pattern {
     type Data = Bytes;
     type Error = Infallible;
@@ -326,11 +424,7 @@ impl Body for Pattern {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let length = usize::try_from(self.left).map_or(CHUNK, |left| left.min(CHUNK));
-        let chunk = self.source.slice(self.phase..self.phase + length);
-        self.phase = (self.phase + length) % PERIOD;
-        self.left -= length as u64;
-        Poll::Ready(Some(Ok(Frame::data(chunk))))
+        Poll::Ready(Some(Ok(Frame::data(self.take(CHUNK)))))
     }
 
     fn is_end_stream(&self) -> bool {
