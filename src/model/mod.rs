@@ -3,6 +3,7 @@
 //! No I/O, no async, no imports of ours. `docker` produces a [`Plan`], `route::compile` consumes it.
 
 mod host;
+mod limits;
 mod matcher;
 mod names;
 mod note;
@@ -13,6 +14,7 @@ mod units;
 mod via;
 
 pub use host::{Host, HostError, HostPattern};
+pub use limits::{Keepalive, Timeouts};
 pub use matcher::{Glob, MatchPart, Matcher};
 pub use names::{Lookup, Names};
 pub use note::{ContainerNote, Standing, nothing_listens};
@@ -20,15 +22,15 @@ pub use query::unescape;
 pub use retry::{Retry, RetryOn};
 pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey,
-    RouteSpec, Settings, ShareSpec, StickySpec, Timeouts, TlsMode, UpstreamKey, UpstreamSpec,
+    RouteSpec, Settings, ShareSpec, StickySpec, TlsMode, UpstreamKey, UpstreamSpec,
 };
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
 pub use via::Via;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Everything the containers ask for, in a deterministic order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,4 +78,9 @@ impl std::fmt::Display for Problem {
         }
         write!(f, ": {}", self.reason)
     }
+}
+
+/// As labels write it.
+fn duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    Ttl(*value).serialize(serializer)
 }

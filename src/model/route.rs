@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{HostPattern, Matcher, Retry, Via};
+use super::{HostPattern, Keepalive, Matcher, Retry, Timeouts, Via, duration};
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
 /// route. Never shown to clients.
@@ -103,6 +103,7 @@ pub struct Settings {
     pub https: HttpsMode,
     pub tls: TlsMode,
     pub timeouts: Timeouts,
+    pub keepalive: Keepalive,
     pub balance: Balance,
     pub sticky: Option<StickySpec>,
     /// `wharf.slow_start`: how long a replica that joins others takes to its full share. Default 0: none.
@@ -143,20 +144,6 @@ pub enum TlsMode {
     Internal,
     /// No TLS: plain HTTP only.
     Off,
-}
-
-/// `wharf.timeout`. Zero is "no limit".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Timeouts {
-    /// TCP connect to an endpoint. Default 2 s; then the next endpoint is tried.
-    #[serde(serialize_with = "duration")]
-    pub connect: Duration,
-    /// From the request sent to the response head, and between two reads of the body. Default 60 s.
-    #[serde(serialize_with = "duration")]
-    pub read: Duration,
-    /// Between two successful writes to the endpoint. Default 60 s.
-    #[serde(serialize_with = "duration")]
-    pub send: Duration,
 }
 
 /// `wharf.lb`: which endpoint gets a request (product.md S32 to S34). Every policy knows weights.
@@ -320,6 +307,7 @@ impl Default for Settings {
             https: HttpsMode::default(),
             tls: TlsMode::default(),
             timeouts: Timeouts::default(),
+            keepalive: Keepalive::default(),
             balance: Balance::default(),
             sticky: None,
             slow_start: Duration::ZERO,
@@ -334,16 +322,6 @@ impl Default for FailLimit {
         Self {
             count: 1,
             within: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(2),
-            read: Duration::from_secs(60),
-            send: Duration::from_secs(60),
         }
     }
 }
@@ -370,10 +348,6 @@ impl Serialize for PathPrefix {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
     }
-}
-
-fn duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    super::Ttl(*value).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -222,7 +222,8 @@ impl Drop for Timer {
 
 /// How often the worker sweeps.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
-const NEVER: u32 = u32::MAX;
+/// A tick that does not come.
+pub(crate) const NEVER: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {

@@ -13,10 +13,10 @@ use http::StatusCode;
 
 use super::attempts::{Answered, Attempts};
 use super::error::ProxyError;
-use super::exchange::{Again, Client, Exchange, ExchangeError, Kept, MAX_INTERIM, Response};
+use super::exchange::{Client, Exchange, ExchangeError, Kept, MAX_INTERIM, Response, Terms};
 use super::fields::Fields;
 use super::head::RequestHead;
-use super::headers::{self, Origin};
+use super::headers::{self, Connection, Origin};
 use super::page::Page;
 use super::pool::Link;
 use super::tail::Record;
@@ -193,7 +193,10 @@ impl Forward<'_> {
         client: &mut C,
     ) -> Result<Option<Box<Link>>, ProxyError> {
         let metrics = &self.worker.metrics;
-        if pooled && let Some(link) = self.worker.pool.take(endpoint.live.id, !self.repeats()) {
+        if pooled
+            && !self.route.keepalive.is_off()
+            && let Some(link) = self.worker.pool.take(endpoint.live.id, !self.repeats())
+        {
             metrics.upstream_reuses.inc();
             return Ok(Some(link));
         }
@@ -298,17 +301,21 @@ impl Forward<'_> {
     ) -> Box<Exchange> {
         link.out = self.worker.buffers.small();
         let out = &mut link.out;
-        headers::write_request(out, self.head, &self.target, &self.origin, self.websocket);
+        let persist = match (self.websocket, self.route.keepalive.is_off()) {
+            (true, _) => Connection::Switch,
+            (false, true) => Connection::Close,
+            (false, false) => Connection::Keep,
+        };
+        headers::write_request(out, self.head, &self.target, &self.origin, persist);
         let worker = Rc::clone(self.worker);
-        let timeouts = self.route.timeouts;
         let id = endpoint.live.id;
-        let again = Again {
+        let terms = Terms {
+            timeouts: self.route.timeouts,
+            keepalive: self.route.keepalive,
             repeats: self.repeats(),
             earlier,
         };
-        Box::new(Exchange::new(
-            worker, id, link, self.head, client, timeouts, again,
-        ))
+        Box::new(Exchange::new(worker, id, link, self.head, client, terms))
     }
 
     /// The final response head (or 101); interim ones are passed on.

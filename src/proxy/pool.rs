@@ -17,7 +17,8 @@ use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use super::buffers::{Buffers, LARGE, SMALL};
-use super::clock::{Clock, TICK, Timer};
+use super::clock::{Clock, NEVER, TICK, Timer};
+use crate::model::Keepalive;
 use crate::route::RouteTable;
 
 /// One connection to an endpoint with its buffers.
@@ -36,6 +37,8 @@ pub(crate) struct Link {
     requests: u32,
     born: u32,
     idle_since: u32,
+    /// When it has been idle for as long as its last route allows.
+    idle_until: u32,
 }
 
 /// Boxed, since a connection changes hands several times for each request.
@@ -67,6 +70,7 @@ impl Link {
             requests: 0,
             born: clock.now(),
             idle_since: clock.now(),
+            idle_until: NEVER,
         })
     }
 
@@ -187,12 +191,13 @@ impl Pool {
     pub(crate) fn take(&self, endpoint: u64, once: bool) -> Option<Box<Link>> {
         let mut idle = self.idle.borrow_mut();
         let links = idle.get_mut(&endpoint)?;
-        let oldest = self.clock.now().saturating_sub(ticks(ONCE_IDLE));
+        let now = self.clock.now();
+        let oldest = now.saturating_sub(ticks(ONCE_IDLE));
         if once && links.last().is_some_and(|link| link.idle_since < oldest) {
             return None;
         }
         while let Some(mut link) = links.pop() {
-            if link.is_quiet() {
+            if now < link.idle_until && link.is_quiet() {
                 link.reused = true;
                 return Some(link);
             }
@@ -200,17 +205,23 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose exchange ended cleanly.
-    pub(crate) fn put(&self, endpoint: u64, mut link: Box<Link>) {
+    /// Keeps a connection whose exchange ended cleanly, if its route wants that.
+    pub(crate) fn put(&self, endpoint: u64, mut link: Box<Link>, keepalive: &Keepalive) {
         let now = self.clock.now();
-        link.requests += 1;
-        if link.requests >= MAX_REQUESTS || now.saturating_sub(link.born) > ticks(MAX_AGE) {
+        link.requests = link.requests.saturating_add(1);
+        let worn = keepalive.requests > 0 && link.requests >= keepalive.requests;
+        let old = !keepalive.time.is_zero() && now - link.born > ticks(keepalive.time);
+        if worn || old {
             return;
         }
         link.timer.forget();
         link.idle_since = now;
+        link.idle_until = match keepalive.timeout.is_zero() {
+            true => NEVER,
+            false => now.saturating_add(ticks(keepalive.timeout).max(1)),
+        };
         if let Some(links) = self.idle.borrow_mut().get_mut(&endpoint)
-            && links.len() < MAX_IDLE
+            && links.len() < keepalive.idle as usize
             && link.rests(&mut Context::from_waker(&self.reaper.borrow()))
         {
             links.push(link);
@@ -221,7 +232,7 @@ impl Pool {
     pub(crate) fn expire(&self) {
         let now = self.clock.now();
         for links in self.idle.borrow_mut().values_mut() {
-            links.retain(|link| now.saturating_sub(link.idle_since) < ticks(IDLE));
+            links.retain(|link| now < link.idle_until);
         }
     }
 
@@ -240,20 +251,14 @@ pub(crate) fn keepalive() -> TcpKeepalive {
 }
 
 fn ticks(duration: Duration) -> u32 {
-    (duration.as_millis() / TICK.as_millis()) as u32
+    // In 64 bits: this is done for every request.
+    let whole = duration.as_secs() * TICKS_A_SECOND;
+    let ticks = whole + u64::from(duration.subsec_millis() / TICK.as_millis() as u32);
+    u32::try_from(ticks).unwrap_or(NEVER)
 }
 
-/// Idle connections kept for each endpoint and worker (nginx `keepalive`). HTTP/2 clients bring
-/// requests in bursts of a hundred each; a smaller pool would close and dial in step with them. One
-/// that is not needed again goes after [`IDLE`].
-const MAX_IDLE: usize = 1024;
-/// nginx `keepalive_timeout` of upstreams.
-const IDLE: Duration = Duration::from_secs(60);
+const TICKS_A_SECOND: u64 = 1000 / TICK.as_millis() as u64;
 /// Between two looks for connections that were closed; a network outlives its container for longer.
 const REAP_GAP: Duration = Duration::from_millis(20);
 /// See [`Pool::take`].
 const ONCE_IDLE: Duration = Duration::from_secs(1);
-/// nginx `keepalive_requests`.
-const MAX_REQUESTS: u32 = 1000;
-/// nginx `keepalive_time`.
-const MAX_AGE: Duration = Duration::from_secs(3600);

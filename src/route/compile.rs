@@ -84,6 +84,7 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
             settings.https
         },
         timeouts: settings.timeouts,
+        keepalive: settings.keepalive,
         balance: settings.balance.clone(),
         sticky,
         slow_start: settings.slow_start,

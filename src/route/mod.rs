@@ -18,8 +18,8 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    Balance, ContainerNote, HostPattern, HttpsMode, PathPrefix, Retry, RouteKey, Timeouts, TlsMode,
-    UpstreamKey,
+    Balance, ContainerNote, HostPattern, HttpsMode, Keepalive, PathPrefix, Retry, RouteKey,
+    Timeouts, TlsMode, UpstreamKey,
 };
 use crate::upstream::Upstream;
 
@@ -69,6 +69,7 @@ pub struct Route {
     pub websocket: bool,
     pub https: HttpsMode,
     pub timeouts: Timeouts,
+    pub keepalive: Keepalive,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
     /// See `model::Settings::slow_start`.

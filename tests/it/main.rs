@@ -42,6 +42,8 @@ mod http2;
 mod http2_bodies;
 // HTTP/2 frame by frame: what is an error and of what, and what floods cost.
 mod http2_frames;
+// Connections to apps that are used again, and the time limits of a route.
+mod keepalive;
 // Containers that stop, pause, restart or fall ill: who gets requests, and what is said.
 mod leaving;
 // Where apps are: published ports, addresses outside Docker, networks of all kinds.

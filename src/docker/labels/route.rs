@@ -1,10 +1,8 @@
 //! Drafts -> routes: inheritance, defaults, and what an error costs.
 
-use std::time::Duration;
-
 use crate::model::{
-    HostPattern, HttpsMode, PathPrefix, Problem, Retry, Settings, Severity, StickySpec, Timeouts,
-    TlsMode,
+    HostPattern, HttpsMode, Keepalive, PathPrefix, Problem, Retry, Settings, Severity, StickySpec,
+    Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -86,7 +84,6 @@ impl<'a> Layers<'a> {
         let default = Settings::default();
         let tls: TlsMode = pick!(self, "tls", Value::Tls).unwrap_or(default.tls);
         let https: HttpsMode = pick!(self, "https", Value::Https).unwrap_or(default.https);
-        let timeout = |value: Option<Duration>, default| value.unwrap_or(default);
         Settings {
             strip: pick!(self, "strip", Value::Switch).unwrap_or(default.strip),
             websocket: pick!(self, "websocket", Value::Switch).unwrap_or(default.websocket),
@@ -96,20 +93,8 @@ impl<'a> Layers<'a> {
                 https
             },
             tls,
-            timeouts: Timeouts {
-                connect: timeout(
-                    pick!(self, "timeout.connect", Value::Duration),
-                    default.timeouts.connect,
-                ),
-                read: timeout(
-                    pick!(self, "timeout.read", Value::Duration),
-                    default.timeouts.read,
-                ),
-                send: timeout(
-                    pick!(self, "timeout.send", Value::Duration),
-                    default.timeouts.send,
-                ),
-            },
+            timeouts: self.timeouts(default.timeouts),
+            keepalive: self.keepalive(default.keepalive),
             balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),
             sticky: self.sticky(),
             slow_start: pick!(self, "slow_start", Value::Duration).unwrap_or(default.slow_start),
@@ -119,6 +104,26 @@ impl<'a> Layers<'a> {
                 on: pick!(self, "retry.on", Value::RetryOn).unwrap_or(default.retry.on),
                 budget: pick!(self, "retry.budget", Value::Budget).unwrap_or(default.retry.budget),
             },
+        }
+    }
+
+    fn timeouts(&self, default: Timeouts) -> Timeouts {
+        let read = pick!(self, "timeout.read", Value::Duration).unwrap_or(default.read);
+        Timeouts {
+            connect: pick!(self, "timeout.connect", Value::Duration).unwrap_or(default.connect),
+            first: pick!(self, "timeout.first", Value::Duration).unwrap_or(read),
+            read,
+            send: pick!(self, "timeout.send", Value::Duration).unwrap_or(default.send),
+            body: pick!(self, "timeout.body", Value::Duration).unwrap_or(default.body),
+        }
+    }
+
+    fn keepalive(&self, default: Keepalive) -> Keepalive {
+        Keepalive {
+            idle: pick!(self, "keepalive", Value::Count).unwrap_or(default.idle),
+            timeout: pick!(self, "keepalive.timeout", Value::Duration).unwrap_or(default.timeout),
+            requests: pick!(self, "keepalive.requests", Value::Count).unwrap_or(default.requests),
+            time: pick!(self, "keepalive.time", Value::Duration).unwrap_or(default.time),
         }
     }
 

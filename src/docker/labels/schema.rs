@@ -63,6 +63,10 @@ pub enum Kind {
     Upstream,
     /// Several spans by name; a bare one sets `read`.
     Timeouts,
+    /// A number of connections, and how long and how often each is used.
+    Keepalive,
+    /// A number; zero and `off` are no limit.
+    Count,
     /// No value of its own: the word is part of the grammar of keys.
     Routes,
     /// Not read yet: the option is not supported.
@@ -145,8 +149,10 @@ impl Kind {
             Self::Budget => "percentage, 0% to 100%, or `off`",
             Self::Duration => "duration",
             Self::Timeouts => {
-                "`connect=` `read=` `send=`, each a duration; a bare duration is `read`"
+                "`connect=` `first=` `read=` `send=` `body=`, each a duration; a bare duration is `read`"
             }
+            Self::Keepalive => "number or `off`; `timeout=` `requests=` `time=` as below",
+            Self::Count => "number, or `off`",
             Self::Upstream => {
                 "`published`, `container`, or a list of `http://<address or name>[:<port>]`"
             }

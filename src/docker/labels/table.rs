@@ -4,8 +4,8 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Balance, Budget, Cookie, Duration, Fail, Hosts, Https, Matchers, Name, Path, Port, Retry,
-    RetryOn, Routes, Share, Sticky, Switch, Timeouts, Tls, Upstream,
+    Balance, Budget, Cookie, Count, Duration, Fail, Hosts, Https, Keepalive, Matchers, Name, Path,
+    Port, Retry, RetryOn, Routes, Share, Sticky, Switch, Timeouts, Tls, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -20,10 +20,16 @@ pub const OPTIONS: &[Entry] = &[
     on("websocket", Route, Switch, "allow upgrades to WebSocket", "on", "off"),
     on("https", Route, Https, "what plain HTTP gets: a redirect, the app (`both`), a refusal (`only`), or no HTTPS at all", "redirect", "both"),
     on("tls", Route, Tls, "where the certificate comes from: ACME on first use, ACME at once, the built-in CA; `off` implies `https: off`", "auto", "internal"),
-    on("timeout", Route, Timeouts, "limits on waiting for the app; `off` is no limit", "connect=2s read=60s send=60s", "connect=5s read=30s send=30s"),
+    on("timeout", Route, Timeouts, "limits on waiting for the app; `off` is no limit", "connect=2s read=60s send=60s body=60s", "connect=5s read=30s send=30s"),
     on("timeout.connect", Route, Duration, "for a TCP connection; then the next endpoint is tried", "2s", "5s"),
-    on("timeout.read", Route, Duration, "for the response head, and between two reads of the body", "60s", "5m"),
-    on("timeout.send", Route, Duration, "between two writes of the request body", "60s", "30s"),
+    on("timeout.first", Route, Duration, "for the response head, once the request is sent", "as `read`", "2m"),
+    on("timeout.read", Route, Duration, "between two reads of the response body; for its head, too, where `first` is not set", "60s", "5m"),
+    on("timeout.send", Route, Duration, "between two writes of the request to the app", "60s", "30s"),
+    on("timeout.body", Route, Duration, "between two reads of the request body from the client", "60s", "10s"),
+    on("keepalive", Route, Keepalive, "idle connections kept to each replica by each worker; `off`: each request has its own", "1024 timeout=60s requests=1000 time=1h", "64 timeout=60s requests=1000"),
+    on("keepalive.timeout", Route, Duration, "how long one is kept without a request", "60s", "30s"),
+    on("keepalive.requests", Route, Count, "requests on one connection", "1000", "100"),
+    on("keepalive.time", Route, Duration, "age at which a connection is closed after a request", "1h", "10m"),
     on("lb", Route, Balance, "which replica gets a request: in turn, the least busy, the less busy of two, or always the same for a client's network or a part of the request", "round_robin", "hash cookie:session"),
     on("sticky", Route, Sticky, "a cookie keeps each client on one replica while that is there", "off", "on"),
     on("sticky.cookie", Route, Cookie, "name of that cookie; setting it switches `sticky` on", "`wharf_` and a hash", "srv"),
@@ -102,10 +108,6 @@ pub const OPTIONS: &[Entry] = &[
     later("mirror.percent", Route, "share of requests copied", "100%", "10%"),
     later("mirror.body", Route, "largest body copied", "1m", "64k"),
     later("inflight", Route, "requests at the same time at most", "off", "100"),
-    later("keepalive", Route, "idle connections kept to the app", "64", "64 timeout=60s"),
-    later("keepalive.timeout", Route, "how long they are kept", "60s", "30s"),
-    later("keepalive.requests", Route, "requests per connection", "off", "1000"),
-    later("timeout.body", Route, "between two reads of the request body", "60s", "30s"),
     later("websocket.idle", Route, "close silent WebSockets after", "off", "24h"),
     later("sse", Route, "treat responses as event streams", "detected", "on"),
     later("tcp", Route, "forward a TCP port", "none", "5432"),

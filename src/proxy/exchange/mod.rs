@@ -14,7 +14,7 @@ use super::head::{RequestFraming, RequestHead};
 use super::pool::Link;
 use super::worker::Worker;
 use crate::metrics::RetryReason;
-use crate::model::Timeouts;
+use crate::model::{Keepalive, Timeouts};
 use crate::upstream::Failure;
 
 mod client;
@@ -58,16 +58,19 @@ pub(crate) struct Exchange {
     lost: bool,
     /// Whether any head has come back, an interim one included.
     answered: bool,
-    /// Whether the final head has come back: from then on only reading has a time limit.
+    /// Whether the final head has come back: from then on only reading has a time limit, of its own.
     responding: bool,
     waiting: Waiting,
     timeouts: Timeouts,
+    keepalive: Keepalive,
     /// Sending broke off; nothing more may be written, least of all an end of the body.
     broken: bool,
 }
 
-/// What an exchange has to know of other tries of its request.
-pub(crate) struct Again {
+/// What an exchange has to know of its route, and of other tries of its request.
+pub(crate) struct Terms {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) keepalive: Keepalive,
     /// Doing it twice is harmless, so that there may be another.
     pub(crate) repeats: bool,
     /// What was taken of the client's body by one before.
@@ -127,14 +130,13 @@ impl Exchange {
         mut link: Box<Link>,
         head: &RequestHead,
         client: &C,
-        timeouts: Timeouts,
-        Again { repeats, earlier }: Again,
+        terms: Terms,
     ) -> Self {
         let head_len = link.out.len();
         let mut kept = None;
         let mut ended = true;
         if head.has_body() {
-            kept = earlier.map(|earlier| *earlier);
+            kept = terms.earlier.map(|earlier| *earlier);
             if let Some(kept) = &mut kept {
                 kept.replay(&mut link.out);
                 ended = kept.ended;
@@ -146,7 +148,7 @@ impl Exchange {
                 }
             }
             let fits = head.length().is_none_or(|length| length <= MAX_KEPT as u64);
-            if !repeats || !fits {
+            if !terms.repeats || !fits {
                 kept = None;
             } else if kept.is_none() {
                 kept = Some(Kept::new(&worker.kept));
@@ -169,7 +171,8 @@ impl Exchange {
             answered: false,
             responding: false,
             waiting: Waiting::Nothing,
-            timeouts,
+            timeouts: terms.timeouts,
+            keepalive: terms.keepalive,
             broken: false,
         }
     }
@@ -341,8 +344,15 @@ impl Exchange {
         match waiting {
             Waiting::Nothing => self.link.timer.disarm(),
             Waiting::Write => self.link.timer.arm(self.timeouts.send),
-            Waiting::Client => self.link.timer.arm(CLIENT_BODY),
-            Waiting::Read => self.link.timer.arm(self.timeouts.read),
+            Waiting::Client => self.link.timer.arm(self.timeouts.body),
+            Waiting::Read => self.link.timer.arm(self.read_limit()),
+        }
+    }
+
+    fn read_limit(&self) -> Duration {
+        match self.responding {
+            false => self.timeouts.first,
+            true => self.timeouts.read,
         }
     }
 
@@ -354,13 +364,11 @@ impl Exchange {
         }
         Poll::Ready(match self.waiting {
             Waiting::Write => ExchangeError::WriteTimeout(self.timeouts.send),
-            Waiting::Client => ExchangeError::ClientTimeout(CLIENT_BODY),
-            Waiting::Read | Waiting::Nothing => ExchangeError::ReadTimeout(self.timeouts.read),
+            Waiting::Client => ExchangeError::ClientTimeout(self.timeouts.body),
+            Waiting::Read | Waiting::Nothing => ExchangeError::ReadTimeout(self.read_limit()),
         })
     }
 }
 
-/// A client must send some of its body this often.
-pub(crate) const CLIENT_BODY: Duration = Duration::from_secs(30);
 /// Interim responses before the final one.
 pub(crate) const MAX_INTERIM: u32 = 10;

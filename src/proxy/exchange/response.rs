@@ -109,11 +109,12 @@ impl Response {
             worker,
             endpoint,
             mut link,
+            keepalive,
             ..
         } = *exchange;
         link.give_back(&worker.buffers);
         if clean {
-            worker.pool.put(endpoint, link);
+            worker.pool.put(endpoint, link, &keepalive);
         }
     }
 

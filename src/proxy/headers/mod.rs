@@ -21,7 +21,9 @@ pub(crate) use host::HostName;
 pub(crate) use length::{content_length, parse_length, write_length};
 pub(crate) use matching::{meets, values};
 pub(crate) use nominated::has_token;
-pub(crate) use request::{expects_continue, may_trail_request, wants_websocket, write_request};
+pub(crate) use request::{
+    Connection, expects_continue, may_trail_request, wants_websocket, write_request,
+};
 pub(crate) use response::{
     Kept, Persist, may_trail_response, write_end, write_interim, write_response_fields,
     write_status,
@@ -81,7 +83,7 @@ mod tests {
             prefix: None,
         };
         let head = RequestHead::get("/", fields);
-        write_request(&mut out, &head, &["/"], &origin, false);
+        write_request(&mut out, &head, &["/"], &origin, Connection::Keep);
         String::from_utf8(out).unwrap()
     }
 

@@ -9,13 +9,24 @@ use super::length::write_length;
 use super::nominated::{Nominated, has_token};
 use super::{CHUNKED, HOP_BY_HOP, REWRITTEN, SWITCH, is_websocket};
 
+/// What an endpoint is told of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// It lives on, as HTTP/1.1 takes for granted.
+    Keep,
+    /// This request is its only one.
+    Close,
+    /// It is to become a WebSocket.
+    Switch,
+}
+
 /// Writes a request head for an HTTP/1.1 upstream.
 pub(crate) fn write_request(
     out: &mut Vec<u8>,
     head: &RequestHead,
     target: &[&str],
     origin: &Origin<'_>,
-    websocket: bool,
+    connection: Connection,
 ) {
     let fields = head.fields();
     out.extend_from_slice(head.method.as_str().as_bytes());
@@ -33,8 +44,10 @@ pub(crate) fn write_request(
         RequestFraming::Length(length) => write_length(out, length),
         RequestFraming::Chunked => out.extend_from_slice(CHUNKED),
     }
-    if websocket {
-        out.extend_from_slice(SWITCH);
+    match connection {
+        Connection::Keep => {}
+        Connection::Close => out.extend_from_slice(b"connection: close\r\n"),
+        Connection::Switch => out.extend_from_slice(SWITCH),
     }
     out.extend_from_slice(b"\r\n");
 }

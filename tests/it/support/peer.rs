@@ -189,6 +189,20 @@ impl Peer {
         assert_eq!(String::from_utf8_lossy(&self.read), "");
     }
 
+    /// Whether the other side has ended it, so far as that is known here; nothing else may have come.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.tcp.set_nonblocking(true).unwrap();
+        let peeked = self.tcp.peek(&mut [0; 64]);
+        self.tcp.set_nonblocking(false).unwrap();
+        match peeked {
+            Ok(count) => {
+                assert_eq!(count, 0, "bytes before the end");
+                true
+            }
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
     /// Whether there is anything to read before the end.
     pub(crate) fn is_open(&mut self) -> bool {
         !self.read.is_empty() || self.more().is_none()

@@ -1,6 +1,7 @@
 //! Label values -> typed values, by the kind the table gives them. Total: a text is a value, or a
 //! list of reasons, or both where a list is good in parts.
 
+mod limits;
 mod retry;
 mod traffic;
 pub(super) mod upstream;
@@ -39,6 +40,8 @@ pub(super) enum Value {
     /// 0..=100; `None` is no limit.
     Budget(Option<u8>),
     Duration(Duration),
+    /// 0 is no limit.
+    Count(u32),
     Upstream(UpstreamAt),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
@@ -57,7 +60,13 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
     // Compose files are YAML 1.1 for some: an unquoted `off` arrives as `False`.
     let off = matches!(
         kind,
-        Kind::Https | Kind::Tls | Kind::Fail | Kind::Duration | Kind::Timeouts
+        Kind::Https
+            | Kind::Tls
+            | Kind::Fail
+            | Kind::Duration
+            | Kind::Timeouts
+            | Kind::Keepalive
+            | Kind::Count
     );
     let text = match off && text.trim().eq_ignore_ascii_case("false") {
         true => "off",
@@ -65,7 +74,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
     };
     match kind {
         Kind::Hosts => return hosts(text),
-        Kind::Timeouts => return timeouts(text),
+        Kind::Timeouts => return limits::timeouts(text),
+        Kind::Keepalive => return limits::keepalive(text),
         Kind::Sticky => return sticky(text),
         Kind::Retry => return retry::retry(text),
         Kind::Matchers => return matchers(text),
@@ -87,10 +97,12 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Fail => fail(text).map(Value::Fail),
         Kind::RetryOn => retry::on(text).map(Value::RetryOn),
         Kind::Budget => retry::budget(text).map(Value::Budget),
+        Kind::Count => limits::count(text).map(Value::Count),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Hosts
         | Kind::Timeouts
+        | Kind::Keepalive
         | Kind::Sticky
         | Kind::Matchers
         | Kind::Retry
@@ -283,53 +295,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
-/// `connect=5s read=30s send=30s`, in any order; a bare duration is `read`.
-fn timeouts(text: &str) -> Parsed {
-    let mut parsed = Parsed::default();
-    let mut fields: Vec<(&'static str, Value)> = Vec::new();
-    for item in text.split(|c: char| c == ',' || c.is_whitespace()) {
-        if item.is_empty() {
-            continue;
-        }
-        match timeout(item) {
-            Err(reason) => note(&mut parsed.errors, reason),
-            Ok((name, _)) if fields.iter().any(|(other, _)| *other == name) => {
-                note(&mut parsed.errors, format!("`{name}` is set twice"));
-            }
-            Ok((name, value)) => fields.push((name, Value::Duration(value))),
-        }
-    }
-    if fields.is_empty() && parsed.errors.is_empty() {
-        parsed.errors.push(
-            "a timeout looks like connect=5s read=30s send=30s, or 30s for read alone".to_owned(),
-        );
-    }
-    parsed.value = (!fields.is_empty()).then_some(Value::Fields(fields));
-    parsed
-}
-
-fn timeout(item: &str) -> Result<(&'static str, Duration), String> {
-    let Some((key, text)) = item.split_once('=') else {
-        let reason = |error| format!("{}: {error}", quote(item));
-        return parse_duration(item)
-            .map(|value| ("timeout.read", value))
-            .map_err(reason);
-    };
-    let key = key.to_ascii_lowercase();
-    if key == "body" {
-        return Err(format!("`body` is {NOT_YET}"));
-    }
-    let Some((_, name)) = TIMEOUTS.iter().find(|(field, _)| *field == key) else {
-        return Err(format!(
-            "{} is no timeout: there are connect, read and send",
-            quote(&key)
-        ));
-    };
-    duration(text)
-        .map(|value| (*name, value))
-        .map_err(|reason| format!("{key}: {reason}"))
-}
-
 /// What every option of a later version answers.
 pub(super) const NOT_YET: &str = "not supported yet";
 
@@ -354,9 +319,3 @@ const TLS: &[(&str, TlsMode)] = &[
     ("off", TlsMode::Off),
 ];
 const TLS_LATER: &[&str] = &["dns", "passthrough"];
-
-const TIMEOUTS: &[(&str, &str)] = &[
-    ("connect", "timeout.connect"),
-    ("read", "timeout.read"),
-    ("send", "timeout.send"),
-];

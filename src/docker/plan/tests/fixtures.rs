@@ -301,12 +301,23 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     let (t, d) = (now.timeouts, default.timeouts);
     for (name, now, default) in [
         ("connect", t.connect, d.connect),
+        ("first", t.first, t.read),
         ("read", t.read, d.read),
         ("send", t.send, d.send),
+        ("body", t.body, d.body),
     ] {
         if now != default {
             let _ = write!(out, " {name}={now:?}");
         }
+    }
+    if now.keepalive != default.keepalive {
+        let k = now.keepalive;
+        let (timeout, time) = (k.timeout, k.time);
+        let _ = write!(
+            out,
+            " keepalive={}/{timeout:?}/{}/{time:?}",
+            k.idle, k.requests
+        );
     }
     if now.balance != default.balance {
         let _ = write!(out, " lb={}", now.balance);

@@ -1,0 +1,92 @@
+//! Values of `timeout` and `keepalive`.
+
+use super::{Parsed, Value, duration, note};
+use crate::docker::labels::text::quote;
+
+/// `connect=5s read=30s send=30s`, in any order; a bare duration is `read`.
+pub(super) fn timeouts(text: &str) -> Parsed {
+    let form = "a timeout looks like connect=5s read=30s send=30s, or 30s for read alone";
+    fields(text, form, |key, value| {
+        let name = match key {
+            "" | "read" => "timeout.read",
+            "connect" => "timeout.connect",
+            "first" => "timeout.first",
+            "send" => "timeout.send",
+            "body" => "timeout.body",
+            key => {
+                let known = "there are connect, first, read, send and body";
+                return Err(format!("{} is no timeout: {known}", quote(key)));
+            }
+        };
+        span(name, key, value)
+    })
+}
+
+/// `64 timeout=60s requests=1000 time=1h`, in any order, or `off`.
+pub(super) fn keepalive(text: &str) -> Parsed {
+    let form = "it looks like 64 timeout=60s requests=1000 time=1h, or off";
+    fields(text, form, |key, value| match key {
+        "" => match count(value) {
+            Ok(idle) if idle <= MAX_IDLE => Ok(("keepalive", Value::Count(idle))),
+            Ok(_) => Err(format!("at most {MAX_IDLE} connections are kept")),
+            Err(_) => Err(format!("{}: {form}", quote(value))),
+        },
+        "timeout" => span("keepalive.timeout", key, value),
+        "time" => span("keepalive.time", key, value),
+        "requests" => match count(value) {
+            Ok(requests) => Ok(("keepalive.requests", Value::Count(requests))),
+            Err(reason) => Err(format!("{key}: {reason}")),
+        },
+        key => Err(format!("there is no {} here: {form}", quote(key))),
+    })
+}
+
+/// A number; `off` is 0.
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(0);
+    }
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(count) if digits && count <= MAX_COUNT => Ok(count),
+        _ => Err(format!("it is a number up to {MAX_COUNT}, or off")),
+    }
+}
+
+type Field = Result<(&'static str, Value), String>;
+
+fn span(name: &'static str, key: &str, value: &str) -> Field {
+    match duration(value) {
+        Ok(value) => Ok((name, Value::Duration(value))),
+        Err(reason) if key.is_empty() => Err(format!("{}: {reason}", quote(value))),
+        Err(reason) => Err(format!("{key}: {reason}")),
+    }
+}
+
+/// Reads items separated by blanks or commas, each `key=value`, or a value with the key "". Every field
+/// at most once, and one at least; `form` is what to write.
+fn fields(text: &str, form: &str, read: impl Fn(&str, &str) -> Field) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut fields: Vec<(&'static str, Value)> = Vec::new();
+    let items = text.split(|c: char| c == ',' || c.is_whitespace());
+    for item in items.filter(|item| !item.is_empty()) {
+        let (key, value) = item.split_once('=').unwrap_or(("", item));
+        match read(&key.to_ascii_lowercase(), value) {
+            Err(reason) => note(&mut parsed.errors, reason),
+            Ok((name, _)) if fields.iter().any(|(other, _)| *other == name) => {
+                note(&mut parsed.errors, format!("`{name}` is set twice"));
+            }
+            Ok(field) => fields.push(field),
+        }
+    }
+    if fields.is_empty() && parsed.errors.is_empty() {
+        parsed.errors.push(form.to_owned());
+    }
+    parsed.value = (!fields.is_empty()).then_some(Value::Fields(fields));
+    parsed
+}
+
+/// Idle connections of one endpoint and worker.
+const MAX_IDLE: u32 = 65_535;
+const MAX_COUNT: u32 = 1_000_000_000;

@@ -1,0 +1,79 @@
+//! How long a route waits for its app, and which connections to it are kept (product.md S66, S67).
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::duration;
+
+/// `wharf.timeout`. Zero is "no limit".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Timeouts {
+    /// TCP connect to an endpoint. Default 2 s; then the next endpoint is tried.
+    #[serde(serialize_with = "duration")]
+    pub connect: Duration,
+    /// From the request sent to the response head. Default: as `read`.
+    #[serde(serialize_with = "duration")]
+    pub first: Duration,
+    /// Between two reads of the response body. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    pub read: Duration,
+    /// Between two successful writes to the endpoint. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    pub send: Duration,
+    /// Between two reads of the request body from the client (nginx `client_body_timeout`), until the
+    /// answer begins. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    pub body: Duration,
+}
+
+/// `wharf.keepalive`: which connections to an endpoint are used again, with nginx's meaning of
+/// `keepalive`, `keepalive_timeout`, `keepalive_requests` and `keepalive_time`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Keepalive {
+    /// Idle ones kept, for each endpoint and worker. Default [`Keepalive::IDLE`]; 0: each request has a
+    /// connection of its own, and the app is told so.
+    pub idle: u32,
+    /// How long one is kept without a request. Default 60 s; 0: as long as the app keeps it.
+    #[serde(serialize_with = "duration")]
+    pub timeout: Duration,
+    /// Requests on one. Default 1000; 0: no limit.
+    pub requests: u32,
+    /// Age at which one is closed after a request. Default 1 h; 0: no limit.
+    #[serde(serialize_with = "duration")]
+    pub time: Duration,
+}
+
+impl Keepalive {
+    /// HTTP/2 clients bring requests in bursts of a hundred each; a pool as small as nginx's default of
+    /// 32 would close and dial in step with them. One that is not needed again goes after `timeout`.
+    pub const IDLE: u32 = 1024;
+
+    /// Whether no connection is used twice.
+    pub fn is_off(&self) -> bool {
+        self.idle == 0
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first: Duration::from_secs(60),
+            read: Duration::from_secs(60),
+            send: Duration::from_secs(60),
+            body: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            idle: Self::IDLE,
+            timeout: Duration::from_secs(60),
+            requests: 1000,
+            time: Duration::from_secs(3600),
+        }
+    }
+}
