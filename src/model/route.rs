@@ -112,6 +112,8 @@ pub struct Settings {
     /// `wharf.hold`: how long a request waits while no replica can take it. Default 10 s; 0: not at all.
     #[serde(serialize_with = "duration")]
     pub hold: Duration,
+    /// `wharf.hold.max`: how many requests of its upstream may wait at once. Default 1,000.
+    pub hold_max: u32,
     /// `wharf.retry`: when a request goes to another replica.
     pub retry: Retry,
 }
@@ -312,6 +314,7 @@ impl Default for Settings {
             sticky: None,
             slow_start: Duration::ZERO,
             hold: Duration::from_secs(10),
+            hold_max: 1000,
             retry: Retry::default(),
         }
     }

@@ -11,7 +11,6 @@ use super::exchange::ExchangeError;
 use crate::metrics::ErrorKind;
 use crate::model::{UpstreamKey, nothing_listens};
 use crate::tls::ObtainError;
-use crate::upstream::MAX_HELD;
 
 /// Why a request was not answered by its upstream. See [`ProxyError::status`].
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +48,10 @@ pub(crate) enum ProxyError {
     },
     #[error("no container of upstream {0} takes requests")]
     NoEndpoint(UpstreamKey),
-    #[error("{MAX_HELD} requests wait for upstream {upstream} already; {cause}")]
+    #[error("{max} requests wait for upstream {upstream} already; {cause}")]
     Crowded {
         upstream: UpstreamKey,
+        max: u32,
         cause: Box<Self>,
     },
     #[error("waited {limit:?} in vain for a container that can take the request; {cause}")]

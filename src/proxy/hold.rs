@@ -27,6 +27,9 @@ pub(super) struct Hold {
     upstream: Arc<Upstream>,
     /// How long it may wait in all.
     limit: Duration,
+    /// How many may wait at once. Each holds its head and of its body what was sent of it already, which has a
+    /// bound of its own for each request and worker.
+    max: u32,
     /// The endpoint that went away under it: only if the engine says so, too, it was not the request's
     /// doing.
     cut: Option<u64>,
@@ -38,6 +41,7 @@ impl Stop {
             error,
             upstream: Arc::clone(&route.upstream),
             limit: route.hold,
+            max: route.hold_max,
             cut,
         }))
     }
@@ -62,7 +66,10 @@ pub(super) async fn hold<C: Client>(
     let now = Instant::now();
     if let Some(endpoint) = hold.cut {
         // One that waits has its place already.
-        let place = wait.is_none().then(|| hold.upstream.place()).transpose();
+        let place = wait
+            .is_none()
+            .then(|| hold.upstream.place(hold.max))
+            .transpose();
         let Ok(_place) = place else {
             return Err(hold.crowded());
         };
@@ -71,7 +78,7 @@ pub(super) async fn hold<C: Client>(
         return proof.ok_or(hold.error);
     }
     if wait.is_none() && !hold.limit.is_zero() && !worker.is_draining() {
-        match hold.upstream.hold(now) {
+        match hold.upstream.hold(hold.max, now) {
             Ok(held) => {
                 *wait = Some((now + hold.limit, held));
                 worker.metrics.held.inc();
@@ -125,6 +132,7 @@ impl Hold {
     fn crowded(self) -> ProxyError {
         ProxyError::Crowded {
             upstream: self.upstream.key.clone(),
+            max: self.max,
             cause: Box::new(self.error),
         }
     }

@@ -89,6 +89,7 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
         sticky,
         slow_start: settings.slow_start,
         hold: settings.hold,
+        hold_max: settings.hold_max,
         retry: settings.retry,
         share: spec.share.as_ref().map(|share| Share {
             weight: share.weight,

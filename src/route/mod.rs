@@ -76,6 +76,8 @@ pub struct Route {
     pub slow_start: Duration,
     /// See `model::Settings::hold`.
     pub hold: Duration,
+    /// How many requests may wait so at once.
+    pub hold_max: u32,
     pub retry: Retry,
     /// Its part where several services have its host and path.
     pub share: Option<Share>,

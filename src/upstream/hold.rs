@@ -23,7 +23,7 @@ pub struct Held(Arc<Upstream>);
 pub enum NoHold {
     /// There is nothing to wait for.
     Hopeless,
-    /// [`MAX_HELD`] wait already.
+    /// As many wait already as may.
     Crowded,
 }
 
@@ -41,19 +41,19 @@ impl Upstream {
     /// There is something to wait for while a container is expected, while one has not had its time to
     /// start listening, and where one did answer before. What nobody comes back to in a whole wait is
     /// not waited for again until something happens.
-    pub fn hold(self: &Arc<Self>, now: Instant) -> Result<Held, NoHold> {
+    pub fn hold(self: &Arc<Self>, max: u32, now: Instant) -> Result<Held, NoHold> {
         if !self.hopes(now) {
             return Err(NoHold::Hopeless);
         }
-        self.place()
+        self.place(max)
     }
 
-    /// A place among those that wait, whatever for.
-    pub fn place(self: &Arc<Self>) -> Result<Held, NoHold> {
+    /// A place among those that wait, whatever for, if there are fewer than `max`.
+    pub fn place(self: &Arc<Self>, max: u32) -> Result<Held, NoHold> {
         let before = self.live.holding.count.fetch_add(1, Ordering::Relaxed);
         // Counted down on drop, also when there are too many.
         let held = Held(Arc::clone(self));
-        match before < MAX_HELD {
+        match before < max {
             true => Ok(held),
             false => Err(NoHold::Crowded),
         }
@@ -92,7 +92,3 @@ impl Drop for Held {
         self.0.live.holding.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-/// Requests that wait for one upstream at once, over all workers. Each holds its head and of its body
-/// what was sent of it already, which has a bound of its own for each request and worker.
-pub const MAX_HELD: u32 = 1000;

@@ -24,7 +24,7 @@ use crate::model::{UpstreamKey, UpstreamSpec};
 pub use balance::{Choice, Key, Schedule};
 pub use endpoint::{Busy, Endpoint, EndpointLive};
 pub use failure::Failure;
-pub use hold::{Held, MAX_HELD, NoHold};
+pub use hold::{Held, NoHold};
 pub use pick::{Ask, Tried};
 pub use token::Secret;
 

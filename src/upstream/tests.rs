@@ -305,18 +305,16 @@ fn backups_wait_until_all_others_are_out_whatever_the_policy() {
 #[test]
 fn so_many_wait_whatever_for() {
     let mut spec = spec(&[("a", 1)]);
-    let wait = |upstream: &Arc<Upstream>| upstream.hold(Instant::now()).map(|_| ());
+    let wait = |upstream: &Arc<Upstream>| upstream.hold(3, Instant::now()).map(|_| ());
     // One that has been there for long and never was reached.
     assert_eq!(wait(&Arc::new(compile(&spec, None))), Err(NoHold::Hopeless));
     spec.awaited = true;
     let upstream = Arc::new(compile(&spec, None));
-    let mut places: Vec<Held> = (0..MAX_HELD - 1)
-        .map(|_| upstream.place().unwrap())
-        .collect();
-    places.push(upstream.hold(Instant::now()).unwrap());
+    let mut places: Vec<Held> = (0..2).map(|_| upstream.place(3).unwrap()).collect();
+    places.push(upstream.hold(3, Instant::now()).unwrap());
     assert_eq!(wait(&upstream), Err(NoHold::Crowded));
-    assert!(matches!(upstream.place(), Err(NoHold::Crowded)));
-    assert_eq!(upstream.held(), MAX_HELD);
+    assert!(matches!(upstream.place(3), Err(NoHold::Crowded)));
+    assert_eq!(upstream.held(), 3);
     places.pop();
     assert_eq!(wait(&upstream), Ok(()));
     drop(places);

@@ -211,6 +211,21 @@ fn a_thousand_requests_wait_and_the_next_one_is_refused_at_once() {
 }
 
 #[test]
+fn as_many_wait_as_the_label_says() {
+    let site = Site::start([]);
+    let labels = format!("{LABELS}\nwharf.hold: 5m max=2");
+    site.engine.run(app("app", free_port(), &labels));
+    site.wharf
+        .wait_status("the route", |status| status.to_string().contains("a.test"));
+    let _waiting = [site.send(get("/")), site.send(get("/"))];
+    held(&site, 2.0);
+    let refused = site.send(get("/")).message();
+    assert_eq!(refused.status(), 503);
+    let cause = "2 requests wait for upstream";
+    assert!(refused.text().contains(cause), "{}", refused.text());
+}
+
+#[test]
 fn an_upload_cut_by_a_container_that_goes_away_waits_for_the_next_with_its_body() {
     let origin = Origin::new();
     let site = Site::start([app("one", origin.port(), LABELS)]);

@@ -99,6 +99,7 @@ impl<'a> Layers<'a> {
             sticky: self.sticky(),
             slow_start: pick!(self, "slow_start", Value::Duration).unwrap_or(default.slow_start),
             hold: pick!(self, "hold", Value::Duration).unwrap_or(default.hold),
+            hold_max: pick!(self, "hold.max", Value::HoldMax).unwrap_or(default.hold_max),
             retry: Retry {
                 tries: pick!(self, "retry", Value::Retries),
                 on: pick!(self, "retry.on", Value::RetryOn).unwrap_or(default.retry.on),

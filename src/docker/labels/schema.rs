@@ -51,6 +51,10 @@ pub enum Kind {
     Matchers,
     /// `3/30s`, `3` or `off`.
     Fail,
+    /// A span of time, and how many may wait for it.
+    Hold,
+    /// 1..=100000.
+    HoldMax,
     /// How many replicas, for what, and a budget.
     Retry,
     /// Words of `retry`, in a list.
@@ -142,6 +146,8 @@ impl Kind {
                 "list of `header:<name>[=<value>]`, `cookie:<name>[=<value>]`; `*` is anything"
             }
             Self::Fail => "`<failures>/<duration>`, or `off`",
+            Self::Hold => "duration; `max=` as below",
+            Self::HoldMax => "number, 1 to 100000",
             Self::Retry => "number or `off`; `on=` and `budget=` as below",
             Self::RetryOn => {
                 "list of `error`, `timeout`, `non_idempotent`, `500`, `502`, `503`, `504`, `403`, `404`, `429`"

@@ -4,8 +4,9 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Balance, Budget, Cookie, Count, Duration, Fail, Hosts, Https, Keepalive, Matchers, Name, Path,
-    Port, Retry, RetryOn, Routes, Share, Sticky, Switch, Timeouts, Tls, Upstream,
+    Balance, Budget, Cookie, Count, Duration, Fail, Hold, HoldMax, Hosts, Https, Keepalive,
+    Matchers, Name, Path, Port, Retry, RetryOn, Routes, Share, Sticky, Switch, Timeouts, Tls,
+    Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -34,7 +35,8 @@ pub const OPTIONS: &[Entry] = &[
     on("sticky", Route, Sticky, "a cookie keeps each client on one replica while that is there", "off", "on"),
     on("sticky.cookie", Route, Cookie, "name of that cookie; setting it switches `sticky` on", "`wharf_` and a hash", "srv"),
     on("slow_start", Route, Duration, "how long a replica that joins others takes from nothing to its full share", "off", "30s"),
-    on("hold", Route, Duration, "how long a request waits while no replica can take it: during a deploy, a restart, a start; `off` refuses at once", "10s", "30s"),
+    on("hold", Route, Hold, "how long a request waits while no replica can take it: during a deploy, a restart, a start; `off` refuses at once", "10s max=1000", "30s max=5000"),
+    on("hold.max", Route, HoldMax, "requests of the service that may wait so at once, on all routes to it; one more is refused", "1000", "5000"),
     on("retry", Route, Retry, "other replicas a request goes to when one fails it; a connect that fails always counts as that, `off` tries none", "all there are while nothing was sent, then 2", "2 on=error,timeout,503 budget=20%"),
     on("retry.on", Route, RetryOn, "what else is a failure: a connection closed before the answer, no answer in time, a status; of POST and PATCH only with `non_idempotent`", "error", "error, timeout, 502, 503"),
     on("retry.budget", Route, Budget, "requests sent again, as a share of all of the upstream in 10 s, but at least 10; a connect that fails is free", "20%", "10%"),

@@ -1,6 +1,6 @@
-//! Values of `timeout` and `keepalive`.
+//! Values of `timeout`, `keepalive` and `hold`.
 
-use super::{Parsed, Value, duration, note};
+use super::{Parsed, Value, duration, note, number};
 use crate::docker::labels::text::quote;
 
 /// `connect=5s read=30s send=30s`, in any order; a bare duration is `read`.
@@ -38,6 +38,24 @@ pub(super) fn keepalive(text: &str) -> Parsed {
             Err(reason) => Err(format!("{key}: {reason}")),
         },
         key => Err(format!("there is no {} here: {form}", quote(key))),
+    })
+}
+
+/// `10s max=1000`, in any order.
+pub(super) fn hold(text: &str) -> Parsed {
+    let form = "a hold looks like `10s max=1000`, or off";
+    fields(text, form, |key, value| match key {
+        "" => span("hold", key, value),
+        "max" => hold_max(value).map(|max| ("hold.max", Value::HoldMax(max))),
+        key => Err(format!("there is no {} here: {form}", quote(key))),
+    })
+}
+
+pub(super) fn hold_max(text: &str) -> Result<u32, String> {
+    let max = number(text).filter(|max| (1..=MAX_HOLD_MAX).contains(max));
+    max.ok_or_else(|| {
+        let range = format!("the most that may wait is a number from 1 to {MAX_HOLD_MAX}");
+        format!("{range}; `wharf.hold: off` lets none")
     })
 }
 
@@ -90,3 +108,5 @@ fn fields(text: &str, form: &str, read: impl Fn(&str, &str) -> Field) -> Parsed 
 /// Idle connections of one endpoint and worker.
 const MAX_IDLE: u32 = 65_535;
 const MAX_COUNT: u32 = 1_000_000_000;
+/// Far more than a site has under way, so that a slip of the finger is told.
+const MAX_HOLD_MAX: u32 = 100_000;

@@ -6,6 +6,7 @@ mod retry;
 mod traffic;
 pub(super) mod upstream;
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
@@ -42,6 +43,8 @@ pub(super) enum Value {
     Duration(Duration),
     /// 0 is no limit.
     Count(u32),
+    /// 1..=100000.
+    HoldMax(u32),
     Upstream(UpstreamAt),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
@@ -64,6 +67,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Tls
             | Kind::Fail
             | Kind::Duration
+            | Kind::Hold
             | Kind::Timeouts
             | Kind::Keepalive
             | Kind::Count
@@ -77,6 +81,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Timeouts => return limits::timeouts(text),
         Kind::Keepalive => return limits::keepalive(text),
         Kind::Sticky => return sticky(text),
+        Kind::Hold => return limits::hold(text),
         Kind::Retry => return retry::retry(text),
         Kind::Matchers => return matchers(text),
         Kind::Upstream => return upstream::upstream(text),
@@ -99,12 +104,14 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Budget => retry::budget(text).map(Value::Budget),
         Kind::Count => limits::count(text).map(Value::Count),
         Kind::Duration => duration(text).map(Value::Duration),
+        Kind::HoldMax => limits::hold_max(text).map(Value::HoldMax),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Hosts
         | Kind::Timeouts
         | Kind::Keepalive
         | Kind::Sticky
         | Kind::Matchers
+        | Kind::Hold
         | Kind::Retry
         | Kind::Upstream
         | Kind::Text => Err(NOT_YET.to_owned()),
@@ -239,8 +246,8 @@ fn share(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Digits only: `u16::from_str` would also take a `+`.
-fn number(text: &str) -> Option<u16> {
+/// Digits only: `from_str` would also take a `+`.
+fn number<T: FromStr>(text: &str) -> Option<T> {
     let text = text.trim();
     text.bytes()
         .all(|b| b.is_ascii_digit())

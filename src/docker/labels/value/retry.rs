@@ -69,9 +69,9 @@ pub(super) fn budget(text: &str) -> Result<Option<u8>, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(None);
     }
-    let percent = text.strip_suffix('%').and_then(number);
-    match percent.map(u8::try_from) {
-        Some(Ok(percent)) if percent <= 100 => Ok(Some(percent)),
+    let percent = text.strip_suffix('%').and_then(number::<u8>);
+    match percent {
+        Some(percent) if percent <= 100 => Ok(Some(percent)),
         _ => Err("a budget is a share of requests from 0% to 100%, or off".to_owned()),
     }
 }

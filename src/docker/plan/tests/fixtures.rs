@@ -331,6 +331,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if now.hold != default.hold {
         let _ = write!(out, " hold={:?}", now.hold);
     }
+    if now.hold_max != default.hold_max {
+        let _ = write!(out, " hold.max={}", now.hold_max);
+    }
     if now.retry != default.retry {
         let Retry { tries, on, budget } = now.retry;
         let _ = write!(out, " retry={tries:?} on={on} budget={budget:?}");
