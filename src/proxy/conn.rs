@@ -108,7 +108,11 @@ async fn handshake(
     };
     if challenge {
         let name = sni.as_deref().unwrap_or("");
-        let config = worker.engine.certs.current().alpn_challenge(name).cloned();
+        let certs = &worker.engine.certs;
+        let mut config = certs.current().alpn_challenge(name).cloned();
+        if config.is_none() {
+            config = Box::pin(certs.told_alpn(name)).await;
+        }
         return match config {
             Some(config) => {
                 let mut stream = start.into_stream(config).await?;

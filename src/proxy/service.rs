@@ -86,7 +86,10 @@ async fn steps<C: ClientSide>(
 ) -> Result<Answer, Stop> {
     let table = worker.table(); // pinned for the whole request
     let head = Head::read(conn.tls, request, client)?;
-    if let Some(answer) = challenge(worker, &head) {
+    if let Some(token) = head.path.strip_prefix(ACME_PATH)
+        // Boxed, so that other requests need not carry its room along.
+        && let Some(answer) = Box::pin(challenge(worker, &head, token)).await
+    {
         return Ok(answer);
     }
     if table.generation == 0 {
@@ -272,12 +275,15 @@ fn check_connection(fields: Fields<'_>) -> Result<(), ProxyError> {
     Ok(())
 }
 
-/// HTTP-01: only a token that is pending right now for this very host; all others are the app's.
-fn challenge(worker: &Worker, head: &Head<'_>) -> Option<Answer> {
-    let token = head.path.strip_prefix(ACME_PATH)?;
-    let index = worker.engine.certs.current();
-    let answer = index.challenge_answer(head.host.as_str(), token)?;
-    Some(Answer::Page(Box::new(page::text(answer))))
+/// HTTP-01: only a token that is pending right now for this very host, here or in another Wharf on the
+/// same store; all others are the app's.
+async fn challenge(worker: &Worker, head: &Head<'_>, token: &str) -> Option<Answer> {
+    let (certs, host) = (&worker.engine.certs, head.host.as_str());
+    if let Some(answer) = certs.current().challenge_answer(host, token) {
+        return Some(Answer::Page(Box::new(page::text(answer))));
+    }
+    let answer = certs.told_answer(host, token).await?;
+    Some(Answer::Page(Box::new(page::text(&answer))))
 }
 
 /// The service of several that gets the request.

@@ -162,7 +162,7 @@ impl Acme {
                 let text = format!("the CA offers no {} challenge", kind.name());
                 return Err(Fault::unoffered(text));
             };
-            pending = Some(Challenge::answer(&self.shared, host, kind, &challenge)?);
+            pending = Some(Challenge::answer(&self.shared, host, kind, &challenge).await?);
             challenge.set_ready().await.map_err(sort)?;
         }
         Ok(pending)
@@ -203,7 +203,7 @@ impl Acme {
         if let Some(stored) = self.shared.store.load_account::<AccountCredentials>() {
             return match builder().from_credentials(stored).await {
                 Err(Error::KeyRejected) => {
-                    self.shared.store.retire_account();
+                    self.shared.store.retire_account(None);
                     Err(Fault::broken(
                         "the stored account key is not usable; a new account comes next".into(),
                     ))
@@ -251,7 +251,8 @@ impl Acme {
             .is_some_and(|known| known.id() == id)
         {
             registration.account = None;
-            self.shared.store.retire_account();
+            let _lock = self.shared.store.lock(ACCOUNT_LOCK).await;
+            self.shared.store.retire_account(Some(id));
         }
     }
 }

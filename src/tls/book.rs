@@ -13,14 +13,14 @@ use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
 use super::internal::LocalCa;
 use super::served::{ServeError, Served, TlsParts};
-use super::store::{Record, Store};
+use super::store::{Record, Records};
 use super::{CertSource, CertsConfig, ObtainError, TlsError, Wanted};
 
 /// What [`super::Certs`] and [`super::Issuer`] share.
 pub(super) struct Shared {
     pub(super) config: CertsConfig,
     pub(super) parts: TlsParts,
-    pub(super) store: Store,
+    pub(super) store: Records,
     pub(super) local: LocalCa,
     pub(super) index: ArcSwap<CertIndex>,
     /// A lock, not a swap: it is taken by handshakes without a certificate, by control and by the
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     /// Something may be due now.
     pub(super) wake: Notify,
     waiters: Semaphore,
+    /// Looks into the store for another process's challenge.
+    pub(super) lookups: Semaphore,
 }
 
 pub(super) type Book = BTreeMap<HostPattern, Entry>;
@@ -40,11 +42,11 @@ impl Shared {
             return Err(TlsError::Directory(config.directory));
         }
         let parts = TlsParts::new()?;
-        let store = Store::open(config.data.as_deref(), &config.directory);
+        let store = Records::open(config.data.as_deref(), &config.directory);
         let now = SystemTime::now();
         let local = LocalCa::open(&store, now)?;
         let book: Book = store
-            .load_all(|record| restore(&parts, &store, record, now))
+            .load_all(|record| restore(&parts, record, now))
             .into_iter()
             .collect();
         let found = book.iter().filter_map(|(pattern, entry)| {
@@ -55,6 +57,7 @@ impl Shared {
             book: Mutex::new(book),
             wake: Notify::new(),
             waiters: Semaphore::new(WAITERS_IN_ALL),
+            lookups: Semaphore::new(LOOKUPS),
             config,
             parts,
             store,
@@ -205,7 +208,7 @@ impl Shared {
             },
             Err(why) => why.to_string(),
         };
-        self.store.quarantine(host.as_str(), &why);
+        self.store.set_aside(host.as_str(), &why);
         None
     }
 
@@ -282,29 +285,21 @@ impl Shared {
     }
 }
 
-/// What a record says of its name. One that cannot be served is put aside.
+/// What a record says of its name, or why it cannot be served.
 fn restore(
     parts: &TlsParts,
-    store: &Store,
     mut record: Record,
     now: SystemTime,
-) -> Option<(HostPattern, Entry)> {
-    let Ok(host) = Host::parse(&record.host) else {
-        store.quarantine(&record.host, &"no host name");
-        return None;
-    };
+) -> Result<(HostPattern, Entry), String> {
+    let host = Host::parse(&record.host).map_err(|why| why.to_string())?;
     let pattern = HostPattern::Exact(host);
     let mut entry = Entry::new(Source::Acme, now);
-    match serve(parts, &pattern, record.key.take(), record.chain.take()) {
-        Ok(served) => entry.put(served, now),
-        Err(why) => {
-            store.quarantine(&record.host, &why);
-            return None;
-        }
-    }
+    let served = serve(parts, &pattern, record.key.take(), record.chain.take())
+        .map_err(|why| why.to_string())?;
+    entry.put(served, now);
     entry.history = record.history;
     entry.challenge = record.challenge;
-    Some((pattern, entry))
+    Ok((pattern, entry))
 }
 
 enum Asked {
@@ -343,6 +338,8 @@ fn rank(mode: TlsMode) -> u8 {
 }
 
 const WAITERS_IN_ALL: usize = 4096;
+/// At once; a CA asks from five places or so.
+const LOOKUPS: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -1,26 +1,34 @@
-//! The answer to one pending challenge: up while the value lives.
+//! The answer to one pending challenge: up while the value lives, here and in every process that shares
+//! the store. The CA asks whichever of them its request reaches.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use instant_acme::ChallengeHandle;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
+use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
+use tokio::runtime::Handle;
 
-use crate::model::Host;
+use crate::model::{Host, HostPattern};
 
 use super::book::Shared;
 use super::fault::Fault;
-use super::store::ChallengeKind;
+use super::renew::to_unix;
+use super::store::{ChallengeKind, Pending, VERSION};
 
-/// Takes its answer out of the index when dropped, however the order ends.
+/// Takes its answer out of the index, and out of the store, when dropped, however the order ends.
 pub(super) struct Challenge {
     shared: Arc<Shared>,
     /// Token or SNI.
     name: Box<str>,
+    /// Its name in the store.
+    stored: String,
 }
 
 impl Challenge {
-    pub(super) fn answer(
+    pub(super) async fn answer(
         shared: &Arc<Shared>,
         host: &Host,
         kind: ChallengeKind,
@@ -30,10 +38,32 @@ impl Challenge {
             ChallengeKind::Http01 => http_01(shared, host, challenge)?,
             ChallengeKind::TlsAlpn01 => tls_alpn_01(shared, host, challenge)?,
         };
-        Ok(Self {
+        let stored = match kind {
+            ChallengeKind::Http01 => name.to_string(),
+            ChallengeKind::TlsAlpn01 => alpn_name(&name),
+        };
+        let up = Self {
             shared: Arc::clone(shared),
             name,
-        })
+            stored,
+        };
+        up.tell(host, challenge.key_authorization().as_str()).await;
+        Ok(up)
+    }
+
+    /// Tells the other processes, if there are any. Where that fails this one can still answer.
+    async fn tell(&self, host: &Host, answer: &str) {
+        let pending = Pending {
+            version: VERSION,
+            host: host.as_str().to_owned(),
+            answer: answer.to_owned(),
+            until: to_unix(SystemTime::now() + PENDING_MOST),
+        };
+        let (shared, stored) = (Arc::clone(&self.shared), self.stored.clone());
+        let told = move || shared.store.save_pending(&stored, &pending);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(told).await {
+            tracing::debug!(%host, %error, "other processes do not know of the challenge");
+        }
     }
 }
 
@@ -41,6 +71,40 @@ impl Drop for Challenge {
     fn drop(&mut self) {
         let name = &self.name;
         self.shared.index.rcu(|index| index.without_challenge(name));
+        let (shared, stored) = (Arc::clone(&self.shared), std::mem::take(&mut self.stored));
+        let forget = move || shared.store.remove_pending(&stored);
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(forget)),
+            Err(_) => forget(),
+        }
+    }
+}
+
+impl Shared {
+    /// The body for a token that another process on the same store has pending for `host`.
+    pub(super) async fn told_answer(self: &Arc<Self>, host: &str, token: &str) -> Option<String> {
+        if token.len() > TOKEN_MAX || !token.bytes().all(base64url) {
+            return None;
+        }
+        self.told(host, token.to_owned()).await
+    }
+
+    /// As [`Shared::told_answer`], for a ClientHello that asks for `acme-tls/1`.
+    pub(super) async fn told_alpn(self: &Arc<Self>, sni: &str) -> Option<Arc<ServerConfig>> {
+        let answer = self.told(sni, alpn_name(sni)).await?;
+        alpn_config(self, sni, &answer).ok()
+    }
+
+    /// Looks in the store, for declared names only: a stranger's request makes nobody read files.
+    async fn told(self: &Arc<Self>, host: &str, stored: String) -> Option<String> {
+        let name = Host::parse(host).ok()?;
+        let pattern = HostPattern::Exact(name.clone());
+        self.book().get(&pattern)?.mode?;
+        let _place = self.lookups.try_acquire().ok()?;
+        let shared = Arc::clone(self);
+        let look = move || shared.store.load_pending(&stored);
+        let pending = tokio::task::spawn_blocking(look).await.ok()??;
+        (pending.host == name.as_str()).then_some(pending.answer)
     }
 }
 
@@ -51,7 +115,6 @@ fn http_01(
     challenge: &ChallengeHandle<'_>,
 ) -> Result<Box<str>, Fault> {
     let token = challenge.token.as_str();
-    let base64url = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if token.is_empty() || token.len() > TOKEN_MAX || !token.bytes().all(base64url) {
         return Err(Fault::broken("the CA sent a token that is none".into()));
     }
@@ -62,26 +125,13 @@ fn http_01(
     Ok(token.into())
 }
 
-/// RFC 8737 section 3: one name, and the digest in a critical extension.
 fn tls_alpn_01(
     shared: &Shared,
     host: &Host,
     challenge: &ChallengeHandle<'_>,
 ) -> Result<Box<str>, Fault> {
-    let make = || -> Result<_, Box<dyn std::error::Error>> {
-        let digest = challenge.key_authorization().digest();
-        let mut params = CertificateParams::new(vec![host.as_str().to_owned()])?;
-        params.distinguished_name = DistinguishedName::new();
-        params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest.as_ref())];
-        let key = KeyPair::generate()?;
-        let certificate = params.self_signed(&key)?;
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        Ok(shared
-            .parts
-            .serve_challenge(certificate.der().clone(), key)?)
-    };
-    let config = make()
-        .map(Arc::new)
+    let answer = challenge.key_authorization();
+    let config = alpn_config(shared, host.as_str(), answer.as_str())
         .map_err(|error| Fault::broken(format!("making the challenge certificate: {error}")))?;
     shared
         .index
@@ -89,4 +139,34 @@ fn tls_alpn_01(
     Ok(host.as_str().into())
 }
 
+/// RFC 8737 section 3: one name, and the digest of the key authorization in a critical extension.
+fn alpn_config(
+    shared: &Shared,
+    host: &str,
+    answer: &str,
+) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
+    let digest = digest(&SHA256, answer.as_bytes());
+    let mut params = CertificateParams::new(vec![host.to_owned()])?;
+    params.distinguished_name = DistinguishedName::new();
+    params.custom_extensions = vec![CustomExtension::new_acme_identifier(digest.as_ref())];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = shared
+        .parts
+        .serve_challenge(certificate.der().clone(), key)?;
+    Ok(Arc::new(config))
+}
+
+fn base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}
+
+/// Apart from all tokens.
+fn alpn_name(sni: &str) -> String {
+    format!("alpn:{sni}")
+}
+
 const TOKEN_MAX: usize = 256;
+/// The longest an order takes.
+const PENDING_MOST: Duration = Duration::from_secs(150);

@@ -14,7 +14,7 @@ use rustls_pki_types::pem::PemObject;
 use crate::model::HostPattern;
 
 use super::served::{ServeError, Served, TlsParts};
-use super::store::{LocalRoot, Store, VERSION};
+use super::store::{LocalRoot, Records, VERSION};
 use super::x509::Facts;
 use super::{CertSource, TlsError};
 
@@ -35,7 +35,7 @@ pub(super) enum LeafError {
 
 impl LocalCa {
     /// The stored root, or a new one. A stored root that is corrupt or past its end is put aside.
-    pub(super) fn open(store: &Store, now: SystemTime) -> Result<Self, TlsError> {
+    pub(super) fn open(store: &Records, now: SystemTime) -> Result<Self, TlsError> {
         let _lock = store.lock_local();
         if let Some(root) = store.load_local() {
             match Self::restore(&root, now) {
@@ -144,8 +144,8 @@ mod tests {
     use rustls::client::danger::ServerCertVerifier;
     use rustls_pki_types::{ServerName, UnixTime};
 
-    fn store(data: &tempfile::TempDir) -> Store {
-        Store::open(Some(data.path()), "https://ca.example/dir")
+    fn store(data: &tempfile::TempDir) -> Records {
+        Records::open(Some(data.path()), "https://ca.example/dir")
     }
 
     fn verify(ca: &LocalCa, pattern: &str, name: &str) -> Result<(), rustls::Error> {

@@ -15,8 +15,6 @@ mod challenge;
 mod entry;
 // How an attempt failed.
 mod fault;
-// Files that hold secrets.
-mod files;
 // The HTTP client ACME speaks through.
 mod http;
 // What the workers read.
@@ -45,6 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::Guard;
+use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use serde::{Serialize, Serializer};
 
@@ -135,6 +134,17 @@ impl Certs {
     /// See [`ObtainError`]; its text may be shown to clients.
     pub async fn obtain(&self, pattern: &HostPattern) -> Result<Arc<Served>, ObtainError> {
         self.shared.obtain(pattern).await
+    }
+
+    /// The body for a challenge's token (RFC 8555 section 8.3) that is not in [`CertIndex`], but pending
+    /// in another process on the same store. Looks into the store, for declared hosts only.
+    pub async fn told_answer(&self, host: &str, token: &str) -> Option<String> {
+        self.shared.told_answer(host, token).await
+    }
+
+    /// As [`Certs::told_answer`] for TLS-ALPN-01 (RFC 8737): see [`CertIndex::alpn_challenge`].
+    pub async fn told_alpn(&self, sni: &str) -> Option<Arc<ServerConfig>> {
+        self.shared.told_alpn(sni).await
     }
 
     /// What is known about every declared pattern, sorted.

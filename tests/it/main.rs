@@ -62,6 +62,8 @@ mod startup;
 mod shares;
 // The filter in front of the engine's socket, and Wharf behind it with as few rights as it gets.
 mod socket_proxy;
+// The certificate store: several processes on it, and processes that are killed.
+mod store;
 // Clients that stay with one replica by a cookie.
 mod sticky;
 // Time limits: who is waited for how long, and who is not.

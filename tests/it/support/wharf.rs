@@ -18,6 +18,7 @@ pub(crate) struct Builder {
     args: Vec<String>,
     data: Option<PathBuf>,
     descriptors: Option<u32>,
+    under: Vec<String>,
 }
 
 impl Default for Builder {
@@ -41,6 +42,7 @@ impl Builder {
             args,
             data: None,
             descriptors: None,
+            under: Vec::new(),
         }
     }
 
@@ -67,6 +69,12 @@ impl Builder {
     /// The most files and sockets it may have open.
     pub(crate) fn descriptors(mut self, count: u32) -> Self {
         self.descriptors = Some(count);
+        self
+    }
+
+    /// Run by this command, which becomes Wharf or leaves it as the direct child.
+    pub(crate) fn under(mut self, command: &[&str]) -> Self {
+        self.under = command.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -115,7 +123,14 @@ impl Wharf {
                 shell.arg(wharf);
                 shell
             }
-            None => Command::new(wharf),
+            None => match builder.under.split_first() {
+                Some((program, words)) => {
+                    let mut command = Command::new(program);
+                    command.args(words).arg(wharf);
+                    command
+                }
+                None => Command::new(wharf),
+            },
         };
         // Nothing from the outside: settings of the shell must not decide a test.
         command.env_clear().env("WHARF_DATA", &data);
@@ -272,6 +287,10 @@ impl Wharf {
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait_exit()
+    }
+
+    pub(crate) fn has_exited(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     pub(crate) fn wait_exit(&mut self) -> ExitStatus {

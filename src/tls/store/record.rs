@@ -1,0 +1,63 @@
+//! What is kept, as types.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::renew::History;
+
+/// Everything kept about one name: key and chain in one value, so that they can never tear. Holds a
+/// private key: no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(in crate::tls) struct Record {
+    pub(in crate::tls) version: u32,
+    pub(in crate::tls) host: String,
+    /// Directory URL of the CA that was asked.
+    pub(in crate::tls) source: String,
+    /// PEM; present together with `chain` or not at all.
+    #[serde(default)]
+    pub(in crate::tls) key: Option<String>,
+    #[serde(default)]
+    pub(in crate::tls) chain: Option<String>,
+    /// The challenge that worked last.
+    #[serde(default)]
+    pub(in crate::tls) challenge: Option<ChallengeKind>,
+    #[serde(default)]
+    pub(in crate::tls) history: History,
+}
+
+/// The two challenges Wharf answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(in crate::tls) enum ChallengeKind {
+    #[default]
+    #[serde(rename = "http-01")]
+    Http01,
+    #[serde(rename = "tls-alpn-01")]
+    TlsAlpn01,
+}
+
+/// A challenge that is pending in one process, for the others: the CA may ask any of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::tls) struct Pending {
+    pub(in crate::tls) version: u32,
+    pub(in crate::tls) host: String,
+    /// The key authorization (RFC 8555 section 8.1), from which both answers are made.
+    pub(in crate::tls) answer: String,
+    /// Unix seconds; of no use later.
+    pub(in crate::tls) until: u64,
+}
+
+impl Pending {
+    pub(in crate::tls) fn is_current(&self, now: u64) -> bool {
+        self.version == VERSION && self.until > now
+    }
+}
+
+/// The built-in CA as kept. Holds a private key: no `Debug`.
+#[derive(Serialize, Deserialize)]
+pub(in crate::tls) struct LocalRoot {
+    pub(in crate::tls) version: u32,
+    pub(in crate::tls) key: String,
+    pub(in crate::tls) certificate: String,
+}
+
+/// Of all of them.
+pub(in crate::tls) const VERSION: u32 = 1;
