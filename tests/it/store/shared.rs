@@ -21,7 +21,7 @@ async fn two_processes_make_one_order_for_each_name() {
         shaken.unwrap();
     }
     assert_eq!((shared.ca.orders(), shared.ca.accounts()), (6, 1));
-    let by_both = [&one, &two].map(|wharf| obtained(wharf));
+    let by_both = [&one, &two].map(obtained);
     println!("orders: {by_both:?}");
     assert_eq!(by_both.iter().sum::<usize>(), 6);
     assert_eq!(records(shared.data.path()).len(), 6);
@@ -43,7 +43,9 @@ async fn the_ca_may_ask_the_other_process() {
     let left = || std::fs::read_dir(shared.data.path().join("challenges")).unwrap();
     crate::support::eventually("an end of the challenges", PATIENCE, || {
         let left: Vec<_> = left().flatten().collect();
-        left.is_empty().then_some(()).ok_or(format!("{left:?}"))
+        left.is_empty()
+            .then_some(())
+            .ok_or_else(|| format!("{left:?}"))
     });
 }
 
