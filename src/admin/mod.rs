@@ -17,7 +17,7 @@ pub use explanation::{Dialled, Explanation, Step};
 pub use fetch::{FetchError, fetch, reachable};
 pub use serve::{Explaining, Source, serve};
 pub use status::{
-    Certificate, Container, Endpoint, Engine, Listener, ProblemLine, Route, Status, Upstream,
+    Certificate, Container, Endpoint, Engine, Listener, ProblemLine, Route, Status, Store, Upstream,
 };
 pub use table::render;
 

@@ -17,6 +17,7 @@ pub struct Status {
     pub routes: Vec<Route>,
     pub upstreams: Vec<Upstream>,
     pub certificates: Vec<Certificate>,
+    pub store: Store,
     pub problems: Vec<ProblemLine>,
     /// Every container with labels for Wharf.
     pub containers: Vec<Container>,
@@ -117,6 +118,20 @@ pub struct Certificate {
     /// What happens next, in words.
     pub next: Option<String>,
     pub last_error: Option<String>,
+}
+
+/// Where certificates are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Store {
+    /// A directory, or `memory`.
+    pub place: String,
+    /// Why it cannot be written.
+    pub error: Option<String>,
+    /// What a restart would lose: hosts, mostly.
+    pub unsaved: Vec<String>,
+    /// Corrupt entries that were put aside since the start, a sentence each.
+    pub aside: Vec<String>,
 }
 
 /// A label that could not be used as written.

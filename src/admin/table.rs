@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::layout::{Cell, Page, Tone};
-use super::{Certificate, Container, ProblemLine, Status};
+use super::{Certificate, Container, ProblemLine, Status, Store};
 
 /// The text of `wharf status`. `now` is Unix time, for days left; `colour` and `width` are for terminals.
 ///
@@ -263,6 +263,7 @@ fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
         };
         rows.push((tone, certificate.host.clone(), told));
     }
+    rows.extend(store(&status.store));
     rows.sort_by_key(|(tone, ..)| std::cmp::Reverse(*tone));
     rows.into_iter()
         .map(|(tone, whose, told)| {
@@ -274,6 +275,31 @@ fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
             vec![Cell(tone, word.to_owned()), Cell::of(whose), Cell::of(told)]
         })
         .collect()
+}
+
+/// What is wrong with the place where certificates are kept.
+fn store(store: &Store) -> impl Iterator<Item = (Tone, String, String)> {
+    let place = || "certificate store".to_owned();
+    let unwritten = store.error.as_ref().map(|error| {
+        let told = format!("{} cannot be written: {error}", store.place);
+        let lost = match store.unsaved.len() {
+            0 => "a restart will lose what is issued now".to_owned(),
+            _ => format!("a restart would lose {}", listed(&store.unsaved)),
+        };
+        (Tone::Bad, place(), format!("{told}; {lost}"))
+    });
+    let aside = store.aside.iter().cloned();
+    let aside = aside.map(move |told| (Tone::Warn, place(), told));
+    unwritten.into_iter().chain(aside)
+}
+
+/// The first few.
+fn listed(names: &[String]) -> String {
+    let shown = names.len().min(LISTED);
+    match names.len() - shown {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..shown].join(", ")),
+    }
 }
 
 fn time_left(certificate: &Certificate, now: i64) -> (Tone, String) {
@@ -305,3 +331,5 @@ fn span(seconds: u64) -> String {
 
 /// A certificate that should have been renewed by now, unless that is planned.
 const SOON: i64 = 7 * 86_400;
+/// Names shown of a list that may be long.
+const LISTED: usize = 5;

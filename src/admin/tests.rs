@@ -140,6 +140,10 @@ fn sample() -> Status {
                 ..Certificate::default()
             },
         ],
+        store: Store {
+            place: "/data".into(),
+            ..Store::default()
+        },
         problems: vec![ProblemLine {
             severity: "warning".into(),
             container: "shop-web-1".into(),
@@ -217,6 +221,32 @@ fn status_of_another_version_is_read() {
     let text = r#"{"version":"9.0.0","new":1,"engine":{"connected":true,"more":[]}}"#;
     let status: Status = serde_json::from_str(text).unwrap();
     assert!(status.engine.connected && status.routes.is_empty());
+}
+
+#[test]
+fn a_store_that_is_ill_is_a_problem() {
+    let names = (0..7).map(|n| format!("h{n}.test"));
+    let store = |error: Option<&str>, unsaved| Store {
+        place: "/data".into(),
+        error: error.map(Into::into),
+        unsaved,
+        aside: vec!["x.json: put aside as corrupt: why".into()],
+    };
+    for (store, told) in [
+        (store(None, vec![]), "x.json: put aside as corrupt: why"),
+        (
+            store(Some("full"), vec![]),
+            "/data cannot be written: full; a restart will lose what is issued now",
+        ),
+        (
+            store(Some("full"), names.collect()),
+            "a restart would lose h0.test, h1.test, h2.test, h3.test, h4.test and 2 more",
+        ),
+    ] {
+        let status = Status { store, ..sample() };
+        let text = render(&status, 0, false, None);
+        assert!(text.contains(told), "{text}");
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::config::TrustedProxies;
 use crate::control::Published;
 use crate::docker::EngineState;
 use crate::metrics::{CertificateGauge, EngineGauges, Gauges, Metrics};
-use crate::tls::{CertReport, Certs, NextAction};
+use crate::tls::{CertReport, Certs, NextAction, StoreReport};
 
 /// The ends of everything there is to tell.
 pub(super) struct Report {
@@ -65,6 +65,7 @@ impl Report {
                 .map(|one| upstream(one))
                 .collect(),
             certificates: self.certs.report().iter().map(certificate).collect(),
+            store: store(self.certs.store_report()),
             problems: published.problems.iter().map(ProblemLine::from).collect(),
             containers: containers::containers(&published, Instant::now()),
         }
@@ -157,6 +158,18 @@ fn certificate(report: &CertReport) -> Certificate {
         state: word(&report.state),
         next: report.next.as_ref().map(next),
         last_error: report.last_error.clone(),
+    }
+}
+
+fn store(report: StoreReport) -> admin::Store {
+    let aside = report.aside.into_iter();
+    admin::Store {
+        place: report.place,
+        error: report.error,
+        unsaved: report.unsaved,
+        aside: aside
+            .map(|(key, why)| format!("{key}: put aside as corrupt: {why}"))
+            .collect(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! a restart.
 
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -53,7 +54,9 @@ fn read(path: &Path) -> io::Result<[u8; Secret::LEN]> {
 
 /// Whole or not at all, and never over a key that is there.
 fn create(path: &Path, key: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    // Drawn: in containers every process has the same id, and one that was killed has left its file.
+    let word = RandomState::new().build_hasher().finish();
+    let temporary = path.with_extension(format!("{word:016x}.tmp"));
     let written = (|| {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);

@@ -17,8 +17,9 @@ impl DataDir {
     /// `$XDG_STATE_HOME/wharf`, `~/.local/state/wharf`, then a directory below the system's
     /// temporary one, and the warning says so. A directory that exists keeps its mode.
     ///
-    /// The last resort is the wanted directory itself, unwritable: callers keep what they have in
-    /// memory when a write fails.
+    /// A directory that cannot be written but holds certificates is taken as it is: somewhere else all of
+    /// them would be ordered again, and a disk that is full or read-only may be mended. That is the last
+    /// resort, too: callers keep what they have in memory when a write fails.
     pub fn open(wanted: &Path) -> (PathBuf, Option<String>) {
         open_with(wanted, |name| env::var_os(name), &env::temp_dir())
     }
@@ -34,6 +35,12 @@ fn open_with(
         Err(refusal) => refusal,
     };
     let problem = format!("{} cannot be written ({refusal})", wanted.display());
+    if fs::read_dir(wanted.join("certificates")).is_ok() {
+        let warning = format!(
+            "{problem}; what it holds is served, and new certificates are kept in memory until it can"
+        );
+        return (wanted.to_owned(), Some(warning));
+    }
     for state in state_dirs(variable) {
         if usable(&state).is_ok() {
             let warning = format!("{problem}; certificates are kept in {}", state.display());
@@ -145,6 +152,21 @@ mod tests {
         let (dir, warning) = open_with(&wanted, |_| None, temp.path());
         assert_eq!(dir, wanted);
         assert!(warning.unwrap().contains("in memory"));
+    }
+
+    /// A file where the test of writing makes one is as good as a full disk.
+    #[test]
+    fn a_directory_with_certificates_is_kept_though_it_cannot_be_written() {
+        let temp = tempfile::tempdir().unwrap();
+        let wanted = temp.path().join("data");
+        let state = |_: &str| Some(temp.path().join("state").into());
+        fs::create_dir_all(wanted.join(format!(".write-test-{}", process::id()))).unwrap();
+        let (dir, _) = open_with(&wanted, state, temp.path());
+        assert_ne!(dir, wanted);
+        fs::create_dir(wanted.join("certificates")).unwrap();
+        let (dir, warning) = open_with(&wanted, state, temp.path());
+        assert_eq!(dir, wanted);
+        assert!(warning.unwrap().contains("what it holds is served"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::challenge::Challenge;
 use super::fault::{Fault, Said, sort};
 use super::http::AcmeHttp;
 use super::renew::Setback;
-use super::store::ChallengeKind;
+use super::store::{ACCOUNT_LOCK, ChallengeKind};
 
 /// One CA and our account there.
 pub(super) struct Acme {
@@ -305,4 +305,3 @@ const POLL: RetryPolicy = RetryPolicy::new()
     .timeout(Duration::from_secs(60));
 /// Beyond the three tries the ACME library makes per request.
 const NONCE_RETRIES: u32 = 2;
-const ACCOUNT_LOCK: &str = "*account";

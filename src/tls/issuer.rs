@@ -48,6 +48,7 @@ impl Issuer {
     /// order's end or the next due time.
     pub async fn run(mut self) {
         self.orders.spawn(prove(Arc::clone(&self.shared)));
+        self.orders.spawn(keep(Arc::clone(&self.shared)));
         loop {
             let pause = self.start_due(SystemTime::now());
             tokio::select! {
@@ -208,6 +209,20 @@ async fn prove(shared: Arc<Shared>) {
     }
 }
 
+/// Stores what could not be stored, once it can. Never ends.
+async fn keep(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(KEEP_AGAIN).await;
+        let shared = Arc::clone(&shared);
+        let kept = tokio::task::spawn_blocking(move || shared.store.retry());
+        if kept.await.is_err() {
+            tracing::error!("storing what could not be stored ended in a panic");
+        }
+    }
+}
+
+/// How soon a disk that has room again is noticed.
+const KEEP_AGAIN: Duration = Duration::from_secs(5);
 /// When the first requests have been answered.
 const PROVE_AFTER: Duration = Duration::from_secs(1);
 /// Ends this soon when Wharf stops: 100 us each.

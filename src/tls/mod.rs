@@ -152,6 +152,11 @@ impl Certs {
         self.shared.report(SystemTime::now())
     }
 
+    /// How the store is.
+    pub fn store_report(&self) -> StoreReport {
+        self.shared.store.report()
+    }
+
     /// The root certificate of the built-in CA, as PEM, for download.
     pub fn local_root(&self) -> &str {
         self.shared.local.root_pem()
@@ -204,6 +209,20 @@ pub struct CertReport {
     pub next: Option<NextAction>,
     /// Of the last attempt, in the CA's own words; gone after a success.
     pub last_error: Option<String>,
+}
+
+/// How the place where certificates are kept is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreReport {
+    /// A directory, or `memory`.
+    pub place: String,
+    /// Why it cannot be written.
+    pub error: Option<String>,
+    /// Names, and what else, that only memory has: a restart would lose them. Tried again every
+    /// few seconds.
+    pub unsaved: Vec<String>,
+    /// Key and reason of what was corrupt and put aside since the start, 32 at most.
+    pub aside: Vec<(String, String)>,
 }
 
 /// Who signs.

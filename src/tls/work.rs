@@ -58,7 +58,7 @@ pub(super) async fn work(shared: Arc<Shared>, acme: Arc<Acme>, host: Host) {
     match saved.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::error!(host = host.as_str(), %error, "cannot be stored; a restart would lose it");
+            tracing::error!(host = host.as_str(), %error, "cannot be stored for now; a restart would lose it");
         }
         Err(error) => tracing::error!(host = host.as_str(), %error, "cannot be stored"),
     }

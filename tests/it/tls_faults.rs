@@ -131,6 +131,9 @@ async fn a_restart_serves_from_disk_without_the_ca() {
             .is_none()
     );
     assert!(!bad.exists() && find(data.path(), "bad.example.com.json.corrupt").is_some());
+    let aside = again.certs.store_report().aside;
+    assert!(aside.len() == 1 && aside[0].0.ends_with("/bad.example.com.json"));
+    assert!(aside[0].1.contains("not for bad.example.com"), "{aside:?}");
     again.declare(&hosts, TlsMode::Auto);
     again.obtain("good.example.com").await.unwrap();
 }

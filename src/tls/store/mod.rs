@@ -11,6 +11,8 @@
 
 // Keys as paths below one directory.
 mod files;
+// What the store could not take yet.
+mod ledger;
 // A name as part of a key.
 mod name;
 // What is kept, as types.
@@ -23,7 +25,7 @@ use std::path::Path;
 
 pub(super) use self::files::Files;
 pub(super) use self::record::{ChallengeKind, LocalRoot, Pending, Record, VERSION};
-pub(super) use self::records::Records;
+pub(super) use self::records::{ACCOUNT_LOCK, Records};
 
 /// Bytes under keys, and locks, shared by all processes that serve the same names.
 ///

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::super::StoreReport;
 use super::super::renew::to_unix;
+use super::ledger::{Ledger, Unsaved};
 use super::name::file_name;
 use super::record::{LocalRoot, Pending, Record, VERSION};
 use super::{Keep, Lock, Store};
@@ -20,6 +22,7 @@ pub(in crate::tls) struct Records {
     store: Box<dyn Store>,
     /// The CA's folder, below those for each kind of value.
     ca: String,
+    ledger: Ledger,
 }
 
 /// Why a value is as good as none.
@@ -39,19 +42,49 @@ impl Records {
         let records = Self {
             store: super::open(data),
             ca: file_name(rest),
+            ledger: Ledger::default(),
         };
-        // Not synced: a start does not wait for the disk.
-        let probe = format!("certificates/{}/.probe", records.ca);
-        let tried = records.store.save(&probe, b"", Keep::Brief);
-        match tried.and_then(|()| records.store.remove(&probe)) {
+        match records.probe() {
             Ok(()) => records.sweep(),
-            Err(error) => tracing::error!(
-                store = records.store.place(), %error,
-                "the certificate store cannot be written: new certificates will not survive a \
-                 restart, and CAs limit how often one may be issued again"
-            ),
+            Err(error) => records.failed(&records.folder(), None, &error),
         }
         records
+    }
+
+    /// Writes what could not be written before, and says so when all of it is. Blocks.
+    pub(in crate::tls) fn retry(&self) {
+        if self.ledger.error().is_none() {
+            return;
+        }
+        if let Err(error) = self.probe() {
+            return self.failed(&self.folder(), None, &error);
+        }
+        for key in self.ledger.unsaved_keys() {
+            let Some(unsaved) = self.ledger.unsaved(&key) else {
+                continue;
+            };
+            // Whoever has the lock writes for himself.
+            let Some(_lock) = self.locked(&unsaved.lock) else {
+                continue;
+            };
+            if self.ledger.unsaved(&key).as_ref() != Some(&unsaved) {
+                continue;
+            }
+            match self.store.save(&key, &unsaved.value, Keep::Secret) {
+                Ok(()) => self.succeeded(&key),
+                Err(error) => return self.failed(&key, None, &error),
+            }
+        }
+        self.succeeded(&self.folder());
+    }
+
+    pub(in crate::tls) fn report(&self) -> StoreReport {
+        StoreReport {
+            place: self.store.place(),
+            error: self.ledger.error(),
+            unsaved: self.ledger.about_unsaved(),
+            aside: self.ledger.aside(),
+        }
     }
 
     /// Makes something of every record there is. Those that cannot be read, or that `make` refuses, are
@@ -116,12 +149,16 @@ impl Records {
     }
 
     pub(in crate::tls) fn save(&self, record: &Record) -> io::Result<()> {
-        self.write(&self.key(&file_name(&record.host)), record, Keep::Secret)
+        let stem = file_name(&record.host);
+        let lock = format!("{}/{stem}", self.ca);
+        self.write(&self.key(&stem), record, &lock, &record.host)
     }
 
     /// Removes a record that holds nothing worth keeping.
     pub(in crate::tls) fn remove(&self, host: &str) {
-        drop(self.store.remove(&self.key(&file_name(host))));
+        let key = self.key(&file_name(host));
+        self.ledger.forget(&key);
+        drop(self.store.remove(&key));
     }
 
     /// Puts a record aside that can be parsed but not served. The caller has the lock of the name.
@@ -135,7 +172,8 @@ impl Records {
     }
 
     pub(in crate::tls) fn save_account<T: Serialize>(&self, account: &T) -> io::Result<()> {
-        self.write(&self.account(), account, Keep::Secret)
+        let lock = format!("{}/{}", self.ca, file_name(ACCOUNT_LOCK));
+        self.write(&self.account(), account, &lock, "the ACME account")
     }
 
     /// The account the CA no longer knows is kept aside, never deleted. With an `id` only that one: another
@@ -145,6 +183,7 @@ impl Records {
         let stored = self.read::<serde_json::Value>(&key).ok();
         let stored_id = stored.as_ref().and_then(|stored| stored["id"].as_str());
         if id.is_none() || stored_id == id {
+            self.ledger.forget(&key);
             drop(self.store.rename(&key, &format!("{key}.retired")));
         }
     }
@@ -159,7 +198,7 @@ impl Records {
 
     /// Keeps the root; `ca.crt` beside it may be read by anyone who may enter the directory.
     pub(in crate::tls) fn save_local(&self, root: &LocalRoot) -> io::Result<()> {
-        self.write(LOCAL, root, Keep::Secret)?;
+        self.write(LOCAL, root, LOCAL_LOCK, "the built-in CA")?;
         let certificate = root.certificate.as_bytes();
         self.store
             .save(LOCAL_CERTIFICATE, certificate, Keep::Public)
@@ -167,7 +206,8 @@ impl Records {
 
     /// Tells the other processes of a challenge, by token or SNI.
     pub(in crate::tls) fn save_pending(&self, name: &str, pending: &Pending) -> io::Result<()> {
-        self.write(&pending_key(name), pending, Keep::Brief)
+        let value = serde_json::to_vec(pending)?;
+        self.store.save(&pending_key(name), &value, Keep::Brief)
     }
 
     /// What another process has to say of a challenge.
@@ -203,7 +243,7 @@ impl Records {
     pub(in crate::tls) fn lock_local(&self) -> Lock {
         let started = Instant::now();
         loop {
-            match self.locked("ca") {
+            match self.locked(LOCAL_LOCK) {
                 Some(lock) => return lock,
                 None if started.elapsed() > LOCAL_LOCK_MOST => return Lock::none(),
                 None => thread::sleep(LOCAL_LOCK_POLL),
@@ -250,7 +290,8 @@ impl Records {
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str) -> Result<T, Unread> {
-        let bytes = match self.store.load(key) {
+        let unsaved = self.ledger.unsaved(key).map(|unsaved| unsaved.value);
+        let bytes = match unsaved.map_or_else(|| self.store.load(key), |value| Ok(Some(value))) {
             Ok(bytes) => bytes.ok_or(Unread::Absent)?,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 return Err(Unread::Corrupt("the file is too large".to_owned()));
@@ -262,9 +303,50 @@ impl Records {
             .map_err(|error| Unread::Corrupt(format!("no such JSON, line {}", error.line())))
     }
 
-    fn write<T: Serialize>(&self, key: &str, value: &T, keep: Keep) -> io::Result<()> {
-        self.store
-            .save(key, &serde_json::to_vec_pretty(value)?, keep)
+    /// What cannot be written is kept in memory, comes before what the store has, and is tried again.
+    fn write<T: Serialize>(&self, key: &str, value: &T, lock: &str, about: &str) -> io::Result<()> {
+        let value = serde_json::to_vec_pretty(value)?;
+        let saved = self.store.save(key, &value, Keep::Secret);
+        match &saved {
+            Ok(()) => self.succeeded(key),
+            Err(error) => {
+                let unsaved = Unsaved {
+                    value,
+                    lock: lock.to_owned(),
+                    about: about.to_owned(),
+                };
+                self.failed(key, Some(unsaved), error);
+            }
+        }
+        saved
+    }
+
+    /// Not synced: a start does not wait for the disk. Not empty: a full disk still has room for that.
+    fn probe(&self) -> io::Result<()> {
+        let key = format!("{}/.probe", self.folder());
+        let tried = self.store.save(&key, &[b' '; PROBE], Keep::Brief);
+        tried.and_then(|()| self.store.remove(&key))
+    }
+
+    fn failed(&self, key: &str, unsaved: Option<Unsaved>, error: &io::Error) {
+        if self.ledger.failed(key, unsaved, error.to_string()) {
+            tracing::error!(
+                store = self.store.place(), %error,
+                "the certificate store cannot be written: new certificates are kept in memory and tried \
+                 to be stored again; until then they do not survive a restart, and CAs limit how often \
+                 one may be issued again"
+            );
+        }
+    }
+
+    fn succeeded(&self, key: &str) {
+        if self.ledger.succeeded(key) {
+            let store = self.store.place();
+            tracing::info!(
+                store,
+                "the certificate store can be written again and has everything"
+            );
+        }
     }
 
     /// Names what could not be read, and puts it aside if it never will.
@@ -292,6 +374,7 @@ impl Records {
             renamed = renamed.is_ok(),
             "a stored entry is corrupt and was put aside as *.corrupt: {why}"
         );
+        self.ledger.put_aside(key, why.to_string());
     }
 
     fn folder(&self) -> String {
@@ -317,6 +400,10 @@ fn pending_key(name: &str) -> String {
     format!("{CHALLENGES}/{}.json", file_name(name))
 }
 
+/// Held while the account is made.
+pub(in crate::tls) const ACCOUNT_LOCK: &str = "*account";
+const LOCAL_LOCK: &str = "ca";
+const PROBE: usize = 4096;
 const LOCAL: &str = "ca/ca.json";
 const LOCAL_CERTIFICATE: &str = "ca/ca.crt";
 const CHALLENGES: &str = "challenges";

@@ -1,5 +1,7 @@
 //! The certificate store: several Wharfs on it, real Pebble, and what is left when one is killed.
 
+// Disks that are full, or may not be written.
+mod disks;
 // Killed in the middle of an order, or of a write.
 mod killed;
 // Several processes, one directory.
