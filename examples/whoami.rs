@@ -167,6 +167,8 @@ async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer
             _ => text(StatusCode::BAD_REQUEST, "not a final status\n"),
         },
         ("sleep", Ok(millis)) => {
+            // Left unread, a body could cost the connection its next request.
+            let _ = request.into_body().collect().await;
             tokio::time::sleep(Duration::from_millis(millis)).await;
             text(StatusCode::OK, format!("slept {millis} ms\n"))
         }
