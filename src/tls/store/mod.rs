@@ -19,6 +19,8 @@ mod name;
 mod record;
 // What is kept, and under which keys.
 mod records;
+// Values as JSON, and what is done when that fails.
+mod values;
 
 use std::io;
 use std::path::Path;
