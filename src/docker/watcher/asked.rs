@@ -1,0 +1,69 @@
+//! What has been and is to be inspected.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Outputs, Watcher};
+use crate::docker::look::is_ours;
+use crate::docker::{Container, Health, State};
+
+/// Inspects of a session.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) under_way: HashSet<String>,
+    pub(super) tries: HashMap<String, u32>,
+    /// Health of containers whose last check was asked for, and when.
+    pub(super) checks: HashMap<String, (Health, Instant)>,
+}
+
+impl Asked {
+    /// The next container that should tell why its HEALTHCHECK does not pass: at once when that
+    /// changes, then from time to time.
+    pub(super) fn ailing(&mut self, out: &Outputs) -> Option<String> {
+        let now = Instant::now();
+        let snapshots = out.snapshots.borrow();
+        let mut containers = snapshots.as_ref()?.containers.iter();
+        let found = containers.find(|container| {
+            let asked = self.checks.get(&container.id);
+            let known = asked.is_some_and(|(health, at)| {
+                *health == container.health && now.duration_since(*at) < ASK_AGAIN
+            });
+            is_ailing(container) && !known && !self.under_way.contains(&container.id)
+        })?;
+        self.checks.insert(found.id.clone(), (found.health, now));
+        Some(found.id.clone())
+    }
+}
+
+impl Watcher {
+    /// The next container whose facts are to be asked for.
+    pub(super) fn unknown(&self, asked: &Asked) -> Option<String> {
+        let wanted = |c: &&Container| {
+            c.state != State::Exited
+                && is_ours(c)
+                && !self.facts.contains_key(&c.id)
+                && !asked.under_way.contains(&c.id)
+                && asked
+                    .tries
+                    .get(&c.id)
+                    .is_none_or(|tries| *tries < MOST_TRIES)
+        };
+        let mut containers = self.seen.as_ref()?.containers.iter();
+        containers
+            .find(wanted)
+            .map(|container| container.id.clone())
+    }
+}
+
+pub(super) fn is_ailing(container: &Container) -> bool {
+    matches!(container.health, Health::Starting | Health::Unhealthy)
+        && container.state == State::Running
+        && is_ours(container)
+}
+
+/// Inspects of one container before its facts are taken to be the defaults.
+const MOST_TRIES: u32 = 3;
+/// Between two looks at the checks of a container that is not healthy.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
