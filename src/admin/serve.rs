@@ -27,6 +27,8 @@ pub trait Source: Send + Sync {
     fn status(&self) -> Status;
     /// Whether the containers have been read once.
     fn ready(&self) -> bool;
+    /// What is the matter with the engine.
+    fn trouble(&self) -> Option<String>;
     /// The text of `/metrics`.
     fn metrics(&self) -> String;
     /// What would become of a request; `query` is the one of the URL asked. `Err` is why that cannot be told.
@@ -94,7 +96,11 @@ async fn answer<B>(request: &Request<B>, source: &dyn Source) -> Response<Full<B
     }
     match request.uri().path() {
         "/healthz" => plain(StatusCode::OK, "ok\n"),
-        "/readyz" if source.ready() => plain(StatusCode::OK, "ready\n"),
+        // What is known is served, however long the engine is away.
+        "/readyz" if source.ready() => match source.trouble() {
+            Some(trouble) => plain(StatusCode::OK, format!("ready\nDocker: {trouble}\n")),
+            None => plain(StatusCode::OK, "ready\n"),
+        },
         "/readyz" => plain(
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{}\n", source.status().unready_reason()),

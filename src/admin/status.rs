@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::table::span;
+
 /// The whole answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -34,6 +36,10 @@ pub struct Engine {
     pub api: String,
     /// Why the last attempt failed.
     pub last_error: Option<String>,
+    /// What the engine was asked first of all it has given no good answer to: `list containers`.
+    pub unanswered: Option<String>,
+    /// For how long.
+    pub unanswered_seconds: Option<u64>,
     pub last_list_seconds_ago: Option<u64>,
     pub last_event_seconds_ago: Option<u64>,
     pub reconnects: u64,
@@ -150,9 +156,24 @@ pub struct ProblemLine {
 impl Status {
     /// Why `/readyz` says no.
     pub fn unready_reason(&self) -> String {
-        match &self.engine.last_error {
-            Some(error) => format!("the containers have not been read yet: {error}"),
+        match self.engine.trouble() {
+            Some(trouble) => format!("the containers have not been read yet: {trouble}"),
             None => "the containers have not been read yet".to_owned(),
+        }
+    }
+}
+
+impl Engine {
+    /// What is the matter with it, since when, and what it was asked.
+    pub fn trouble(&self) -> Option<String> {
+        let span = self.unanswered_seconds.map(span);
+        match (&self.last_error, &self.unanswered, span) {
+            (Some(error), Some(call), Some(span)) => {
+                Some(format!("{error}; for {span} now, first asked: {call}"))
+            }
+            (None, Some(call), Some(span)) => Some(format!("{call}: no answer for {span}")),
+            (Some(error), ..) => Some(error.clone()),
+            (None, ..) => (!self.connected).then(|| "no answer".to_owned()),
         }
     }
 }

@@ -195,9 +195,8 @@ fn head(page: &mut Page, status: &Status) {
 /// Everything that keeps a request from its container, and what deserves a look; errors first.
 fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
     let mut rows: Vec<(Tone, String, String)> = Vec::new();
-    if !status.engine.connected {
-        let reason = status.engine.last_error.as_deref().unwrap_or("no answer");
-        let told = format!("{reason}; routes stay as they were last seen");
+    if let Some(trouble) = status.engine.trouble() {
+        let told = format!("{trouble}; routes stay as they were last seen");
         rows.push((Tone::Bad, "Docker".to_owned(), told));
     }
     for problem in &status.problems {
@@ -319,7 +318,7 @@ fn time_left(certificate: &Certificate, now: i64) -> (Tone, String) {
 }
 
 /// The largest unit that makes at least 2, so that nothing is far off: `90s`, `47h`, `60d`.
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     [(86_400, "d"), (3_600, "h"), (60, "m")]
         .into_iter()
         .find(|(unit, _)| seconds >= 2 * unit)

@@ -24,6 +24,10 @@ impl Source for Fixed {
         self.ready
     }
 
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     fn metrics(&self) -> String {
         "wharf_routes 1\n".to_owned()
     }
@@ -380,14 +384,24 @@ fn an_engine_that_is_away_and_old_certificates_are_problems() {
     let mut status = sample();
     status.engine.connected = false;
     status.engine.last_error = Some("connection refused".into());
+    status.engine.unanswered = Some("list containers".into());
+    status.engine.unanswered_seconds = Some(83);
     status.certificates[0].not_after = Some(-3 * 86_400);
     let text = render(&status, 0, false, None);
     for line in [
-        "connection refused; routes stay as they were last seen",
+        "connection refused; for 83s now, first asked: list containers; routes stay as they were last seen",
         "certificate: expired 3d ago",
     ] {
         assert!(text.contains(line), "{text}");
     }
+    // It hangs: nothing has failed so far.
+    status.engine.connected = true;
+    status.engine.last_error = None;
+    let text = render(&status, 0, false, None);
+    assert!(
+        text.contains("list containers: no answer for 83s; routes"),
+        "{text}"
+    );
 }
 
 #[test]

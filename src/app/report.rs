@@ -38,6 +38,10 @@ impl admin::Source for Answers {
         self.0.ready()
     }
 
+    fn trouble(&self) -> Option<String> {
+        engine(&self.0.engine.borrow()).trouble()
+    }
+
     fn metrics(&self) -> String {
         self.0.metrics()
     }
@@ -102,17 +106,29 @@ impl Report {
                 reconnects: state.reconnects,
                 last_event_seconds_ago: state.last_event.and_then(ago),
                 last_list_seconds_ago: state.last_list.and_then(ago),
+                unanswered_seconds: unanswered(&state).map_or(0, |(_, seconds)| seconds),
             },
         })
     }
 }
 
+/// What the engine was asked and has not answered, and for how many seconds; not yet while it may just
+/// take its time.
+fn unanswered(state: &EngineState) -> Option<(&'static str, u64)> {
+    let asked = state.unanswered?;
+    let seconds = ago(asked.since)?;
+    (!state.connected || seconds >= PATIENCE).then_some((asked.call, seconds))
+}
+
 fn engine(state: &EngineState) -> admin::Engine {
+    let unanswered = unanswered(state);
     admin::Engine {
         connected: state.connected,
         version: state.version.clone().unwrap_or_default(),
         api: state.api.clone().unwrap_or_default(),
         last_error: state.last_error.clone(),
+        unanswered: unanswered.map(|(call, _)| call.to_owned()),
+        unanswered_seconds: unanswered.map(|(_, seconds)| seconds),
         last_list_seconds_ago: state.last_list.and_then(ago),
         last_event_seconds_ago: state.last_event.and_then(ago),
         reconnects: state.reconnects,
@@ -202,6 +218,9 @@ fn unix(time: SystemTime) -> i64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() as i64)
 }
+
+/// Seconds in which an engine that is busy answers.
+const PATIENCE: u64 = 2;
 
 /// `None` where the clock went back.
 fn ago(time: SystemTime) -> Option<u64> {

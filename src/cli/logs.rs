@@ -8,12 +8,7 @@ use wharf::config::LogFormat;
 
 /// Starts logging as configured; once per process.
 pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<()> {
-    // Below info bollard logs whole answers of the engine, which hold the environment of containers.
-    let quiet = "bollard=info"
-        .parse()
-        .context("quieting the engine's client")?;
     let filter = EnvFilter::try_new(level).context("reading the log level")?;
-    let filter = filter.add_directive(quiet);
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr);

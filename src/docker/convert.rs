@@ -1,82 +1,70 @@
-//! The client crate's models -> Wharf's own types; nothing else reads those models.
+//! The engine's JSON -> Wharf's own types; nothing else reads those models.
 
 use std::net::IpAddr;
 
-use bollard::models::{
-    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings,
-    EventMessage, EventMessageTypeEnum, PortSummary, PortSummaryTypeEnum,
-};
-
 use super::event::{self, Action, Event, Facts, Stop};
+use super::models::{Endpoint, Inspect, Message, NetworkEntry, Port, Summary};
 use super::{Attachment, Container, Health, Network, Published, State};
 
-/// One entry of the list; `None` without an id, which no engine sends.
-pub(super) fn container(summary: ContainerSummary) -> Option<Container> {
-    let names = summary.names.unwrap_or_default();
-    let host = summary.host_config.unwrap_or_default();
-    let networks = summary.network_settings.unwrap_or_default();
-    let mut networks: Vec<_> = networks
-        .networks
-        .unwrap_or_default()
-        .into_iter()
-        .map(attachment)
-        .collect();
-    networks.sort_by(|a, b| a.name.cmp(&b.name));
-    let ports = summary.ports.unwrap_or_default();
-    let (exposed, published) = ports_of(&ports);
-    Some(Container {
-        id: summary.id?,
-        name: own_name(&names).to_owned(),
-        labels: summary.labels.unwrap_or_default().into_iter().collect(),
-        created: summary.created.unwrap_or_default(),
-        state: summary.state.map_or(State::Other, state),
-        health: health(summary.status.as_deref().unwrap_or_default()),
-        complaint: exit_code(summary.status.as_deref().unwrap_or_default()),
-        networks,
-        exposed,
-        published,
-        network_mode: host.network_mode.unwrap_or_default(),
-    })
+/// The whole list. An entry that cannot be read costs only its own container.
+pub(super) fn containers(list: &[u8]) -> Result<Vec<Container>, serde_json::Error> {
+    let entries: Vec<Summary> = match serde_json::from_slice(list) {
+        Ok(entries) => entries,
+        Err(error) => {
+            tracing::debug!(%error, "reading the container list one by one");
+            let entries: Vec<serde_json::Value> = serde_json::from_slice(list)?;
+            entries.into_iter().filter_map(alone).collect()
+        }
+    };
+    Ok(entries.into_iter().filter_map(container).collect())
 }
 
-/// Reads an entry the strict models refused: without the parts Wharf has no use for, and at last
-/// without its state. What still fails is left out, and said.
-pub(super) fn lenient(mut entry: serde_json::Value) -> Option<ContainerSummary> {
-    let fields = entry.as_object_mut()?;
-    for unused in ["Mounts", "Health", "ImageManifestDescriptor"] {
-        fields.remove(unused);
-    }
-    if let Ok(summary) = serde_json::from_value(entry.clone()) {
-        return Some(summary);
-    }
-    entry.as_object_mut()?.remove("State");
+fn alone(entry: serde_json::Value) -> Option<Summary> {
     let id = entry["Id"].to_string();
     serde_json::from_value(entry)
-        .inspect_err(|error| tracing::debug!(container = id, %error, "unreadable list entry"))
+        .inspect_err(|error| tracing::warn!(container = id, %error, "unreadable list entry"))
         .ok()
 }
 
-pub(super) fn network(network: bollard::models::Network) -> Option<Network> {
+/// One entry of the list; `None` without an id, which no engine sends.
+fn container(summary: Summary) -> Option<Container> {
+    let networks = summary.network_settings.networks.into_iter();
+    let (exposed, published) = ports_of(&summary.ports);
+    Some(Container {
+        name: own_name(&summary.names).to_owned(),
+        id: Some(summary.id).filter(|id| !id.is_empty())?,
+        labels: summary.labels,
+        created: summary.created,
+        state: state(&summary.state),
+        health: health(&summary.status),
+        complaint: exit_code(&summary.status),
+        // Sorted, as the map is.
+        networks: networks.map(attachment).collect(),
+        exposed,
+        published,
+        network_mode: summary.host_config.network_mode,
+    })
+}
+
+pub(super) fn network(network: NetworkEntry) -> Option<Network> {
     Some(Network {
-        id: network.id?,
-        name: network.name.unwrap_or_default(),
-        internal: network.internal.unwrap_or_default(),
-        ingress: network.ingress.unwrap_or_default(),
+        id: Some(network.id).filter(|id| !id.is_empty())?,
+        name: network.name,
+        internal: network.internal,
+        ingress: network.ingress,
     })
 }
 
 /// What an event says of a container. An event of another kind, or without an action, is one of
 /// container ``.
-pub(super) fn event(message: EventMessage) -> Event {
-    let actor = message.actor.unwrap_or_default();
-    let attributes = actor.attributes.unwrap_or_default();
-    let attribute = |name: &str| attributes.get(name).cloned().unwrap_or_default();
-    let id = actor.id.unwrap_or_default();
-    let action = message.action.unwrap_or_default();
-    let (container, action) = match message.typ {
-        Some(EventMessageTypeEnum::CONTAINER) => (id, happened(&action, &attribute("signal"))),
-        Some(EventMessageTypeEnum::NETWORK) => {
-            let action = match action.as_str() {
+pub(super) fn event(message: Message) -> Event {
+    let mut attributes = message.actor.attributes;
+    let mut attribute = |name: &str| attributes.remove(name).unwrap_or_default();
+    let id = message.actor.id;
+    let (container, action) = match message.kind.as_str() {
+        "container" => (id, happened(&message.action, &attribute("signal"))),
+        "network" => {
+            let action = match message.action.as_str() {
                 "connect" => Action::Connect(id),
                 "disconnect" => Action::Disconnect(id),
                 _ => Action::Other,
@@ -86,7 +74,7 @@ pub(super) fn event(message: EventMessage) -> Event {
         _ => (String::new(), Action::Other),
     };
     Event {
-        at: message.time_nano.unwrap_or_default(),
+        at: message.time_nano,
         container,
         action,
     }
@@ -106,24 +94,25 @@ fn happened(action: &str, signal: &str) -> Action {
     }
 }
 
-pub(super) fn facts(inspect: &ContainerInspectResponse) -> Facts {
-    let config = inspect.config.as_ref();
-    let signal = config.and_then(|config| config.stop_signal.as_deref());
+pub(super) fn facts(inspect: &Inspect) -> Facts {
+    let signal = inspect.config.stop_signal.as_ref();
+    let signal = signal.map(|signal| match signal {
+        serde_json::Value::String(name) => name.clone(),
+        other => other.to_string(),
+    });
     Facts {
         exposed: exposed(inspect),
-        stop: Stop::new(signal, config.and_then(|config| config.stop_timeout)),
+        stop: Stop::new(signal.as_deref(), inspect.config.stop_timeout),
         complaint: last_complaint(inspect),
     }
 }
 
 /// Output of the last HEALTHCHECK, if it failed (`State.Health.Log`, which a filter before the engine
 /// may leave out).
-fn last_complaint(inspect: &ContainerInspectResponse) -> Option<String> {
-    let health = inspect.state.as_ref()?.health.as_ref()?;
-    let last = health.log.as_ref()?.last()?;
+fn last_complaint(inspect: &Inspect) -> Option<String> {
+    let last = inspect.state.health.log.last()?;
     let failed = last.exit_code.is_none_or(|code| code != 0);
-    let output = last.output.as_deref().unwrap_or_default();
-    failed.then(|| complaint(output, last.exit_code))
+    failed.then(|| complaint(&last.output, last.exit_code))
 }
 
 /// One line of what a check has said: its words without line ends and control characters, at most
@@ -155,13 +144,9 @@ pub(super) fn complaint(output: &str, code: Option<i64>) -> String {
 /// Of a HEALTHCHECK's output in a message.
 const MAX_COMPLAINT: usize = 200;
 
-/// `Config.ExposedPorts` of an inspect: `["3000/tcp", "53/udp"]`.
-fn exposed(inspect: &ContainerInspectResponse) -> Vec<u16> {
-    let config = inspect.config.as_ref();
-    let ports = config.and_then(|config| config.exposed_ports.as_deref());
-    let mut tcp: Vec<u16> = ports
-        .unwrap_or_default()
-        .iter()
+/// `Config.ExposedPorts` of an inspect: `3000/tcp`, `53/udp`.
+fn exposed(inspect: &Inspect) -> Vec<u16> {
+    let mut tcp: Vec<u16> = (inspect.config.exposed_ports.keys())
         .filter_map(|port| match port.split_once('/') {
             None => port.parse().ok(),
             Some((port, "tcp")) => port.parse().ok(),
@@ -180,13 +165,16 @@ fn own_name(names: &[String]) -> &str {
     stripped.find(|name| !name.contains('/')).unwrap_or(first)
 }
 
-fn state(state: ContainerSummaryStateEnum) -> State {
+fn state(state: &str) -> State {
     match state {
-        ContainerSummaryStateEnum::CREATED => State::Created,
-        ContainerSummaryStateEnum::RUNNING => State::Running,
-        ContainerSummaryStateEnum::PAUSED => State::Paused,
-        ContainerSummaryStateEnum::RESTARTING => State::Restarting,
-        ContainerSummaryStateEnum::EXITED => State::Exited,
+        // Podman's two, for what Docker calls `created`.
+        "created" | "configured" | "initialized" => State::Created,
+        "running" => State::Running,
+        "paused" => State::Paused,
+        "restarting" => State::Restarting,
+        // The second and the third are Podman's.
+        "exited" | "stopped" => State::Exited,
+        "stopping" => State::Stopping,
         _ => State::Other,
     }
 }
@@ -212,28 +200,27 @@ fn exit_code(status: &str) -> Option<String> {
     Some(format!("exit code {code}"))
 }
 
-fn attachment((name, endpoint): (String, EndpointSettings)) -> Attachment {
-    // Absent addresses are empty strings.
-    let ip = |text: Option<String>| text.and_then(|text| text.parse::<IpAddr>().ok());
+fn attachment((name, endpoint): (String, Endpoint)) -> Attachment {
+    let ip = |text: &str| text.parse::<IpAddr>().ok();
     Attachment {
         name,
-        network_id: endpoint.network_id.unwrap_or_default(),
-        ipv4: match ip(endpoint.ip_address) {
+        ipv4: match ip(&endpoint.ip_address) {
             Some(IpAddr::V4(address)) => Some(address),
             _ => None,
         },
-        ipv6: match ip(endpoint.global_ipv6_address) {
+        ipv6: match ip(&endpoint.global_ipv6_address) {
             Some(IpAddr::V6(address)) => Some(address),
             _ => None,
         },
-        gateway: ip(endpoint.gateway),
+        gateway: ip(&endpoint.gateway),
+        network_id: endpoint.network_id,
     }
 }
 
-fn ports_of(ports: &[PortSummary]) -> (Vec<u16>, Vec<Published>) {
+fn ports_of(ports: &[Port]) -> (Vec<u16>, Vec<Published>) {
     let tcp = ports
         .iter()
-        .filter(|port| matches!(port.typ, Some(PortSummaryTypeEnum::TCP) | None));
+        .filter(|port| matches!(port.kind.as_deref(), Some("tcp") | None));
     let mut exposed: Vec<_> = tcp.clone().map(|port| port.private_port).collect();
     exposed.sort_unstable();
     exposed.dedup();
@@ -241,7 +228,7 @@ fn ports_of(ports: &[PortSummary]) -> (Vec<u16>, Vec<Published>) {
         .filter_map(|port| {
             Some(Published {
                 private: port.private_port,
-                public: port.public_port?,
+                public: port.public_port.filter(|port| *port != 0)?,
                 ip: port.ip.as_deref().and_then(|ip| ip.parse().ok()),
             })
         })
@@ -302,30 +289,43 @@ mod tests {
         }
     }
 
+    fn read(entry: &str) -> Vec<Container> {
+        containers(format!("[{entry}]").as_bytes()).unwrap()
+    }
+
     #[test]
     fn a_list_entry() {
-        let summary = serde_json::from_str(ENTRY).unwrap();
-        assert_eq!(container(summary), Some(expected()));
+        assert_eq!(read(ENTRY), [expected()]);
     }
 
     #[test]
     fn odd_entries_lose_only_what_is_odd() {
         let odd_health = ENTRY.replace(r#""starting""#, r#""dizzy""#);
-        let odd_state = odd_health.replace(r#""running""#, r#""stopped""#);
-        let read = |text: &str| {
-            assert!(serde_json::from_str::<ContainerSummary>(text).is_err());
-            lenient(serde_json::from_str(text).unwrap()).and_then(container)
-        };
-        assert_eq!(read(&odd_health), Some(expected()));
+        let odd_state = odd_health.replace(r#""running""#, r#""dancing""#);
+        assert_eq!(read(&odd_health), [expected()]);
         let state = State::Other;
         assert_eq!(
-            read(&odd_state),
-            Some(Container {
+            read(&odd_state)[0],
+            Container {
                 state,
                 ..expected()
-            })
+            }
         );
-        assert_eq!(read(&ENTRY.replace("9090", "\"x\"")), None);
+        let unreadable = ENTRY.replace("9090", "\"x\"");
+        assert_eq!(read(&format!("{unreadable}, {ENTRY}, 7")), [expected()]);
+        assert!(containers(b"{}").is_err() && containers(b"<html>").is_err());
+    }
+
+    #[test]
+    fn what_is_null_or_missing_is_empty() {
+        let nulls = r#"{"Id": "a", "Names": null, "Created": null, "Labels": null, "State": null, "Status": null,
+            "HostConfig": null, "Ports": null, "NetworkSettings": {"Networks": {"n": {"NetworkID": null}}}}"#;
+        for entry in [nulls, r#"{"Id": "a"}"#] {
+            let [container] = read(entry).try_into().unwrap();
+            assert_eq!((&*container.id, &*container.name), ("a", ""));
+            assert_eq!(container.state, State::Other);
+        }
+        assert!(read("{}").is_empty());
     }
 
     #[test]
@@ -386,6 +386,9 @@ mod tests {
         let facts = |json: &str| facts(&serde_json::from_str(json).unwrap());
         let told = facts(r#"{"Config": {"StopSignal": "SIGINT", "StopTimeout": 7}}"#);
         assert_eq!(told.stop, Stop::new(Some("INT"), Some(7)));
+        // Podman's.
+        let told = facts(r#"{"Config": {"StopSignal": 2, "StopTimeout": 7}}"#);
+        assert_eq!(told.stop, Stop::new(Some("INT"), Some(7)));
         assert_eq!(
             facts(r#"{"Config": {"StopSignal": null}}"#),
             Facts::default()
@@ -397,6 +400,6 @@ mod tests {
         let json =
             r#"{"Config": {"ExposedPorts": {"9090/tcp": {}, "80/udp": {}, "3000/tcp": {}}}}"#;
         assert_eq!(exposed(&serde_json::from_str(json).unwrap()), [3000, 9090]);
-        assert!(exposed(&ContainerInspectResponse::default()).is_empty());
+        assert!(exposed(&Inspect::default()).is_empty());
     }
 }

@@ -1,28 +1,24 @@
 //! The engine API behind one seam: the calls Wharf makes, answered in its own small types.
 //!
-//! bollard stays in this file, `convert` and [`EngineError`]. Its traps, and what is
-//! done about them: it sends paths without an API version (a request modifier adds the negotiated
-//! one); one value unknown to its enums fails a whole list (the list is then read container by
-//! container); its timeout covers only the response head (every call has [`CALL_TIMEOUT`] around it).
+//! Every call has a deadline, [`CALL_TIMEOUT`], and every answer a bound: an engine may hang, and what
+//! answers in its place may be anything.
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use bollard::errors::Error as ClientError;
-use bollard::models::ContainerSummary;
-use bollard::query_parameters::{
-    EventsOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    ListNetworksOptions,
-};
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
+use http::{Method, StatusCode};
+use tokio::time::{sleep, timeout};
 
-use super::convert;
+use super::ask::{AskError, ask, whole};
 use super::error::EngineError;
 use super::event::{Event, Facts};
-use super::{Container, Network};
+use super::models::{Complaint, Inspect, NetworkEntry, Version};
+use super::{Container, Network, convert, follow};
 
 /// Where the engine listens; parsed from `DOCKER_HOST`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +57,8 @@ impl fmt::Display for Address {
 /// An engine that has answered once, and the API version agreed with it.
 ///
 /// Made anew after every loss of the connection: the engine behind the address may be another one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Engine {
-    docker: Docker,
     address: Address,
     /// What the engine calls its release, `20.10.24+dfsg1`.
     pub version: String,
@@ -72,28 +67,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Asks for the engine's version and agrees on an API version.
+    /// Asks for the engine's version and agrees on an API version. Without an answer it is asked again
+    /// every [`INSIST`], beside the calls under way: a question may be lost with whoever it was put to,
+    /// and the engine that comes back is to be found at once.
     ///
     /// # Errors
     ///
-    /// Unsupported address, no answer, or an engine that no longer speaks any API version we do.
+    /// No answer, or an engine that no longer speaks any API version we do.
     pub async fn connect(address: Address) -> Result<Self, EngineError> {
-        let seconds = CALL_TIMEOUT.as_secs();
-        let docker = match &address {
-            Address::Unix(path) => {
-                Docker::connect_with_unix(&path.to_string_lossy(), seconds, API_DEFAULT_VERSION)
+        let mut asked = FuturesUnordered::new();
+        let told = loop {
+            asked.push(version(&address));
+            tokio::select! {
+                Some(told) = asked.next() => break told?,
+                () = sleep(INSIST) => {}
             }
-            Address::Tcp(host) => Docker::connect_with_http(host, seconds, API_DEFAULT_VERSION),
         };
-        let docker = docker.map_err(|e| EngineError::from_client("version", &address, &e))?;
-        let told = call("version", &address, docker.version()).await?;
+        drop(asked);
         let api = agree(told.api_version.as_deref(), told.min_api_version.as_deref())?;
-        let prefix = format!("/v{api}");
-        let docker = docker.with_request_modifier(move |request| with_version(request, &prefix));
         Ok(Self {
-            docker,
             address,
-            version: told.version.unwrap_or_default(),
+            version: told.version,
             api,
         })
     }
@@ -102,107 +96,140 @@ impl Engine {
         &self.address
     }
 
-    /// Every event that may change a [`Snapshot`](super::Snapshot). Subscribes at the first poll; replays what is no older than [`REPLAY`], so that nothing
-    /// is lost between a list and the subscription. The item after an error is `None`.
+    /// Ends when the engine, after it has been silent for a while, answers again; not while it answers.
+    /// Cancel safe.
+    pub async fn back(&self) {
+        let mut silent = false;
+        loop {
+            match timeout(INSIST, version(&self.address)).await {
+                Ok(Ok(_)) if silent => return,
+                Ok(Ok(_)) => {}
+                _ => silent = true,
+            }
+            sleep(INSIST / 2).await;
+        }
+    }
+
+    /// Every event from `since` (Unix seconds of the engine's clock) on that may change a
+    /// [`Snapshot`](super::Snapshot). Subscribes at the first poll. The item after an error is `None`.
     pub fn events(
         &self,
-    ) -> impl Stream<Item = Result<Event, EngineError>> + Send + Unpin + 'static {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let since = now.unwrap_or_default().saturating_sub(REPLAY).as_secs();
-        let filters = HashMap::from([("type", EVENT_TYPES.to_vec()), ("event", EVENTS.to_vec())]);
-        let options = EventsOptionsBuilder::default()
-            .since(&since.to_string())
-            .filters(&filters)
-            .build();
-        let address = self.address.clone();
-        Box::pin(self.docker.events(Some(options)).map(move |event| {
-            event
-                .map(convert::event)
-                .map_err(|e| EngineError::from_client("events", &address, &e))
-        }))
+        since: u64,
+    ) -> impl Stream<Item = Result<Event, EngineError>> + Send + Unpin + use<> {
+        let filters = BTreeMap::from([("type", &EVENT_TYPES[..]), ("event", &EVENTS[..])]);
+        let filters = serde_json::json!(filters).to_string();
+        let path = format!("/events?since={since}&filters={}", escape(&filters));
+        follow::events(self.clone(), path)
     }
 
     /// Every container, stopped ones too, sorted by id.
     pub async fn containers(&self) -> Result<Vec<Container>, EngineError> {
-        let name = "list containers";
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        let list = call(name, &self.address, async {
-            match self.docker.list_containers(Some(options)).await {
-                Err(ClientError::JsonDataError { message, .. }) => {
-                    tracing::debug!(%message, "reading the container list one by one");
-                    self.containers_one_by_one().await
-                }
-                list => list,
-            }
-        });
-        let mut containers: Vec<_> = list
-            .await?
-            .into_iter()
-            .filter_map(convert::container)
-            .collect();
+        let call = "list containers";
+        let list = self.get(call, "/containers/json?all=true").await?;
+        let mut containers =
+            convert::containers(&list).map_err(|error| EngineError::unreadable(call, &error))?;
         containers.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(containers)
     }
 
-    /// The same list without the client's all-or-nothing models: what is odd about one container
-    /// costs at most that container.
-    async fn containers_one_by_one(&self) -> Result<Vec<ContainerSummary>, ClientError> {
-        let path = format!("/v{}/containers/json?all=true", self.api);
-        // The client has no call for raw bytes but this one, whose path the modifier replaces.
-        let docker = self
-            .docker
-            .clone()
-            .with_request_modifier(move |mut request| {
-                *request.uri_mut() = with_path(request.uri(), &path);
-                request
-            });
-        let bytes: Vec<_> = docker.export_container("list").try_collect().await?;
-        let list: Vec<serde_json::Value> = serde_json::from_slice(&bytes.concat())?;
-        Ok(list.into_iter().filter_map(convert::lenient).collect())
-    }
-
     /// What the list does not tell of one container; `None` when it is gone.
     pub async fn facts(&self, id: &str) -> Result<Option<Facts>, EngineError> {
-        let inspect = self
-            .docker
-            .inspect_container(id, None::<InspectContainerOptions>);
-        match call("inspect container", &self.address, inspect).await {
-            Ok(container) => Ok(Some(convert::facts(&container))),
-            Err(EngineError::Status { status: 404, .. }) => Ok(None),
+        let call = "inspect container";
+        match self.get(call, &format!("/containers/{id}/json")).await {
             // Odd beyond reading: without ports, it gets its own message later.
-            Err(EngineError::Unreadable { .. }) => Ok(Some(Facts::default())),
+            Ok(body) => Ok(Some(
+                serde_json::from_slice::<Inspect>(&body)
+                    .map(|inspect| convert::facts(&inspect))
+                    .unwrap_or_default(),
+            )),
+            Err(EngineError::Status { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Every network, sorted by id.
     pub async fn networks(&self) -> Result<Vec<Network>, EngineError> {
-        let list = self.docker.list_networks(None::<ListNetworksOptions>);
-        let list = call("list networks", &self.address, list).await?;
+        let call = "list networks";
+        let list = self.get(call, "/networks").await?;
+        let list: Vec<NetworkEntry> =
+            serde_json::from_slice(&list).map_err(|error| EngineError::unreadable(call, &error))?;
         let mut networks: Vec<_> = list.into_iter().filter_map(convert::network).collect();
         networks.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(networks)
     }
+
+    /// The body of an answer to `GET` under the agreed version.
+    async fn get(&self, call: &'static str, path: &str) -> Result<Bytes, EngineError> {
+        get(call, &self.address, &self.path(path)).await
+    }
+
+    /// `path` under the agreed version.
+    pub(super) fn path(&self, path: &str) -> String {
+        format!("/v{}{path}", self.api)
+    }
 }
 
-/// Runs one call under [`CALL_TIMEOUT`].
-async fn call<T>(
-    name: &'static str,
+async fn version(address: &Address) -> Result<Version, EngineError> {
+    let call = "version";
+    let told = get(call, address, "/version").await?;
+    serde_json::from_slice(&told).map_err(|error| EngineError::unreadable(call, &error))
+}
+
+async fn get(call: &'static str, address: &Address, target: &str) -> Result<Bytes, EngineError> {
+    let asked = async {
+        let answer = ask(address, Method::GET, target).await?;
+        let status = answer.response.status();
+        let body = whole(address, answer.response.into_body()).await?;
+        drop(answer.connection);
+        Ok((status, body))
+    };
+    let (status, body) = within(call, address, asked).await?;
+    match status {
+        StatusCode::OK => Ok(body),
+        status => Err(refusal(call, status, &body)),
+    }
+}
+
+/// Runs a call under its deadline.
+pub(super) async fn within<T>(
+    call: &'static str,
     address: &Address,
-    request: impl Future<Output = Result<T, ClientError>>,
+    asked: impl Future<Output = Result<T, AskError>>,
 ) -> Result<T, EngineError> {
-    let answer = tokio::time::timeout(CALL_TIMEOUT, request)
-        .await
-        .unwrap_or(Err(ClientError::RequestTimeoutError));
-    answer.map_err(|error| EngineError::from_client(name, address, &error))
+    match timeout(CALL_TIMEOUT, asked).await {
+        Ok(answer) => answer.map_err(|error| EngineError::from_ask(call, error)),
+        Err(_) => Err(EngineError::Timeout {
+            call,
+            address: address.clone(),
+            seconds: CALL_TIMEOUT.as_secs(),
+        }),
+    }
+}
+
+/// An answer that is no 200.
+pub(super) fn refusal(call: &'static str, status: StatusCode, body: &[u8]) -> EngineError {
+    match serde_json::from_slice::<Complaint>(body) {
+        Ok(told) => EngineError::from_status(call, status.as_u16(), &told.message),
+        Err(_) => EngineError::from_status(call, status.as_u16(), &String::from_utf8_lossy(body)),
+    }
+}
+
+/// For a query: everything but letters and digits, which is more than needed.
+fn escape(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => out.push(byte.into()),
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+        out
+    })
 }
 
 /// The highest API version both sides speak.
 fn agree(highest: Option<&str>, lowest: Option<&str>) -> Result<String, EngineError> {
-    let ours = (
-        API_DEFAULT_VERSION.major_version,
-        API_DEFAULT_VERSION.minor_version,
-    );
+    let ours = NEWEST;
     let spoken = format!("{}.{}", ours.0, ours.1);
     let theirs = highest
         .and_then(number)
@@ -223,34 +250,15 @@ fn number(version: &str) -> Option<(usize, usize)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Adds the agreed version, unless a later release of the client does so itself.
-fn with_version(mut request: BollardRequest, prefix: &str) -> BollardRequest {
-    let versioned = request
-        .uri()
-        .path()
-        .strip_prefix("/v")
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    if !versioned && let Some(path) = request.uri().path_and_query() {
-        *request.uri_mut() = with_path(request.uri(), &format!("{prefix}{path}"));
-    }
-    request
-}
-
-/// `uri` with another path and query; unchanged if they do not parse.
-fn with_path(uri: &http::Uri, path: &str) -> http::Uri {
-    let mut parts = uri.clone().into_parts();
-    if let Ok(path) = path.parse() {
-        parts.path_and_query = Some(path);
-    }
-    http::Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
-}
-
 /// Longest wait for one answer. A starting engine has been seen to hold a request for 15 s: asking
 /// again is better than waiting.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How far back a subscription reaches.
-pub const REPLAY: Duration = Duration::from_secs(2);
+/// An engine that has not answered for so long is asked again beside.
+pub const INSIST: Duration = Duration::from_millis(500);
+
+/// The newest API Wharf was written for: that of Docker 29.
+const NEWEST: (usize, usize) = (1, 53);
 
 const EVENT_TYPES: [&str; 2] = ["container", "network"];
 
@@ -303,23 +311,5 @@ mod tests {
         assert_eq!(agree("1.41", None), Ok("1.41".into()));
         assert!(agree("1.99", Some("1.60")).is_err_and(|e| e.contains("1.60")));
         assert!(agree("soon", None).is_err_and(|e| e.contains("ApiVersion")));
-    }
-
-    #[test]
-    fn only_unversioned_paths_get_the_version() {
-        for (uri, expected) in [
-            ("http://e/version", "http://e/v1.41/version"),
-            (
-                "unix://2f61/events?since=1",
-                "unix://2f61/v1.41/events?since=1",
-            ),
-            ("http://e/v1.30/events", "http://e/v1.30/events"),
-            ("http://e/volumes", "http://e/v1.41/volumes"),
-        ] {
-            let request = http::Request::get(uri)
-                .body(bollard::body_full("".into()))
-                .unwrap();
-            assert_eq!(with_version(request, "/v1.41").uri().to_string(), expected);
-        }
     }
 }

@@ -1,10 +1,10 @@
 //! What can go wrong with the engine, told with its remedy.
 
-use std::error::Error as _;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::ask::{AskError, MOST_BODY};
 use super::engine::Address;
 
 /// Why the engine gave no answer. The text names the cause and what to do about it.
@@ -62,6 +62,11 @@ pub enum EngineError {
     },
     #[error("{call}: the engine's answer could not be read: {message}")]
     Unreadable { call: &'static str, message: String },
+    #[error("{call}: the engine answers with more than {mebibytes} MiB")]
+    TooLarge {
+        call: &'static str,
+        mebibytes: usize,
+    },
     #[error(
         "the engine wants API {wanted} or newer, this Wharf speaks up to {spoken}: update Wharf"
     )]
@@ -77,85 +82,60 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Sorts an error of the client crate by cause.
-    pub(super) fn from_client(
-        call: &'static str,
-        address: &Address,
-        error: &bollard::errors::Error,
-    ) -> Self {
-        use bollard::errors::Error;
+    /// Sorts what kept an answer from coming by its cause.
+    pub(super) fn from_ask(call: &'static str, error: AskError) -> Self {
         match error {
-            Error::SocketNotFoundError(path) => Self::SocketMissing { path: path.into() },
-            Error::DockerResponseServerError {
-                status_code: 403, ..
-            } => Self::Forbidden {
-                call,
-                variable: proxy_variable(call),
+            AskError::Connect { address, source } => match (source.kind(), &address) {
+                (io::ErrorKind::NotFound, Address::Unix(path)) => {
+                    Self::SocketMissing { path: path.clone() }
+                }
+                (io::ErrorKind::PermissionDenied, Address::Unix(path)) => Self::PermissionDenied {
+                    path: path.clone(),
+                    group: group_of(path),
+                },
+                (io::ErrorKind::ConnectionRefused, _) => Self::Refused { address },
+                _ => Self::Connection {
+                    call,
+                    address,
+                    message: source.to_string(),
+                },
             },
-            Error::DockerResponseServerError {
-                status_code,
-                message,
-            } => Self::Status {
+            AskError::Timeout { address, limit } => Self::Timeout {
                 call,
-                status: *status_code,
-                message: shorten(message),
+                address,
+                seconds: limit.as_secs(),
             },
-            Error::JsonDataError { message, .. } => Self::Unreadable {
+            AskError::Broken { address, reason } => Self::Connection {
                 call,
-                message: shorten(message),
+                address,
+                message: reason,
             },
-            Error::JsonSerdeError { err } => Self::Unreadable {
+            AskError::TooLarge { .. } => Self::TooLarge {
                 call,
-                message: err.to_string(),
+                mebibytes: MOST_BODY >> 20,
             },
-            Error::UnsupportedURISchemeError { uri } => Self::Unsupported { host: uri.clone() },
-            Error::RequestTimeoutError => Self::Timeout {
-                call,
-                address: address.clone(),
-                seconds: super::engine::CALL_TIMEOUT.as_secs(),
-            },
-            other => Self::from_transport(call, address, other),
         }
     }
 
-    /// The innermost cause says what happened; the layers above it only say "connect error".
-    fn from_transport(
-        call: &'static str,
-        address: &Address,
-        error: &bollard::errors::Error,
-    ) -> Self {
-        let mut innermost: &dyn std::error::Error = error;
-        let mut kind = None;
-        let mut next = error.source();
-        if let bollard::errors::Error::IOError { err } = error {
-            kind = Some(err.kind());
-        }
-        while let Some(cause) = next {
-            kind = cause
-                .downcast_ref::<io::Error>()
-                .map(io::Error::kind)
-                .or(kind);
-            innermost = cause;
-            next = cause.source();
-        }
-        match (kind, address) {
-            (Some(io::ErrorKind::NotFound), Address::Unix(path)) => {
-                Self::SocketMissing { path: path.clone() }
-            }
-            (Some(io::ErrorKind::PermissionDenied), Address::Unix(path)) => {
-                Self::PermissionDenied {
-                    path: path.clone(),
-                    group: group_of(path),
-                }
-            }
-            (Some(io::ErrorKind::ConnectionRefused), _) => Self::Refused {
-                address: address.clone(),
-            },
-            _ => Self::Connection {
+    /// An answer that is no 200, with what its body says.
+    pub(super) fn from_status(call: &'static str, status: u16, message: &str) -> Self {
+        match status {
+            403 => Self::Forbidden {
                 call,
-                address: address.clone(),
-                message: innermost.to_string(),
+                variable: proxy_variable(call),
             },
+            _ => Self::Status {
+                call,
+                status,
+                message: shorten(message),
+            },
+        }
+    }
+
+    pub(super) fn unreadable(call: &'static str, error: &serde_json::Error) -> Self {
+        Self::Unreadable {
+            call,
+            message: error.to_string(),
         }
     }
 
@@ -171,17 +151,21 @@ impl EngineError {
             Self::Timeout { .. } => "timeout",
             Self::Status { .. } => "status",
             Self::Unreadable { .. } => "unreadable",
+            Self::TooLarge { .. } => "large",
             Self::TooNew { .. } => "version",
             Self::StreamEnded { .. } => "stream",
             Self::Connection { .. } => "connection",
         }
     }
 
-    /// Whether no engine is there at all; trying again costs next to nothing then.
-    pub(super) fn is_absence(&self) -> bool {
+    /// Whether it stays until somebody changes a setting or updates something.
+    pub(super) fn is_settled(&self) -> bool {
         matches!(
             self,
-            Self::SocketMissing { .. } | Self::Refused { .. } | Self::StaleSocket { .. }
+            Self::Unsupported { .. }
+                | Self::Forbidden { .. }
+                | Self::TooNew { .. }
+                | Self::StreamEnded { .. }
         )
     }
 }
@@ -228,13 +212,6 @@ mod tests {
         Address::Unix("/run/none.sock".into())
     }
 
-    fn status(status_code: u16, message: &str) -> bollard::errors::Error {
-        bollard::errors::Error::DockerResponseServerError {
-            status_code,
-            message: message.into(),
-        }
-    }
-
     #[test]
     fn a_403_names_the_variable_of_the_call() {
         for (call, expected) in [
@@ -244,7 +221,7 @@ mod tests {
             ("inspect container", "CONTAINERS=1"),
             ("list networks", "NETWORKS=1"),
         ] {
-            let error = EngineError::from_client(call, &unix(), &status(403, "<html>"));
+            let error = EngineError::from_status(call, 403, "<html>");
             assert!(error.to_string().contains(expected), "{error}");
         }
     }
@@ -252,8 +229,9 @@ mod tests {
     #[test]
     fn io_errors_are_told_by_cause_and_remedy() {
         let tell = |kind: io::ErrorKind| {
-            let client = bollard::errors::Error::IOError { err: kind.into() };
-            EngineError::from_client("version", &unix(), &client).to_string()
+            let (address, source) = (unix(), kind.into());
+            let error = AskError::Connect { address, source };
+            EngineError::from_ask("version", error).to_string()
         };
         assert!(tell(io::ErrorKind::NotFound).contains("no Docker socket at /run/none.sock"));
         assert!(tell(io::ErrorKind::PermissionDenied).contains("--group-add"));
@@ -264,7 +242,7 @@ mod tests {
     #[test]
     fn long_pages_become_one_short_line() {
         let page = "<html>\n  <body>".repeat(100);
-        let error = EngineError::from_client("version", &unix(), &status(502, &page)).to_string();
+        let error = EngineError::from_status("version", 502, &page).to_string();
         assert!(error.len() < 300 && !error.contains('\n'), "{error}");
     }
 }

@@ -12,6 +12,17 @@ pub struct Event {
     pub action: Action,
 }
 
+impl Event {
+    /// One that says nothing but "look again".
+    pub fn unknown() -> Self {
+        Self {
+            at: 0,
+            container: String::new(),
+            action: Action::Other,
+        }
+    }
+}
+
 /// What happened; whatever changes nothing by itself is [`Action::Other`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -28,6 +39,19 @@ pub enum Action {
     Connect(String),
     Disconnect(String),
     Other,
+}
+
+impl Action {
+    /// Whether a list begun [`LAG`](super::signs) later shows what it has done.
+    pub(super) fn is_in_lists(&self) -> bool {
+        match self {
+            Self::Kill(_) => false,
+            // They end what others began.
+            Self::Start | Self::Unpause | Self::Connect(_) => false,
+            Self::Down | Self::Pause | Self::Healthy | Self::Unhealthy => true,
+            Self::Disconnect(_) | Self::Other => true,
+        }
+    }
 }
 
 /// How a container is told to stop (`StopSignal`, `StopTimeout`).

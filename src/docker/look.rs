@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
 
 use super::engine::Engine;
 use super::error::EngineError;
@@ -17,19 +21,30 @@ pub(super) struct Look {
     pub(super) facts: FactsById,
 }
 
-/// Lists containers and networks, and inspects those containers whose ports the list hides.
+/// Lists containers and networks, and inspects those containers whose ports the list hides: what they
+/// do not tell within [`INSPECT_WITHIN`] has to wait, one that is stuck must not hold up all others.
 pub(super) async fn look(engine: &Engine, known: Arc<FactsById>) -> Result<Look, EngineError> {
     let (containers, networks) = tokio::try_join!(engine.containers(), engine.networks())?;
-    let mut containers = containers;
+    let unknown: Vec<String> = containers
+        .iter()
+        .filter(|container| hides_ports(container) && !known.contains_key(&container.id))
+        .map(|container| container.id.clone())
+        .collect();
+    let inspects = stream::iter(unknown).map(|id| inspect(engine, id));
+    let mut inspects = inspects.buffer_unordered(MOST_INSPECTS);
     let mut facts = HashMap::new();
-    for container in containers.iter_mut().filter(|c| hides_ports(c)) {
-        if let Some(known) = known.get(&container.id) {
-            container.exposed.clone_from(&known.exposed);
-        } else if let Some(found) = engine.facts(&container.id).await? {
-            container.exposed.clone_from(&found.exposed);
-            facts.insert(container.id.clone(), found);
+    let inspecting = async {
+        while let Some((id, found)) = inspects.next().await {
+            match found {
+                Ok(Some(found)) => drop(facts.insert(id, found)),
+                Ok(None) => {}
+                Err(error) => tracing::debug!(container = id, %error, "not inspected"),
+            }
         }
-    }
+    };
+    // Whatever has come by then is there; cancel safe.
+    let _ = timeout(INSPECT_WITHIN, inspecting).await;
+    drop(inspects);
     Ok(Look {
         containers,
         networks,
@@ -45,7 +60,7 @@ pub(super) async fn inspect(
     (id, facts)
 }
 
-fn hides_ports(container: &Container) -> bool {
+pub(super) fn hides_ports(container: &Container) -> bool {
     let mode = container.network_mode.as_str();
     container.state == State::Running
         && container.exposed.is_empty()
@@ -57,3 +72,7 @@ fn hides_ports(container: &Container) -> bool {
 pub(super) fn is_ours(container: &Container) -> bool {
     container.labels.keys().any(|key| key.starts_with("wharf."))
 }
+
+/// Inspects at the same time.
+pub(super) const MOST_INSPECTS: usize = 8;
+const INSPECT_WITHIN: Duration = Duration::from_secs(2);

@@ -1,13 +1,17 @@
 //! The Docker side: engine -> snapshot -> plan.
 
+// One call to the engine.
+pub(crate) mod ask;
 mod convert;
 pub mod engine;
 mod error;
 // What the engine tells as it happens.
 pub mod event;
+mod follow;
 // The label language: one table of options.
 pub mod labels;
 mod look;
+mod models;
 pub mod own;
 mod pace;
 // Snapshot -> plan; pure.

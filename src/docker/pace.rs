@@ -120,8 +120,8 @@ pub(super) enum Reason {
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     outage: Option<Outage>,
-    /// When each kind of error was last told; kept over outages so that a flapping engine does not
-    /// fill the log.
+    /// When each kind of error was last told: once in an outage, and kept over outages so that a
+    /// flapping engine does not fill the log.
     told: HashMap<&'static str, Instant>,
 }
 
@@ -157,8 +157,8 @@ impl Trouble {
             told: false,
             of_stream,
         });
-        let cap = match error.is_absence() {
-            true => MOST_WAIT_ABSENT,
+        let cap = match error.is_settled() {
+            true => MOST_WAIT_SETTLED,
             false => MOST_WAIT,
         };
         let wait = LEAST_WAIT
@@ -167,7 +167,8 @@ impl Trouble {
         outage.attempts += 1;
         outage.of_stream = of_stream;
         let last = self.told.get(error.kind());
-        let tell = last.is_none_or(|last| now.duration_since(*last) >= TELL_AGAIN);
+        let tell =
+            last.is_none_or(|last| *last < outage.since && now.duration_since(*last) >= TELL_AGAIN);
         if tell {
             outage.told = true;
             self.told.insert(error.kind(), now);
@@ -218,9 +219,11 @@ const HINT_GAP: Duration = Duration::from_secs(1);
 const RESYNC: Duration = Duration::from_secs(30);
 
 const LEAST_WAIT: Duration = Duration::from_millis(100);
-const MOST_WAIT: Duration = Duration::from_secs(5);
-/// While nobody listens, a try is one failed `connect`; so that a restarted engine is found within 2 s.
-const MOST_WAIT_ABSENT: Duration = Duration::from_millis(1500);
+/// An engine that has returned is found within half a second. A try is a failed `connect` while nobody
+/// listens, and one call while every answer is an error.
+const MOST_WAIT: Duration = Duration::from_millis(400);
+/// For what somebody has to change.
+const MOST_WAIT_SETTLED: Duration = Duration::from_secs(5);
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -336,17 +339,19 @@ mod tests {
             let wait = |_| trouble.note(error, false, now, 0.5).wait.as_millis();
             (0..8).map(wait).collect::<Vec<_>>()
         };
-        assert_eq!(
-            waits(&status(500)),
-            [100, 200, 400, 800, 1600, 3200, 5000, 5000]
-        );
+        let soon = [100, 200, 400, 400, 400, 400, 400, 400];
+        assert_eq!(waits(&status(500)), soon);
         let path = "/none".into();
-        let missing = waits(&EngineError::SocketMissing { path });
-        assert_eq!(missing, [100, 200, 400, 800, 1500, 1500, 1500, 1500]);
+        assert_eq!(waits(&EngineError::SocketMissing { path }), soon);
+        let forbidden = waits(&EngineError::Forbidden {
+            call: "events",
+            variable: "EVENTS",
+        });
+        assert_eq!(forbidden, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
     }
 
     #[test]
-    fn the_same_error_is_told_once_a_minute_and_its_end_once() {
+    fn the_same_error_is_told_once_and_its_end_once() {
         let start = Instant::now();
         let mut trouble = Trouble::default();
         let tell = |trouble: &mut Trouble, after: u64| {
@@ -354,15 +359,16 @@ mod tests {
             trouble.note(&status(500), false, now, 0.5).tell
         };
         assert!(tell(&mut trouble, 0));
-        assert!(!tell(&mut trouble, 59));
-        assert!(tell(&mut trouble, 60));
-        let end = start + Duration::from_secs(70);
-        assert_eq!(trouble.lasting(end).as_secs(), 70);
-        assert_eq!(trouble.over(end, MS), Some(Duration::from_secs(70)));
+        assert!(!tell(&mut trouble, 20));
+        let end = start + Duration::from_secs(30);
+        assert_eq!(trouble.lasting(end).as_secs(), 30);
+        assert_eq!(trouble.over(end, MS), Some(Duration::from_secs(30)));
         assert_eq!(trouble.over(end, MS), None);
         // Flapping: not told again, so its end is no news either.
-        assert!(!tell(&mut trouble, 71));
+        assert!(!tell(&mut trouble, 31));
         assert_eq!(trouble.over(end, MS), None);
+        assert!(tell(&mut trouble, 60));
+        assert!(!tell(&mut trouble, 3600));
     }
 
     #[test]

@@ -22,8 +22,19 @@ pub struct Signs {
     of: HashMap<String, Sign>,
     /// The engine's time of the newest event.
     newest: i64,
-    /// Until when events up to an engine's time are repetitions.
-    replay: Option<(Instant, i64)>,
+    /// How far our clock is ahead of the engine's, with the way of an event.
+    lag: i64,
+    subscription: Option<Subscription>,
+}
+
+/// What is told first are events that have happened before.
+#[derive(Debug)]
+struct Subscription {
+    at: Instant,
+    /// The same, by our clock: Unix time in nanoseconds.
+    clock: i64,
+    /// Events up to this time of the engine's have been told already.
+    newest: i64,
 }
 
 /// What events say of one container.
@@ -50,26 +61,57 @@ struct Mark {
 pub type FactsById = HashMap<String, Facts>;
 
 impl Signs {
-    /// Events are told anew, from up to `replay` before `now`.
-    pub fn subscribed(&mut self, replay: Duration, now: Instant) {
-        self.replay = Some((now + replay, self.newest));
+    /// Events are about to be told anew; from when on (Unix seconds of the engine's clock). `clock` is
+    /// ours at `now`, in nanoseconds.
+    ///
+    /// From the last one on, so that what happened while nobody listened is not lost: a list shows
+    /// everything but that a container was told to stop.
+    pub fn subscribe(&mut self, clock: i64, now: Instant) -> u64 {
+        let engine = clock.saturating_sub(self.lag);
+        let back = |by: Duration| engine.saturating_sub(nanos(by));
+        let since = self.newest.clamp(back(MOST_REPLAYED), back(LEAST_REPLAYED));
+        self.subscription = Some(Subscription {
+            at: now,
+            clock,
+            newest: self.newest,
+        });
+        u64::try_from(since).unwrap_or_default() / 1_000_000_000
+    }
+
+    /// How long ago an event happened; `None` if it has been told before.
+    fn age(&mut self, event: &Event, now: Instant) -> Option<Duration> {
+        let Some(subscription) = self.subscription.as_ref().filter(|_| event.at != 0) else {
+            return Some(Duration::ZERO);
+        };
+        let since = now.duration_since(subscription.at);
+        let way = subscription.clock.saturating_add(nanos(since)) - event.at;
+        if since >= REPLAYED_WITHIN {
+            // The engine's clock may have gone back meanwhile: nothing is a repetition any more.
+            self.lag = way;
+            return Some(Duration::ZERO);
+        }
+        let age = u64::try_from(way.saturating_sub(self.lag)).unwrap_or_default();
+        (event.at > subscription.newest).then_some(Duration::from_nanos(age))
     }
 
     /// Takes note of an event; whether that may change the picture before the next list.
     pub fn note(&mut self, event: &Event, now: Instant) -> bool {
-        let again = |(until, newest)| now < until && event.at <= newest;
-        if event.at != 0 && self.replay.is_some_and(again) {
+        let Some(age) = self.age(event, now) else {
             return false;
-        }
+        };
         self.newest = self.newest.max(event.at);
         let known = self.of.contains_key(&event.container);
         if event.container.is_empty() || !known && self.of.len() >= MOST_SIGNS {
             return false;
         }
-        let mark = Mark {
-            at: now,
-            over: None,
+        let over = None;
+        if age >= LAG && event.action.is_in_lists() {
+            return false;
+        }
+        let Some(at) = now.checked_sub(age) else {
+            return false; // before this machine ran
         };
+        let mark = Mark { at, over };
         let sign = match &event.action {
             Action::Other => return false,
             // These end marks; without any there is nothing to do.
@@ -90,7 +132,8 @@ impl Signs {
             Action::Disconnect(network) => drop(sign.off.insert(network.clone(), mark)),
             Action::Start | Action::Unpause | Action::Connect(_) | Action::Other => {}
         }
-        true
+        // The list that follows a subscription decides whether it still counts.
+        age < LAG
     }
 
     /// A list begun at `begun` shows `containers`, which are sorted by id: forgets what it settles.
@@ -174,7 +217,7 @@ impl Sign {
 
     fn apply(&self, container: &mut Container, stop_signal: u8) {
         match container.state {
-            State::Running | State::Paused if self.down.is_some() => {
+            State::Running | State::Stopping | State::Paused if self.down.is_some() => {
                 container.state = State::Exited;
             }
             State::Running if self.paused.is_some() => container.state = State::Paused,
@@ -204,6 +247,10 @@ impl Sign {
     }
 }
 
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
 fn stop(facts: &FactsById, id: &str) -> Stop {
     facts.get(id).map(|facts| facts.stop).unwrap_or_default()
 }
@@ -216,6 +263,12 @@ const SIGKILL: u8 = 9;
 const LAG: Duration = Duration::from_secs(2);
 /// What a container that was told to stop has beyond its stop timeout before it counts as staying.
 const MARGIN: Duration = Duration::from_secs(2);
+/// A subscription reaches back so far, that nothing is lost between a list and it ...
+const LEAST_REPLAYED: Duration = Duration::from_secs(2);
+/// ... and no further than this; the engine itself keeps 256 events.
+const MOST_REPLAYED: Duration = Duration::from_secs(10 * 60);
+/// What has happened before a subscription is told this soon.
+const REPLAYED_WITHIN: Duration = Duration::from_secs(2);
 /// Containers with marks, known to the list or not; far more than one engine runs.
 const MOST_SIGNS: usize = 10_000;
 

@@ -35,6 +35,8 @@ pub struct EngineGauges {
     pub reconnects: u64,
     /// Seconds since the last event; `None` before the first.
     pub last_event_seconds_ago: Option<u64>,
+    /// How long the engine has not given a good answer to what it was asked; 0 while it does.
+    pub unanswered_seconds: u64,
     /// Seconds since the last list; `None` before the first.
     pub last_list_seconds_ago: Option<u64>,
 }
@@ -207,6 +209,12 @@ fn around(page: &mut Page, g: &Gauges) {
         "gauge",
         "1 while the engine answers.",
         u64::from(g.engine.connected),
+    );
+    page.one(
+        "wharf_docker_unanswered_seconds",
+        "gauge",
+        "For how long the engine has given no good answer; 0 while it answers.",
+        g.engine.unanswered_seconds,
     );
     page.one(
         "wharf_docker_lists_total",

@@ -154,6 +154,7 @@ fn what_stands_around_is_told_and_escaped() {
         ),
         ("wharf_docker_connected", Some(1.0)),
         ("wharf_docker_last_list_age_seconds", Some(3.0)),
+        ("wharf_docker_unanswered_seconds", Some(0.0)),
         ("wharf_docker_last_event_age_seconds", None),
     ] {
         assert_eq!(samples.get(series).copied(), value, "{series}");

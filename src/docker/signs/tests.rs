@@ -285,11 +285,74 @@ fn repetitions_after_a_new_subscription_are_no_news() {
     };
     let now = scene.start;
     assert!(scene.signs.note(&told(7, Action::Down), now));
-    scene.signs.subscribed(ms(2000), now + ms(500));
+    scene.signs.subscribe(8, now + ms(500));
     assert!(!scene.signs.note(&told(7, Action::Down), now + ms(510)));
     assert!(scene.signs.note(&told(8, Action::Down), now + ms(510)));
     // A clock that was set back is believed again soon.
     assert!(scene.signs.note(&told(3, Action::Down), now + ms(2500)));
+}
+
+/// A subscription `at`, our clock being ahead of the engine's by `ahead` seconds; the engine's time at
+/// the start is 1,000,000 s.
+fn subscribe(scene: &mut Scene, at: u64, ahead: i64) -> u64 {
+    let clock = (1_000_000 + ahead) * 1_000_000_000 + nanos(ms(at));
+    scene.signs.subscribe(clock, scene.start + ms(at))
+}
+
+fn told(scene: &mut Scene, happened: u64, heard: u64, action: Action) -> bool {
+    let event = Event {
+        at: 1_000_000 * 1_000_000_000 + nanos(ms(happened)),
+        ..event(action)
+    };
+    scene.signs.note(&event, scene.start + ms(heard))
+}
+
+#[test]
+fn what_happened_while_nobody_listened_counts_from_when_it_happened() {
+    for ahead in [0, 3600, -3600] {
+        let mut scene = Scene::stop(15, 60);
+        subscribe(&mut scene, 0, ahead);
+        // Tells how far the clocks are apart.
+        told(&mut scene, 3000, 3001, Action::Other);
+        // Nobody listens from here on.
+        assert_eq!(subscribe(&mut scene, 33_000, ahead), 1_000_003);
+        assert!(!told(&mut scene, 3000, 33_001, Action::Kill(15)), "again");
+        // Not before the list that follows.
+        assert!(!told(&mut scene, 20_000, 33_001, Action::Kill(15)));
+        assert!(!told(&mut scene, 21_000, 33_001, Action::Down));
+        assert!(!told(
+            &mut scene,
+            22_000,
+            33_001,
+            Action::Disconnect(NET.into())
+        ));
+        assert!(told(&mut scene, 32_500, 33_001, Action::Unhealthy));
+        // The list knows all but one of them.
+        assert_eq!(scene.list(33_002, State::Running), State::Stopping);
+        assert!(!scene.off());
+        let due = scene.signs.of[APP].killed[&15].at + ms(62_000);
+        let expected = scene.start + ms(20_000 + 62_000);
+        assert!((due.max(expected) - due.min(expected)) < ms(5));
+        assert_eq!(scene.list(81_000, State::Running), State::Stopping);
+        assert_eq!(scene.list(83_000, State::Running), State::Running);
+    }
+}
+
+#[test]
+fn a_stop_that_is_long_over_is_no_news() {
+    let mut scene = Scene::stop(15, 10);
+    assert_eq!(
+        subscribe(&mut scene, 500_000, 0),
+        999_900,
+        "ten minutes back"
+    );
+    told(&mut scene, 400_000, 500_001, Action::Kill(15));
+    assert_eq!(scene.list(500_002, State::Running), State::Running);
+    // Stopped and started again.
+    told(&mut scene, 495_000, 500_003, Action::Kill(15));
+    told(&mut scene, 496_000, 500_003, Action::Down);
+    told(&mut scene, 497_000, 500_003, Action::Start);
+    assert_eq!(scene.list(500_004, State::Running), State::Running);
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub struct EngineState {
     pub api: Option<String>,
     /// Cause and remedy of the present trouble; `None` when there is none.
     pub last_error: Option<String>,
+    /// What the engine was asked and has not given a good answer to so far.
+    pub unanswered: Option<Unanswered>,
     /// When the last successful list ended.
     pub last_list: Option<SystemTime>,
     /// When the last event arrived, as known at the last list.
@@ -59,6 +61,15 @@ pub struct EngineState {
     pub lists: u64,
     /// A snapshot exists: before this, an unknown host may be one not seen yet.
     pub listed_once: bool,
+}
+
+/// A question to the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unanswered {
+    /// `list containers`, `version`.
+    pub call: &'static str,
+    /// When it was asked first.
+    pub since: SystemTime,
 }
 
 /// Looks at the engine whenever something may have changed.
@@ -90,6 +101,8 @@ enum End {
     Stream(Option<EngineError>),
     /// A list found what no event had told: the stream may be half-open.
     Deaf,
+    /// The engine has answered nothing for a while and does again.
+    Back,
     Failed(EngineError),
 }
 
@@ -124,6 +137,10 @@ impl Watcher {
                     tracing::debug!("docker events are missing; subscribing again");
                     continue;
                 }
+                End::Back => {
+                    tracing::debug!("docker engine answers again; asking anew");
+                    continue;
+                }
                 End::Stream(error) => {
                     tracing::debug!(
                         error = error.as_ref().map(tracing::field::display),
@@ -148,6 +165,23 @@ impl Watcher {
             });
             sleep(advice.wait).await;
         }
+    }
+
+    /// Before a question to the engine: the first that gets no good answer stays the one that is told of.
+    fn ask(&self, call: &'static str, out: &Outputs) {
+        out.state.send_if_modified(|state| {
+            let since = SystemTime::now();
+            let news = state.unanswered.is_none();
+            state.unanswered.get_or_insert(Unanswered { call, since });
+            news
+        });
+    }
+
+    fn answered(&self, call: &'static str, out: &Outputs) {
+        out.state.send_if_modified(|state| {
+            let asked = state.unanswered.take_if(|asked| asked.call == call);
+            asked.is_some()
+        });
     }
 
     /// In a container, a refusal that lasts has a cause of its own.
@@ -181,6 +215,9 @@ fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
+
+const VERSION: &str = "version";
+const LIST: &str = "list containers";
 
 /// After this long, refused connections to a mounted socket file get [`EngineError::StaleSocket`].
 pub const STALE_SOCKET_AFTER: Duration = Duration::from_secs(30);

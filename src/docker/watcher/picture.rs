@@ -9,7 +9,7 @@ use super::asked::is_ailing;
 use super::{Outputs, Watcher};
 use crate::docker::error::EngineError;
 use crate::docker::event::Facts;
-use crate::docker::look::Look;
+use crate::docker::look::{Look, hides_ports};
 use crate::docker::{Container, Position, Snapshot};
 
 impl Watcher {
@@ -39,6 +39,11 @@ impl Watcher {
             return;
         };
         self.signs.apply(&mut snapshot.containers, &self.facts);
+        for container in snapshot.containers.iter_mut().filter(|c| hides_ports(c)) {
+            if let Some(facts) = self.facts.get(&container.id) {
+                container.exposed.clone_from(&facts.exposed);
+            }
+        }
         for container in snapshot.containers.iter_mut().filter(|c| is_ailing(c)) {
             let facts = self.facts.get(&container.id);
             container.complaint = facts.and_then(|facts| facts.complaint.clone());
@@ -50,6 +55,11 @@ impl Watcher {
             *current = Some(Arc::new(snapshot));
             true
         });
+    }
+
+    fn hides_ports(&self, id: &str) -> bool {
+        let seen = self.seen.as_ref().and_then(|seen| seen.find(id));
+        seen.is_some_and(hides_ports)
     }
 
     /// Whether the last list has a container.
@@ -69,8 +79,8 @@ impl Watcher {
             Ok(Some(facts)) => {
                 let told = self.signs.tells_of(&id);
                 let said = facts.complaint.is_some();
-                Arc::make_mut(&mut self.facts).insert(id, facts);
-                if told || said {
+                Arc::make_mut(&mut self.facts).insert(id.clone(), facts);
+                if told || said || self.hides_ports(&id) {
                     self.publish(out);
                 }
             }
@@ -112,6 +122,7 @@ impl Watcher {
         }
         out.state.send_modify(|state| {
             state.connected = subscribed;
+            state.unanswered = None;
             state.last_list = Some(SystemTime::now());
             state.last_event = last_event.or(state.last_event);
             state.lists += 1;

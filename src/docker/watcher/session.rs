@@ -2,19 +2,19 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::{Fuse, FusedFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Stream, StreamExt};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::asked::Asked;
-use super::{End, Outputs, Watcher, random};
-use crate::docker::engine::{Address, Engine, REPLAY};
+use super::{End, LIST, Outputs, VERSION, Watcher, random};
+use crate::docker::engine::{Address, Engine};
 use crate::docker::error::EngineError;
 use crate::docker::event::Event;
-use crate::docker::look::{inspect, look};
+use crate::docker::look::{MOST_INSPECTS, inspect, look};
 use crate::docker::pace::{Pace, Reason};
 
 impl Watcher {
@@ -25,14 +25,14 @@ impl Watcher {
             Err(error) => return End::Failed(error),
         };
         let begun = Instant::now();
-        let mut events = engine.events();
-        self.signs.subscribed(REPLAY, begun);
+        let mut events = engine.events(self.signs.subscribe(clock(), begun));
         let mut stream_end = None;
         let mut inspects = FuturesUnordered::new();
         let mut asked = Asked::default();
         let mut pace = Pace::new(begun);
         let mut list = pin!(Fuse::terminated());
         let mut list_begun = None;
+        let mut back = pin!(Fuse::terminated());
         let mut reason = Reason::Event;
         let mut unheard: Option<Instant> = None;
         let mut last_event = None;
@@ -63,7 +63,10 @@ impl Watcher {
                     };
                     list_begun = Some(now);
                     list.set(look(&engine, Arc::clone(&self.facts)).fuse());
+                    back.set(back_from_silence(&engine).fuse());
+                    self.ask(LIST, out);
                 }
+                () = &mut back, if !back.is_terminated() => return End::Back,
                 () = alarm.for_engine() => pace.hint(Instant::now()),
                 () = sleep_until(unheard.unwrap_or(begun)), if unheard.is_some() => return End::Deaf,
                 Some((id, facts)) = inspects.next() => {
@@ -76,6 +79,7 @@ impl Watcher {
                         Ok(look) => look,
                         Err(error) => return End::Failed(error),
                     };
+                    back.set(Fuse::terminated());
                     let begun_at = list_begun.unwrap_or(now);
                     pace.end(now, now - begun_at, random());
                     let changed = self.see(look, begun_at, out);
@@ -110,7 +114,10 @@ impl Watcher {
     }
 
     async fn connect(&mut self, out: &Outputs) -> Result<Engine, EngineError> {
-        let engine = Engine::connect(Address::parse(&self.host)?).await?;
+        let address = Address::parse(&self.host)?;
+        self.ask(VERSION, out);
+        let engine = Engine::connect(address).await?;
+        self.answered(VERSION, out);
         if self.subscriptions == 0 {
             let (address, version, api) = (engine.address(), &engine.version, &engine.api);
             tracing::info!(%address, version, api, "connected to docker");
@@ -152,6 +159,19 @@ impl Watcher {
     }
 }
 
+/// Ends when a list is lost that was asked for before the engine fell silent: it is to be asked for
+/// again. Cancel safe.
+async fn back_from_silence(engine: &Engine) {
+    sleep(PATIENCE).await;
+    engine.back().await;
+}
+
+/// Ours: Unix time in nanoseconds.
+fn clock() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    i64::try_from(now.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX)
+}
+
 /// What [`Watcher::listen`] heard.
 #[derive(Default)]
 struct News {
@@ -162,8 +182,8 @@ struct News {
     end: Option<Option<EngineError>>,
 }
 
-/// Inspects at the same time.
-const MOST_INSPECTS: usize = 8;
+/// A list that takes longer may be lost.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What a look has shown is told by events this soon, or they are lost.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// Events read in one go, before anything else gets a turn.

@@ -1,12 +1,12 @@
 //! An engine on a Unix socket that lists what it is told, and fails on demand. No containers run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -147,8 +147,26 @@ struct Shared {
     status: AtomicU16,
     /// Only paths that contain this fail.
     failing_path: Mutex<String>,
+    /// Sent in place of every answer to `failing_path`, if there is one.
+    garbage: Mutex<Option<Vec<u8>>>,
+    /// The last 256 events, with their seconds: told again to who asks from then on.
+    told: Mutex<VecDeque<(u64, String)>>,
+    frozen: Mutex<Frozen>,
+    thawed: Condvar,
     list_delay_ms: AtomicU64,
     stopping: AtomicBool,
+    /// Requests so far.
+    numbers: AtomicU64,
+}
+
+/// Whether requests are left without an answer, and what becomes of them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Frozen {
+    #[default]
+    No,
+    Yes,
+    /// Those that came before are never answered.
+    Lost(u64),
 }
 
 impl FakeEngine {
@@ -230,6 +248,11 @@ impl FakeEngine {
         });
         let line = format!("{event}\n");
         let chunk = format!("{:x}\r\n{line}\r\n", line.len());
+        let mut told = lock(&self.shared.told);
+        if told.len() == 256 {
+            told.pop_front();
+        }
+        told.push_back((now.as_secs(), chunk.clone()));
         lock(&self.shared.streams).retain_mut(|stream| stream.write_all(chunk.as_bytes()).is_ok());
     }
 
@@ -258,6 +281,27 @@ impl FakeEngine {
     pub(crate) fn fail(&self, path: &str, status: u16) {
         *lock(&self.shared.failing_path) = path.into();
         self.shared.status.store(status, Ordering::SeqCst);
+    }
+
+    /// Answers requests whose path contains `path` with `bytes`, which need not be HTTP, and leaves the
+    /// connection open; `None` ends it.
+    pub(crate) fn babble(&self, path: &str, bytes: Option<&[u8]>) {
+        *lock(&self.shared.failing_path) = path.into();
+        *lock(&self.shared.garbage) = bytes.map(<[u8]>::to_vec);
+    }
+
+    /// Accepts connections and answers nothing from here on. Event streams that are open stay so.
+    pub(crate) fn freeze(&self) {
+        *lock(&self.shared.frozen) = Frozen::Yes;
+    }
+
+    /// Answers again: also what came meanwhile, unless that is `lost`.
+    pub(crate) fn thaw(&self, lost: bool) {
+        *lock(&self.shared.frozen) = match lost {
+            true => Frozen::Lost(self.shared.numbers.load(Ordering::SeqCst)),
+            false => Frozen::No,
+        };
+        self.shared.thawed.notify_all();
     }
 
     pub(crate) fn delay_lists(&self, delay: Duration) {
@@ -318,6 +362,7 @@ impl FakeEngine {
 
 impl Drop for FakeEngine {
     fn drop(&mut self) {
+        self.thaw(false);
         self.stop(false);
     }
 }
@@ -336,6 +381,25 @@ impl Shared {
             None => path,
         };
         *lock(&self.served).entry(unversioned.into()).or_default() += 1;
+        let number = self.numbers.fetch_add(1, Ordering::SeqCst);
+        let frozen = lock(&self.frozen);
+        let frozen = self.thawed.wait_while(frozen, |now| *now == Frozen::Yes);
+        let lost = match *frozen.unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            Frozen::Lost(before) => number < before,
+            Frozen::No | Frozen::Yes => false,
+        };
+        if lost {
+            lock(&self.muted).push(stream);
+            return Some(());
+        }
+        let garbage = lock(&self.garbage).clone();
+        if let Some(garbage) = garbage
+            && unversioned.contains(lock(&self.failing_path).as_str())
+        {
+            stream.write_all(&garbage).ok()?;
+            lock(&self.muted).push(stream);
+            return Some(());
+        }
         let status = self.status.load(Ordering::SeqCst);
         if status != 0 && unversioned.contains(lock(&self.failing_path).as_str()) {
             return respond(&mut stream, status, &json!({ "message": "as told" }));
@@ -344,6 +408,14 @@ impl Shared {
             "/events" => {
                 let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
                 stream.write_all(head.as_bytes()).ok()?;
+                let since = target.split("since=").nth(1);
+                let since = since.and_then(|rest| rest.split('&').next()?.parse().ok());
+                let since: u64 = since.unwrap_or(u64::MAX);
+                // Locked until it is in the list: no event is lost or told twice.
+                let told = lock(&self.told);
+                for (_, event) in told.iter().filter(|(at, _)| *at >= since) {
+                    stream.write_all(event.as_bytes()).ok()?;
+                }
                 lock(&self.streams).push(stream);
                 Some(())
             }

@@ -276,7 +276,7 @@ fn an_odd_state_costs_one_container_its_state() {
     let engine = FakeEngine::start();
     engine.set_containers([
         FakeContainer::new("app").label("wharf.host", "app.test"),
-        FakeContainer::new("odd").state("stopped"),
+        FakeContainer::new("odd").state("dancing"),
     ]);
     let watched = settled(&engine);
     let snapshot = watched.snapshot();

@@ -6,6 +6,8 @@ mod fake;
 mod real;
 /// What events say before the list does.
 mod signs;
+/// An engine that hangs, or answers what nobody can use.
+mod silence;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Asking the engine: one connection per call, so that an engine that was restarted is found again
-//! by itself.
+//! Asking the engine, for the watcher and the socket proxy: one connection per call, so that an engine
+//! that was restarted is found again by itself.
 
 use std::io;
 use std::time::Duration;
@@ -7,37 +7,41 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time;
 
-use crate::docker::engine::Address;
+use super::engine::Address;
 
 /// Why the engine gave no answer; the caller is told in these words.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     #[error("the engine at {address} cannot be reached: {}", cause(.source))]
     Connect { address: Address, source: io::Error },
     #[error("the engine at {address} did not answer within {limit:?}")]
     Timeout { address: Address, limit: Duration },
     #[error("the engine at {address} broke off: {reason}")]
     Broken { address: Address, reason: String },
+    /// More than [`MOST_BODY`].
+    #[error("the engine at {address} answers with more than {} MiB", MOST_BODY >> 20)]
+    TooLarge { address: Address },
 }
 
 /// An answer whose body is still to come.
-pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
     /// Ends the connection when dropped.
-    pub(super) connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 /// The task that drives a connection to the engine.
-pub(super) struct Connection(JoinHandle<()>);
+pub(crate) struct Connection(JoinHandle<()>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -46,7 +50,7 @@ impl Drop for Connection {
 }
 
 /// Sends a request without body or fields of the caller's; cancel safe in that nothing stays behind.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     address: &Address,
     method: Method,
     target: &str,
@@ -59,23 +63,35 @@ pub(super) async fn ask(
                     Err(_) => Err(timeout(address, CONNECT_LIMIT)),
                 }
             }
-            Address::Tcp(host) => {
-                match time::timeout(CONNECT_LIMIT, TcpStream::connect(host)).await {
-                    Ok(stream) => send(address, stream, method, target).await,
-                    Err(_) => Err(timeout(address, CONNECT_LIMIT)),
-                }
-            }
+            Address::Tcp(host) => match time::timeout(CONNECT_LIMIT, tcp(host)).await {
+                Ok(stream) => send(address, stream, method, target).await,
+                Err(_) => Err(timeout(address, CONNECT_LIMIT)),
+            },
         }
     };
     let answer = time::timeout(ANSWER_LIMIT, asked).await;
     answer.unwrap_or_else(|_| Err(timeout(address, ANSWER_LIMIT)))
 }
 
+/// An event stream may be silent for days, so a peer that is gone is only found by asking for it.
+async fn tcp(host: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(host).await?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE)
+        .with_retries(2);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+    Ok(stream)
+}
+
 /// The whole body, up to [`MOST_BODY`].
-pub(super) async fn whole(address: &Address, body: Incoming) -> Result<Bytes, AskError> {
+pub(crate) async fn whole(address: &Address, body: Incoming) -> Result<Bytes, AskError> {
     let read = Limited::new(body, MOST_BODY).collect();
     match time::timeout(ANSWER_LIMIT, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(AskError::TooLarge {
+            address: address.clone(),
+        }),
         Ok(Err(error)) => Err(AskError::Broken {
             address: address.clone(),
             reason: error.to_string(),
@@ -153,5 +169,7 @@ fn cause(error: &io::Error) -> String {
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Longer than Wharf waits: who asks decides. For the head and for the body.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// A peer that is gone is noticed after three times this.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 /// A list of ten thousand containers with long labels.
-const MOST_BODY: usize = 64 << 20;
+pub(crate) const MOST_BODY: usize = 64 << 20;
