@@ -176,6 +176,7 @@ fn wanted(table: &RouteTable) -> Vec<Wanted> {
         .map(|entry| Wanted {
             pattern: entry.pattern.clone(),
             mode: entry.tls,
+            file: entry.file.clone(),
         })
         .collect()
 }

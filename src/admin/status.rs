@@ -146,7 +146,10 @@ pub struct Store {
 pub struct ProblemLine {
     /// `error` or `warning`.
     pub severity: String,
+    /// Empty where a file is at fault.
     pub container: String,
+    /// A file of `WHARF_CERTS`; else empty.
+    pub file: String,
     /// Empty when no single label is at fault.
     pub label: String,
     pub value: String,
@@ -178,6 +181,17 @@ impl Engine {
     }
 }
 
+impl From<&crate::tls::CertProblem> for ProblemLine {
+    fn from(problem: &crate::tls::CertProblem) -> Self {
+        Self {
+            severity: if problem.is_error { "error" } else { "warning" }.to_owned(),
+            file: problem.path.display().to_string(),
+            reason: problem.reason.clone(),
+            ..Self::default()
+        }
+    }
+}
+
 impl From<&crate::model::Problem> for ProblemLine {
     fn from(problem: &crate::model::Problem) -> Self {
         use crate::model::Severity;
@@ -187,6 +201,7 @@ impl From<&crate::model::Problem> for ProblemLine {
                 Severity::Warning => "warning".to_owned(),
             },
             container: problem.container.clone(),
+            file: String::new(),
             label: problem.label.clone(),
             value: problem.value.clone(),
             reason: problem.reason.clone(),

@@ -208,7 +208,11 @@ fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
             "" => problem.reason.clone(),
             label => format!("{label}: {}: {}", problem.value, problem.reason),
         };
-        rows.push((tone, problem.container.clone(), told));
+        let whose = match problem.container.as_str() {
+            "" => &problem.file,
+            _ => &problem.container,
+        };
+        rows.push((tone, whose.clone(), told));
     }
     for route in &status.routes {
         // Most faults are a label problem, told above with its label.

@@ -149,6 +149,7 @@ fn sample() -> Status {
             ..Store::default()
         },
         problems: vec![ProblemLine {
+            file: String::new(),
             severity: "warning".into(),
             container: "shop-web-1".into(),
             label: "wharf.cahce".into(),

@@ -77,6 +77,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     // a while.
     let (certs, issuer) = runtime.block_on(open(CertsConfig {
         data: Some(data.clone()),
+        own: Some(config.certs.clone()),
         directory: config.acme.directory.clone(),
         directory_is_public: config.acme.public,
         http_01: config.http.is_some(),

@@ -70,9 +70,15 @@ impl Report {
                 .collect(),
             certificates: self.certs.report().iter().map(certificate).collect(),
             store: store(self.certs.store_report()),
-            problems: published.problems.iter().map(ProblemLine::from).collect(),
+            problems: self.problems(&published),
             containers: containers::containers(&published, Instant::now()),
         }
+    }
+
+    fn problems(&self, published: &Published) -> Vec<ProblemLine> {
+        let files = self.certs.problems();
+        let labels = published.problems.iter().map(ProblemLine::from);
+        labels.chain(files.iter().map(ProblemLine::from)).collect()
     }
 
     fn ready(&self) -> bool {

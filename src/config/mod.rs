@@ -36,6 +36,8 @@ pub struct Config {
     /// Where certificates and the account are kept, default `/data`. Not yet opened: see
     /// [`DataDir::open`].
     pub data: PathBuf,
+    /// Where the operator's own certificates are, default `/certs`, which need not exist.
+    pub certs: PathBuf,
     pub acme: Acme,
     /// Contact of the ACME account. Default none.
     pub acme_email: Option<String>,
@@ -102,6 +104,9 @@ pub struct Raw {
     /// Directory for certificates and the ACME account [default: /data]
     #[arg(long, env = "WHARF_DATA", hide_env_values = true, value_name = "DIR")]
     pub data: Option<String>,
+    /// Directory with certificates of your own, PEM files of any name [default: /certs]
+    #[arg(long, env = "WHARF_CERTS", hide_env_values = true, value_name = "DIR")]
+    pub certs: Option<String>,
     /// Certificate authority: letsencrypt, letsencrypt-staging or an https:// directory URL
     /// [default: letsencrypt]
     #[arg(long, env = "WHARF_ACME", hide_env_values = true, value_name = "CA")]

@@ -66,6 +66,12 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         data: read.value(DATA, &raw.data, PathBuf::from("/data"), |text| {
             Ok(text.into())
         }),
+        certs: read.value(
+            CERTS,
+            &raw.certs,
+            PathBuf::from("/certs"),
+            existing_directory,
+        ),
         acme: acme::assemble(directory, root),
         acme_email,
         trusted_proxies,
@@ -195,6 +201,15 @@ fn written(given: &Option<String>) -> Option<&str> {
         .filter(|text| !text.is_empty())
 }
 
+/// A directory that is there now; what is in it may come later.
+fn existing_directory(text: &str) -> Result<PathBuf, String> {
+    match std::fs::metadata(text) {
+        Ok(meta) if meta.is_dir() => Ok(text.into()),
+        Ok(_) => Err("is no directory".to_owned()),
+        Err(fault) => Err(format!("cannot be read: {fault}")),
+    }
+}
+
 /// `off`, `80` (on the default's address), `:80` (every address), `192.0.2.1:80`, `[::1]:80`,
 /// `localhost:80`. Names are not resolved: what they mean may change while Wharf runs.
 fn listener(text: &str, default: IpAddr) -> Result<Option<SocketAddr>, String> {
@@ -317,6 +332,7 @@ const HTTP: Setting = Setting("--http", "WHARF_HTTP");
 const HTTPS: Setting = Setting("--https", "WHARF_HTTPS");
 const ADMIN: Setting = Setting("--admin", "WHARF_ADMIN");
 const DATA: Setting = Setting("--data", "WHARF_DATA");
+const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
 const ACME: Setting = Setting("--acme", "WHARF_ACME");
 const ACME_ROOT: Setting = Setting("--acme-root", "WHARF_ACME_ROOT");
 const ACME_EMAIL: Setting = Setting("--acme-email", "WHARF_ACME_EMAIL");

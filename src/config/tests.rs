@@ -49,6 +49,7 @@ fn defaults() {
             https: Some("[::]:443".parse().unwrap()),
             admin: Some("127.0.0.1:9900".parse().unwrap()),
             data: "/data".into(),
+            certs: "/certs".into(),
             acme: Acme {
                 directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
                 public: true,

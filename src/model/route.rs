@@ -102,6 +102,8 @@ pub struct Settings {
     pub websocket: bool,
     pub https: HttpsMode,
     pub tls: TlsMode,
+    /// With [`TlsMode::File`]: which of the operator's own certificates.
+    pub tls_file: Option<String>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     pub balance: Balance,
@@ -144,6 +146,8 @@ pub enum TlsMode {
     Eager,
     /// The built-in CA.
     Internal,
+    /// One of the operator's own certificates, by its name.
+    File,
     /// No TLS: plain HTTP only.
     Off,
 }
@@ -308,6 +312,7 @@ impl Default for Settings {
             websocket: true,
             https: HttpsMode::default(),
             tls: TlsMode::default(),
+            tls_file: None,
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),
             balance: Balance::default(),

@@ -24,7 +24,7 @@ use super::state::{ConnState, HEAD_TIMEOUT, Protocol};
 use super::stream::ClientStream;
 use super::worker::{Open, Worker};
 use super::{http1, http2};
-use crate::model::TlsMode;
+use crate::model::{HostPattern, TlsMode};
 use crate::tls::Preference;
 
 /// Serves one connection of the plain listener. `open` counts it.
@@ -169,7 +169,17 @@ async fn config(
         ));
     }
     let certs = &worker.engine.certs;
-    let found = certs.current().find(&entry.pattern).cloned();
+    let found = {
+        let index = certs.current();
+        // `default` stands for many names, some of which have a certificate of their own.
+        let own = || index.own(name).filter(|_| entry.tls != TlsMode::File);
+        let own = if entry.pattern == HostPattern::Default {
+            own()
+        } else {
+            None
+        };
+        own.or_else(|| index.find(&entry.pattern)).cloned()
+    };
     if let Some(config) = found.and_then(|served| served.config(preference)) {
         return Ok(config);
     }

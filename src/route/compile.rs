@@ -111,19 +111,22 @@ fn entry(
     let tls = routes
         .iter()
         .filter(|(_, route)| route.https != HttpsMode::Off)
-        .map(|(spec, _)| spec.settings.tls)
-        .max_by_key(|mode| match mode {
+        .map(|(spec, _)| &spec.settings)
+        .max_by_key(|settings| match settings.tls {
             TlsMode::Off => 0,
             TlsMode::Auto => 1,
             TlsMode::Eager => 2,
             // A name meant for the built-in CA is never told to a public one.
             TlsMode::Internal => 3,
-        })
-        .unwrap_or(TlsMode::Off);
+            TlsMode::File => 4,
+        });
+    let file = tls.and_then(|settings| settings.tls_file.as_deref().map(Into::into));
+    let tls = tls.map_or(TlsMode::Off, |settings| settings.tls);
     let routes: Vec<Arc<Route>> = routes.into_iter().map(|(_, route)| route).collect();
     HostEntry {
         pattern: pattern.clone(),
         tls,
+        file,
         splits: splits(&routes, before),
         routes,
     }

@@ -53,6 +53,8 @@ pub struct HostEntry {
     pub pattern: HostPattern,
     /// Where its certificate comes from; [`TlsMode::Off`] when no route of the host wants TLS.
     pub tls: TlsMode,
+    /// With [`TlsMode::File`]: which of the operator's own certificates.
+    pub file: Option<Arc<str>>,
     /// Longest path first.
     pub routes: Vec<Arc<Route>>,
     /// Paths that several services share; mostly none.

@@ -1,6 +1,7 @@
 //! What is known about each name, and who waits for it. The one writer of the index's certificates.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -12,6 +13,7 @@ use crate::model::{Host, HostPattern, TlsMode};
 use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
 use super::internal::LocalCa;
+use super::own::{self, Own, OwnCert};
 use super::served::{ServeError, Served, TlsParts};
 use super::store::{Record, Records};
 use super::{CertSource, CertsConfig, ObtainError, TlsError, Wanted};
@@ -22,6 +24,8 @@ pub(super) struct Shared {
     pub(super) parts: TlsParts,
     pub(super) store: Records,
     pub(super) local: LocalCa,
+    /// Written by the task that watches the files.
+    pub(super) own: ArcSwap<Own>,
     pub(super) index: ArcSwap<CertIndex>,
     /// A lock, not a swap: it is taken by handshakes without a certificate, by control and by the
     /// issuer, for microseconds, and never by a request that finds its certificate.
@@ -34,6 +38,9 @@ pub(super) struct Shared {
 }
 
 pub(super) type Book = BTreeMap<HostPattern, Entry>;
+
+/// Names whose certificate in the index is another one from now on, or none.
+type Changes = Vec<(HostPattern, Option<Arc<Served>>)>;
 
 impl Shared {
     pub(super) fn open(config: CertsConfig) -> Result<Self, TlsError> {
@@ -49,11 +56,17 @@ impl Shared {
             .load_all(|record| restore(&parts, record, now))
             .into_iter()
             .collect();
+        let own = match &config.own {
+            Some(directory) => Own::assemble(own::scan(directory), &parts, &Own::default()),
+            None => Own::default(),
+        };
+        own::tell(&Own::default(), &own);
         let found = book.iter().filter_map(|(pattern, entry)| {
             Some((pattern.clone(), Arc::clone(entry.served.as_ref()?)))
         });
         Ok(Self {
-            index: ArcSwap::from_pointee(CertIndex::new(found)),
+            index: ArcSwap::from_pointee(CertIndex::new(found, own.served_by_name())),
+            own: ArcSwap::from_pointee(own),
             book: Mutex::new(book),
             wake: Notify::new(),
             waiters: Semaphore::new(WAITERS_IN_ALL),
@@ -71,42 +84,137 @@ impl Shared {
     }
 
     pub(super) fn declare(&self, wanted: Vec<Wanted>, now: SystemTime) {
-        let mut modes: BTreeMap<HostPattern, TlsMode> = BTreeMap::new();
-        for Wanted { pattern, mode } in wanted {
+        let mut wishes: BTreeMap<HostPattern, (TlsMode, Option<Arc<str>>)> = BTreeMap::new();
+        for Wanted {
+            pattern,
+            mode,
+            file,
+        } in wanted
+        {
             if mode == TlsMode::Off {
                 continue;
             }
-            let known = modes.entry(pattern).or_insert(mode);
-            if rank(mode) > rank(*known) {
-                *known = mode;
+            match wishes.entry(pattern) {
+                MapEntry::Vacant(place) => drop(place.insert((mode, file))),
+                MapEntry::Occupied(mut known) if rank(mode) > rank(known.get().0) => {
+                    known.insert((mode, file));
+                }
+                MapEntry::Occupied(_) => {}
             }
         }
-        let mut stale = Vec::new();
+        let own = self.own.load_full();
+        let mut changes = Vec::new();
         let mut book = self.book();
         for (pattern, entry) in book.iter_mut() {
-            if entry.mode.is_some() && !modes.contains_key(pattern) {
+            if entry.mode.is_some() && !wishes.contains_key(pattern) {
                 entry.leave(now);
             }
         }
-        for (pattern, mode) in modes {
-            let source = self.source(&pattern, mode);
+        for (pattern, (mode, file)) in wishes {
             let entry = book
                 .entry(pattern.clone())
-                .or_insert_with(|| Entry::new(source, now));
-            if entry.source != source {
-                // The certificate of the other source may not be served any more.
-                let running = entry.running;
-                *entry = Entry::new(source, now);
-                entry.running = running;
-                stale.push(pattern);
-            }
-            entry.declare(mode);
+                .or_insert_with(|| Entry::new(self.source(&pattern, mode), now));
+            entry.declare(mode, file);
+            self.settle(&pattern, entry, &own, now, &mut changes);
         }
-        if !stale.is_empty() {
-            self.index.rcu(|index| index.without_certificates(&stale));
+        if !changes.is_empty() {
+            self.index.rcu(|index| index.with_changes(&changes, None));
         }
         drop(book);
         self.wake.notify_one();
+    }
+
+    /// Takes over what the directory of own certificates holds now.
+    pub(super) fn replace_own(&self, own: Own, now: SystemTime) {
+        let own = Arc::new(own);
+        self.own.store(Arc::clone(&own));
+        self.settle_all(Some(Arc::new(own.served_by_name())), now);
+    }
+
+    /// Looks for another source where an own certificate has ended.
+    pub(super) fn settle_ended(&self, now: SystemTime) {
+        let ended = |entry: &Entry| {
+            let served = entry.served.as_ref();
+            entry.source == Source::File
+                && entry.mode != Some(TlsMode::File)
+                && served.is_some_and(|served| served.not_after <= now)
+        };
+        let any = self.book().values().any(ended);
+        if any {
+            self.settle_all(None, now);
+        }
+    }
+
+    fn settle_all(&self, names: Option<Arc<HashMap<Box<str>, Arc<Served>>>>, now: SystemTime) {
+        let own = self.own.load_full();
+        let mut changes = Vec::new();
+        let mut book = self.book();
+        for (pattern, entry) in book.iter_mut() {
+            self.settle(pattern, entry, &own, now, &mut changes);
+        }
+        self.index
+            .rcu(|index| index.with_changes(&changes, names.as_ref()));
+        drop(book);
+        self.wake.notify_one();
+    }
+
+    /// Gives a name the source it is to have now and, if that is a file, its certificate; `changes` are
+    /// for the index.
+    fn settle(
+        &self,
+        pattern: &HostPattern,
+        entry: &mut Entry,
+        own: &Own,
+        now: SystemTime,
+        changes: &mut Changes,
+    ) {
+        let Some(mode) = entry.mode else {
+            return;
+        };
+        let found = self.own_for(pattern, mode, entry.file.as_deref(), own, now);
+        let is_current = |one: &&Arc<OwnCert>| {
+            mode == TlsMode::File || one.facts.not_before <= now && one.facts.not_after > now
+        };
+        let source = match found.filter(is_current) {
+            Some(_) => Source::File,
+            None => self.source(pattern, mode),
+        };
+        if entry.source != source {
+            entry.turn_to(source, now);
+            changes.push((pattern.clone(), None));
+        }
+        let served = found.map(|one| &one.served);
+        let is_same = match (&entry.served, served) {
+            (Some(known), Some(served)) => Arc::ptr_eq(known, served),
+            (None, None) => true,
+            _ => false,
+        };
+        // One that has ended is better than none, until another source has given one.
+        if (source == Source::File && !is_same) || (entry.served.is_none() && served.is_some()) {
+            entry.put(served.cloned(), now);
+            changes.push((pattern.clone(), served.cloned()));
+        }
+        if let Some(served) = served.filter(|_| source == Source::File) {
+            entry.land(Ok(Arc::clone(served)));
+        }
+    }
+
+    fn own_for<'o>(
+        &self,
+        pattern: &HostPattern,
+        mode: TlsMode,
+        file: Option<&str>,
+        own: &'o Own,
+        now: SystemTime,
+    ) -> Option<&'o Arc<OwnCert>> {
+        match mode {
+            TlsMode::Off | TlsMode::Internal => None,
+            TlsMode::Auto | TlsMode::Eager => own.find(pattern, now),
+            TlsMode::File => {
+                let directory = self.config.own.as_deref()?;
+                own.called(file?, directory).ok()
+            }
+        }
     }
 
     pub(super) async fn obtain(&self, pattern: &HostPattern) -> Outcome {
@@ -141,6 +249,10 @@ impl Shared {
         }
         match entry.source {
             Source::Nowhere => return Err(ObtainError::Wildcard),
+            Source::File => {
+                let name = entry.file.clone().unwrap_or_default();
+                return Err(ObtainError::File(name));
+            }
             Source::Local => return self.make_local(pattern, entry, now).map(Asked::Served),
             Source::Acme => {}
         }
@@ -247,8 +359,10 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// Where a certificate comes from that is in no file.
     fn source(&self, pattern: &HostPattern, mode: TlsMode) -> Source {
         match pattern {
+            _ if mode == TlsMode::File => Source::File,
             _ if mode == TlsMode::Internal => Source::Local,
             HostPattern::Default => Source::Local,
             HostPattern::Wildcard(suffix) if covers_local_names(suffix) => Source::Local,
@@ -334,6 +448,7 @@ fn rank(mode: TlsMode) -> u8 {
         TlsMode::Auto => 1,
         TlsMode::Eager => 2,
         TlsMode::Internal => 3,
+        TlsMode::File => 4,
     }
 }
 
@@ -350,6 +465,7 @@ mod tests {
     fn shared(directory_is_public: bool) -> Shared {
         let config = CertsConfig {
             data: None,
+            own: None,
             directory: "https://ca.example/dir".into(),
             directory_is_public,
             http_01: true,
@@ -362,10 +478,7 @@ mod tests {
 
     fn declare(shared: &Shared, pattern: &str, modes: &[TlsMode]) -> HostPattern {
         let pattern = HostPattern::parse(pattern).unwrap();
-        let wanted = modes.iter().map(|mode| Wanted {
-            pattern: pattern.clone(),
-            mode: *mode,
-        });
+        let wanted = modes.iter().map(|mode| Wanted::new(pattern.clone(), *mode));
         shared.declare(wanted.collect(), SystemTime::now());
         pattern
     }

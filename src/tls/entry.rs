@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) source: Source,
     /// `None`: no running container asks for it; nothing is ordered or renewed.
     pub(super) mode: Option<TlsMode>,
+    /// Which of the own certificates a label names.
+    pub(super) file: Option<Arc<str>>,
     /// When it was last asked for, if it is not now.
     gone_since: Option<SystemTime>,
     /// Somebody needed it since it has been declared: it is ordered, and retried until there is one.
@@ -41,6 +43,8 @@ pub(super) struct Entry {
 pub(super) enum Source {
     Acme,
     Local,
+    /// One of the operator's own.
+    File,
     /// A public wildcard: from nowhere yet.
     Nowhere,
 }
@@ -50,6 +54,7 @@ impl Entry {
         Self {
             source,
             mode: None,
+            file: None,
             gone_since: Some(now),
             needed: false,
             running: false,
@@ -84,9 +89,22 @@ impl Entry {
         self.history = History::default();
     }
 
-    pub(super) fn declare(&mut self, mode: TlsMode) {
+    pub(super) fn declare(&mut self, mode: TlsMode, file: Option<Arc<str>>) {
         self.mode = Some(mode);
+        self.file = file;
         self.gone_since = None;
+    }
+
+    /// From now on another source gives the certificate; that of the old one is not to be used any
+    /// more, and what went wrong there does not count. Who waits goes on waiting.
+    pub(super) fn turn_to(&mut self, source: Source, now: SystemTime) {
+        let before = std::mem::replace(self, Self::new(source, now));
+        self.mode = before.mode;
+        self.file = before.file;
+        self.gone_since = before.gone_since;
+        self.needed = before.needed;
+        self.running = before.running;
+        self.flight = before.flight;
     }
 
     /// No running container asks for it any more. An order that runs goes on, for the store.
@@ -144,7 +162,7 @@ impl Entry {
     pub(super) fn due_at(&self, now: SystemTime) -> Option<SystemTime> {
         let mode = self.mode?;
         let wanted = match (self.source, &self.served) {
-            (Source::Nowhere, _) => None,
+            (Source::Nowhere | Source::File, _) => None,
             (_, Some(_)) => self.renew_at,
             (Source::Acme, None) if self.needed || mode == TlsMode::Eager => Some(now),
             (_, None) => None,

@@ -10,11 +10,13 @@ use crate::model::HostPattern;
 
 use super::served::Served;
 
-/// Certificates and pending challenges of one moment. The three maps are replaced apart from each
+/// Certificates and pending challenges of one moment. The maps are replaced apart from each
 /// other inside one swap, so that a challenge does not copy thousands of certificates.
 #[derive(Clone, Default)]
 pub struct CertIndex {
     certificates: Arc<HashMap<HostPattern, Arc<Served>, foldhash::fast::RandomState>>,
+    /// The operator's own, by the names in them.
+    own: Arc<HashMap<Box<str>, Arc<Served>>>,
     /// By token.
     http: Arc<HashMap<Box<str>, HttpAnswer>>,
     /// By SNI.
@@ -28,9 +30,13 @@ struct HttpAnswer {
 }
 
 impl CertIndex {
-    pub(super) fn new(certificates: impl Iterator<Item = (HostPattern, Arc<Served>)>) -> Self {
+    pub(super) fn new(
+        certificates: impl Iterator<Item = (HostPattern, Arc<Served>)>,
+        own: HashMap<Box<str>, Arc<Served>>,
+    ) -> Self {
         Self {
             certificates: Arc::new(certificates.collect()),
+            own: Arc::new(own),
             ..Self::default()
         }
     }
@@ -38,6 +44,23 @@ impl CertIndex {
     /// The certificate of exactly this pattern; expired ones too. Does not allocate.
     pub fn find(&self, pattern: &HostPattern) -> Option<&Arc<Served>> {
         self.certificates.get(pattern)
+    }
+
+    /// The operator's own certificate for a name (lower case), its own or a wildcard: for hosts of the
+    /// pattern `default`, which stands for no name. Does not allocate.
+    pub fn own(&self, name: &str) -> Option<&Arc<Served>> {
+        if self.own.is_empty() {
+            return None;
+        }
+        self.own.get(name).or_else(|| {
+            // On the stack: a name has at most 253 bytes.
+            let (_, parent) = name.split_once('.')?;
+            let mut wildcard = [0; 255];
+            let wildcard = wildcard.get_mut(..parent.len() + 2)?;
+            wildcard[..2].copy_from_slice(b"*.");
+            wildcard[2..].copy_from_slice(parent.as_bytes());
+            self.own.get(std::str::from_utf8(wildcard).ok()?)
+        })
     }
 
     /// The body to answer `/.well-known/acme-challenge/<token>` with (RFC 8555 section 8.3), if that
@@ -59,6 +82,29 @@ impl CertIndex {
     pub(super) fn with_certificate(&self, pattern: &HostPattern, served: Arc<Served>) -> Self {
         let mut next = self.clone();
         Arc::make_mut(&mut next.certificates).insert(pattern.clone(), served);
+        next
+    }
+
+    /// Takes over changes, and all names of the own certificates.
+    pub(super) fn with_changes(
+        &self,
+        changes: &[(HostPattern, Option<Arc<Served>>)],
+        own: Option<&Arc<HashMap<Box<str>, Arc<Served>>>>,
+    ) -> Self {
+        let mut next = self.clone();
+        if let Some(own) = own {
+            next.own = Arc::clone(own);
+        }
+        if changes.is_empty() {
+            return next;
+        }
+        let certificates = Arc::make_mut(&mut next.certificates);
+        for (pattern, served) in changes {
+            match served {
+                Some(served) => drop(certificates.insert(pattern.clone(), Arc::clone(served))),
+                None => drop(certificates.remove(pattern)),
+            }
+        }
         next
     }
 

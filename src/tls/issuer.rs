@@ -12,6 +12,7 @@ use super::TlsError;
 use super::acme::Acme;
 use super::book::Shared;
 use super::entry::Source;
+use super::own;
 use super::renew::Setback;
 use super::work::{jitter, work};
 
@@ -22,6 +23,8 @@ pub struct Issuer {
     acme: Arc<Acme>,
     orders: JoinSet<()>,
     names: HashMap<Id, (HostPattern, Urgency)>,
+    /// State of the certificate files that have been read.
+    stamp: own::Stamp,
     /// When the last background orders started; at most [`PACE`] entries.
     recent: VecDeque<Instant>,
 }
@@ -34,10 +37,11 @@ enum Urgency {
 }
 
 impl Issuer {
-    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, TlsError> {
+    pub(super) fn new(shared: Arc<Shared>, stamp: own::Stamp) -> Result<Self, TlsError> {
         Ok(Self {
             acme: Arc::new(Acme::new(Arc::clone(&shared))?),
             shared,
+            stamp,
             orders: JoinSet::new(),
             names: HashMap::new(),
             recent: VecDeque::new(),
@@ -49,6 +53,11 @@ impl Issuer {
     pub async fn run(mut self) {
         self.orders.spawn(prove(Arc::clone(&self.shared)));
         self.orders.spawn(keep(Arc::clone(&self.shared)));
+        if self.shared.config.own.is_some() {
+            let stamp = std::mem::take(&mut self.stamp);
+            self.orders
+                .spawn(own::watch(Arc::clone(&self.shared), stamp));
+        }
         loop {
             let pause = self.start_due(SystemTime::now());
             tokio::select! {
@@ -70,6 +79,7 @@ impl Issuer {
     /// Starts what is due; returns how long nothing else will be.
     fn start_due(&mut self, now: SystemTime) -> Duration {
         self.shared.forget(now);
+        self.shared.settle_ended(now);
         let (mut due, next) = self.due(now);
         due.sort_by_key(|(urgency, at, _)| (*urgency, *at));
         let mut pause = next

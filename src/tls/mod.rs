@@ -23,6 +23,8 @@ mod index;
 mod internal;
 // The background task.
 mod issuer;
+// The operator's own certificates.
+mod own;
 // When to renew and when to try again; pure.
 mod renew;
 // What the status page says.
@@ -60,6 +62,8 @@ pub use self::suites::Preference;
 pub struct CertsConfig {
     /// Where certificates, account and built-in CA are kept. `None`: memory only, all is lost at exit.
     pub data: Option<PathBuf>,
+    /// Where the operator's own certificates are. `None`: there are none.
+    pub own: Option<PathBuf>,
     /// The ACME directory (RFC 8555 section 7.1.1), an `https` URL.
     pub directory: String,
     /// Whether that CA is a public one: local names then come from the built-in CA.
@@ -92,6 +96,27 @@ pub struct Wanted {
     pub pattern: HostPattern,
     /// [`TlsMode::Off`] is ignored.
     pub mode: TlsMode,
+    /// Which of the own certificates, with [`TlsMode::File`].
+    pub file: Option<Arc<str>>,
+}
+
+impl Wanted {
+    pub fn new(pattern: HostPattern, mode: TlsMode) -> Self {
+        Self {
+            pattern,
+            mode,
+            file: None,
+        }
+    }
+}
+
+/// A certificate file that cannot be used, or deserves a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertProblem {
+    pub path: PathBuf,
+    pub reason: String,
+    /// The file is not used as it is.
+    pub is_error: bool,
 }
 
 impl Certs {
@@ -105,8 +130,10 @@ impl Certs {
     /// # Errors
     /// A `directory` that is no `https` URL, a failing TLS library.
     pub fn open(config: CertsConfig) -> Result<(Self, Issuer), TlsError> {
+        // Before the files are read: what changes meanwhile is seen later.
+        let stamp = own::stamp(config.own.as_deref());
         let shared = Arc::new(Shared::open(config)?);
-        let issuer = Issuer::new(Arc::clone(&shared))?;
+        let issuer = Issuer::new(Arc::clone(&shared), stamp)?;
         Ok((Self { shared }, issuer))
     }
 
@@ -117,7 +144,7 @@ impl Certs {
 
     /// Replaces the set of names running containers ask for. Only these are ever ordered or renewed.
     ///
-    /// Where routes disagree on one name, `internal` wins over `eager` over `auto`. A name that is no
+    /// Where routes disagree on one name, `file:` wins over `internal` over `eager` over `auto`. A name that is no
     /// longer asked for keeps its certificate in memory for a day and on disk for good.
     pub fn declare(&self, wanted: Vec<Wanted>) {
         self.shared.declare(wanted, SystemTime::now());
@@ -157,6 +184,11 @@ impl Certs {
         self.shared.store.report()
     }
 
+    /// What is wrong with the operator's certificate files, sorted by path.
+    pub fn problems(&self) -> Vec<CertProblem> {
+        self.shared.problems()
+    }
+
     /// The root certificate of the built-in CA, as PEM, for download.
     pub fn local_root(&self) -> &str {
         self.shared.local.root_pem()
@@ -181,6 +213,9 @@ pub enum ObtainError {
     Undeclared,
     #[error("a wildcard certificate needs DNS-01, which is not supported yet")]
     Wildcard,
+    /// `wharf.tls: file:<name>` and no such certificate; why is told in status.
+    #[error("the certificate file `{0}` is not there, or cannot be used")]
+    File(Arc<str>),
     #[error("too many connections already wait for this certificate")]
     Busy,
     #[error("the certificate was not issued within {0:?}; the order goes on")]
@@ -233,6 +268,8 @@ pub enum CertSource {
     Acme,
     /// The built-in CA.
     Internal,
+    /// A file of the operator's.
+    File,
 }
 
 /// How a name stands.

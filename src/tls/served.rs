@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::sign::{any_ecdsa_type, any_supported_type};
 use rustls::crypto::aws_lc_rs::{self, default_provider};
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -160,20 +160,50 @@ impl TlsParts {
         let leaf = certificates.next().ok_or(ServeError::Empty)??;
         let facts = Facts::read(&leaf)?;
         facts.covers(pattern)?;
+        let packed = Packed { chain, key };
+        Ok(self.served(&leaf, facts, source, Some(packed)))
+    }
+
+    /// Builds a [`Served`] from what has been read already.
+    ///
+    /// # Errors
+    /// A key that does not fit the leaf.
+    pub(super) fn serve_own(
+        &self,
+        facts: Facts,
+        chain: Vec<CertificateDer<'static>>,
+        key: Arc<dyn SigningKey>,
+    ) -> Result<Served, ServeError> {
+        let leaf = chain.first().ok_or(ServeError::Empty)?.clone();
+        let key = CertifiedKey::new(chain, key);
+        key.keys_match()?;
+        let served = self.served(&leaf, facts, CertSource::File, None);
+        // Nobody else has it yet.
+        drop(served.certified.set(Ok(Arc::new(key))));
+        Ok(served)
+    }
+
+    fn served(
+        &self,
+        leaf: &CertificateDer<'_>,
+        facts: Facts,
+        source: CertSource,
+        packed: Option<Packed>,
+    ) -> Served {
         let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
-        hasher.write(&leaf);
-        Ok(Served {
+        hasher.write(leaf);
+        Served {
             not_after: facts.not_after,
             not_before: facts.not_before,
             source,
             issuer: facts.issuer,
             hash: hasher.finish(),
-            packed: Mutex::new(Some(Packed { chain, key })),
+            packed: Mutex::new(packed),
             certified: OnceLock::new(),
             templates: Arc::clone(&self.templates),
             aes: OnceLock::new(),
             chacha: OnceLock::new(),
-        })
+        }
     }
 
     /// The config that answers a TLS-ALPN-01 challenge (RFC 8737 section 3).
@@ -201,12 +231,12 @@ fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<CertifiedKey, rustls::Error> {
+    Ok(CertifiedKey::new(chain, signing_key(&key)?))
+}
+
+pub(super) fn signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
     // rustls would try RSA first, which costs as much as the key itself; Wharf's own are ECDSA.
-    let key = match any_ecdsa_type(&key) {
-        Ok(key) => key,
-        Err(_) => any_supported_type(&key)?,
-    };
-    Ok(CertifiedKey::new(chain, key))
+    any_ecdsa_type(key).or_else(|_| any_supported_type(key))
 }
 
 /// Without a certificate, ALPN and tickets.

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
+use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
 use crate::model::HostPattern;
 
@@ -20,6 +21,16 @@ pub(super) struct Facts {
     pub(super) subject: String,
 }
 
+/// What joins certificates to chains. Names are DER.
+#[derive(Debug)]
+pub(super) struct Links {
+    pub(super) subject: Vec<u8>,
+    pub(super) issuer: Vec<u8>,
+    pub(super) is_ca: bool,
+    /// It says where its issuer's certificate is to be had (RFC 5280 section 4.2.2.1).
+    pub(super) has_issuer_url: bool,
+}
+
 /// Why bytes are no certificate for a name.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum X509Error {
@@ -29,6 +40,29 @@ pub(super) enum X509Error {
     Dates,
     #[error("the certificate is for {found}, not for {wanted}")]
     Names { found: String, wanted: String },
+}
+
+impl Links {
+    /// `None` if it is no certificate.
+    pub(super) fn read(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let information = certificate.extensions().iter().find_map(|extension| {
+            match extension.parsed_extension() {
+                ParsedExtension::AuthorityInfoAccess(information) => Some(information),
+                _ => None,
+            }
+        });
+        let has_issuer_url = information.is_some_and(|information| {
+            let mut entries = information.iter();
+            entries.any(|entry| entry.access_method == OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS)
+        });
+        Some(Self {
+            subject: certificate.subject().as_raw().to_vec(),
+            issuer: certificate.issuer().as_raw().to_vec(),
+            is_ca: certificate.is_ca(),
+            has_issuer_url,
+        })
+    }
 }
 
 impl Facts {

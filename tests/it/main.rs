@@ -46,6 +46,8 @@ mod http2_frames;
 mod keepalive;
 // Containers that stop, pause, restart or fall ill: who gets requests, and what is said.
 mod leaving;
+// The operator's own certificates, as files that change.
+mod own_certificates;
 // Where apps are: published ports, addresses outside Docker, networks of all kinds.
 mod outside;
 // What goes on while something else happens.

@@ -30,10 +30,7 @@ impl Running {
     }
 
     pub(crate) fn declare(&self, hosts: &[&str], mode: TlsMode) {
-        let wanted = hosts.iter().map(|host| Wanted {
-            pattern: pattern(host),
-            mode,
-        });
+        let wanted = hosts.iter().map(|host| Wanted::new(pattern(host), mode));
         self.certs.declare(wanted.collect());
     }
 
@@ -76,6 +73,7 @@ impl Drop for Running {
 pub(crate) fn config(ca: &Pebble, data: Option<&Path>) -> CertsConfig {
     CertsConfig {
         data: data.map(Path::to_owned),
+        own: None,
         directory: ca.directory(),
         directory_is_public: false,
         http_01: true,

@@ -214,10 +214,8 @@ async fn a_key_that_does_not_fit_is_found_without_a_visitor() {
     let again = Running::open(&ca, Some(data.path()));
     let _server = Responder::start(ports, &again.certs);
     let wanted = [("eager", TlsMode::Eager), ("auto", TlsMode::Auto)];
-    let wanted = wanted.map(|(word, mode)| Wanted {
-        pattern: pattern(&format!("{word}.example.com")),
-        mode,
-    });
+    let wanted =
+        wanted.map(|(word, mode)| Wanted::new(pattern(&format!("{word}.example.com")), mode));
     again.certs.declare(wanted.to_vec());
     for host in &hosts[1..] {
         stored(data.path(), &format!("{host}.json.corrupt")).await;
@@ -354,6 +352,7 @@ async fn bad_answers_of_the_ca_are_survived_and_told() {
         let ca = ScriptedCa::start(bytes).await;
         let running = Running::open_with(wharf::tls::CertsConfig {
             data: None,
+            own: None,
             directory: ca.directory(),
             directory_is_public: false,
             http_01: true,

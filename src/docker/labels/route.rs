@@ -82,7 +82,11 @@ impl<'a> Layers<'a> {
 
     fn settings(&self) -> Settings {
         let default = Settings::default();
-        let tls: TlsMode = pick!(self, "tls", Value::Tls).unwrap_or(default.tls);
+        let tls_file = pick!(self, "tls", Value::TlsFile);
+        let tls = match &tls_file {
+            Some(_) => TlsMode::File,
+            None => pick!(self, "tls", Value::Tls).unwrap_or(default.tls),
+        };
         let https: HttpsMode = pick!(self, "https", Value::Https).unwrap_or(default.https);
         Settings {
             strip: pick!(self, "strip", Value::Switch).unwrap_or(default.strip),
@@ -93,6 +97,7 @@ impl<'a> Layers<'a> {
                 https
             },
             tls,
+            tls_file,
             timeouts: self.timeouts(default.timeouts),
             keepalive: self.keepalive(default.keepalive),
             balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),

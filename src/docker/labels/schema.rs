@@ -136,7 +136,7 @@ impl Kind {
             Self::Share => "number, 0 to 1000",
             Self::Name => "name",
             Self::Https => "`redirect`, `both`, `only` or `off`",
-            Self::Tls => "`auto`, `eager`, `internal` or `off`",
+            Self::Tls => "`auto`, `eager`, `internal`, `file:<name>` or `off`",
             Self::Balance => {
                 "`round_robin`, `least_conn`, `random2`, `ip_hash`, or `hash` with `header:<name>`, `cookie:<name>` or `path`"
             }

@@ -20,7 +20,7 @@ pub const OPTIONS: &[Entry] = &[
     on("strip", Route, Switch, "remove the path prefix before forwarding and send `X-Forwarded-Prefix`", "off", "true"),
     on("websocket", Route, Switch, "allow upgrades to WebSocket", "on", "off"),
     on("https", Route, Https, "what plain HTTP gets: a redirect, the app (`both`), a refusal (`only`), or no HTTPS at all", "redirect", "both"),
-    on("tls", Route, Tls, "where the certificate comes from: ACME on first use, ACME at once, the built-in CA; `off` implies `https: off`", "auto", "internal"),
+    on("tls", Route, Tls, "where the certificate comes from: ACME on first use, ACME at once, the built-in CA, or a file in WHARF_CERTS; `off` implies `https: off`", "auto", "internal"),
     on("timeout", Route, Timeouts, "limits on waiting for the app; `off` is no limit", "connect=2s read=60s send=60s body=60s", "connect=5s read=30s send=30s"),
     on("timeout.connect", Route, Duration, "for a TCP connection; then the next endpoint is tried", "2s", "5s"),
     on("timeout.first", Route, Duration, "for the response head, once the request is sent", "as `read`", "2m"),

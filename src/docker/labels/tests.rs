@@ -128,7 +128,8 @@ fn values_are_read_or_refused_with_a_reason() {
         ("wharf.path", "=/exact", "not supported yet"),
         ("wharf.path", "/a, /b", "one path"),
         ("wharf.tls", "dns", "not supported yet"),
-        ("wharf.tls", "file:x", "not supported yet"),
+        ("wharf.tls", "file:", "name of a certificate"),
+        ("wharf.tls", "file:a b", "no name of a certificate"),
         ("wharf.tls", "on", "auto, eager, internal or off"),
         ("wharf.lb", "first", "not supported yet"),
         (

@@ -238,10 +238,10 @@ fn warn_of_names_without_certificate(claim: &Claim<'_>, problems: &mut Vec<Probl
     for host in &claim.route.hosts {
         let reason = match host {
             HostPattern::Wildcard(suffix) if !is_local_below(suffix) => {
-                "a certificate for a wildcard needs DNS-01, which is not supported yet; use wharf.tls: internal or off, or name the hosts"
+                "a certificate for a wildcard needs DNS-01, which is not supported yet; use wharf.tls: file:, internal or off, or name the hosts"
             }
             HostPattern::Default => {
-                "there is no public certificate for `default`: hosts nobody names are served with the built-in CA; use wharf.tls: internal or off, or name the hosts"
+                "there is no public certificate for `default`: hosts nobody names are served with a certificate of WHARF_CERTS or of the built-in CA; use wharf.tls: file:, internal or off, or name the hosts"
             }
             HostPattern::Wildcard(_) | HostPattern::Exact(_) => continue,
         };

@@ -33,6 +33,8 @@ pub(crate) mod scripted_ca;
 pub(crate) mod site;
 // A running `wharf socket-proxy`.
 pub(crate) mod socket_proxy;
+// TLS clients with wishes.
+pub(crate) mod tls;
 // A running `wharf`.
 pub(crate) mod wharf;
 

@@ -59,9 +59,18 @@ impl Peer {
         name: &str,
         data: &Path,
     ) -> Result<Self, rustls::Error> {
+        Self::connect_with(address, name, Arc::new(tls_config(data)))
+    }
+
+    /// The same by the rules of `config`.
+    pub(crate) fn connect_with(
+        address: SocketAddr,
+        name: &str,
+        config: Arc<rustls::ClientConfig>,
+    ) -> Result<Self, rustls::Error> {
         let mut peer = Self::connect(address);
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut tls = rustls::ClientConnection::new(Arc::new(tls_config(data)), name)?;
+        let mut tls = rustls::ClientConnection::new(config, name)?;
         while tls.is_handshaking() {
             if let Err(error) = tls.complete_io(&mut peer.tcp) {
                 return Err(error.downcast().expect("TLS fails, TCP does not"));
@@ -69,6 +78,11 @@ impl Peer {
         }
         peer.tls = Some(Box::new(tls));
         Ok(peer)
+    }
+
+    /// The other side's certificate, and what else the handshake came to.
+    pub(crate) fn session(&self) -> &rustls::ClientConnection {
+        self.tls.as_ref().expect("a TLS connection")
     }
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {

@@ -31,6 +31,8 @@ pub(super) enum Value {
     Name(String),
     Https(HttpsMode),
     Tls(TlsMode),
+    /// `file:<name>`.
+    TlsFile(String),
     Balance(Balance),
     /// In label order; at most [`MAX_MATCHERS`].
     Matchers(Vec<Matcher>),
@@ -96,7 +98,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Share => share(text).map(Value::Share),
         Kind::Name => name(text).map(Value::Name),
         Kind::Https => choose(HTTPS, &[], text).map(Value::Https),
-        Kind::Tls => tls(text).map(Value::Tls),
+        Kind::Tls => tls(text),
         Kind::Balance => balance(text).map(Value::Balance),
         Kind::Cookie => cookie(text).map(Value::Name),
         Kind::Fail => fail(text).map(Value::Fail),
@@ -273,11 +275,26 @@ pub(super) fn is_name_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')
 }
 
-fn tls(text: &str) -> Result<TlsMode, String> {
-    if text.trim().to_ascii_lowercase().starts_with("file:") {
-        return Err(format!("`file:` is {NOT_YET}"));
+fn tls(text: &str) -> Result<Value, String> {
+    let text = text.trim();
+    match text.get(..5) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("file:") => {
+            file(&text[5..]).map(Value::TlsFile)
+        }
+        _ => choose(TLS, TLS_LATER, text).map(Value::Tls),
     }
-    choose(TLS, TLS_LATER, text)
+}
+
+/// The name of a certificate in `WHARF_CERTS`; only compared with what is there, never opened.
+fn file(name: &str) -> Result<String, String> {
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace();
+    match name {
+        "" => Err("`file:` is followed by the name of a certificate in WHARF_CERTS".to_owned()),
+        name if name.len() > MAX_FILE || !name.chars().all(is_plain) => {
+            Err("that is no name of a certificate in WHARF_CERTS".to_owned())
+        }
+        name => Ok(name.to_owned()),
+    }
 }
 
 /// The value of a word; `later` are words that will come.
@@ -311,6 +328,8 @@ const MAX_HOSTS: usize = 100;
 const MAX_REASONS: usize = 10;
 const MAX_SHARE: u16 = 1000;
 const MAX_NAME: usize = 128;
+/// A directory and a file in it.
+const MAX_FILE: usize = 255;
 
 const HTTPS: &[(&str, HttpsMode)] = &[
     ("redirect", HttpsMode::Redirect),
