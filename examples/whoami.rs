@@ -16,7 +16,7 @@
 //! | `/events`        | Server-Sent Events without an end, one every 50 ms, `id` and `data` counting from 1 |
 //! | `/allocate/MB`   | on POST: takes that much more memory and keeps it |
 //! | `/trailers`      | a chunked body followed by the trailer `x-checksum` (to clients with `TE: trailers`) |
-//! | `/health`        | 200, or the status last sent with `POST /health` (the number as the body) |
+//! | `/health`        | 200 or `HEALTH`, or the status last sent with `POST /health` (the number as the body) |
 //!
 //! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`; `NAME` is a word it repeats, `START_DELAY_MS` holds back the
 //! listener. `whoami healthcheck` asks a running instance for `/health`: a HEALTHCHECK command for
@@ -83,7 +83,7 @@ async fn serve(port: u16) -> std::io::Result<()> {
     let me = Arc::new(Me {
         hostname: read("/proc/sys/kernel/hostname").trim().to_owned(),
         name: std::env::var("NAME").unwrap_or_default(),
-        health: AtomicU16::new(200),
+        health: AtomicU16::new(number("HEALTH").unwrap_or(200)),
         ballast: Mutex::default(),
     });
     // Every connection has a receiver: the sender sees when they are gone.

@@ -33,6 +33,9 @@ pub fn render_explanation(told: &Explanation, colour: bool, width: Option<usize>
         {
             state = format!("{state}; last failure: {failure}");
         }
+        if let Some(check) = &endpoint.check {
+            state = format!("{state}; {check}");
+        }
         vec![
             Cell(Tone::Good, if one.chosen { ">" } else { " " }.to_owned()),
             Cell::of(&endpoint.container),

@@ -93,6 +93,8 @@ pub struct Endpoint {
     pub state: String,
     /// What went wrong last, and when.
     pub last_failure: Option<String>,
+    /// What its health check asks, what came of it last, and when; `None` without `wharf.health`.
+    pub check: Option<String>,
 }
 
 /// A container, and what has become of it.

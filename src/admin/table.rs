@@ -50,10 +50,8 @@ pub fn render(status: &Status, now: i64, colour: bool, width: Option<usize>) -> 
                 "ok" => Tone::Good,
                 _ => Tone::Warn,
             };
-            let failure = endpoint
-                .last_failure
-                .as_ref()
-                .filter(|_| tone != Tone::Good);
+            let last = endpoint.check.as_ref().or(endpoint.last_failure.as_ref());
+            let failure = last.filter(|_| tone != Tone::Good);
             let state = match failure {
                 Some(failure) => format!("{}: {failure}", endpoint.state),
                 None => endpoint.state.clone(),
@@ -103,7 +101,7 @@ fn answered(status: &Status, upstream: &str) -> Cell {
     let Some(first) = endpoints.peek().copied() else {
         return Cell(Tone::Bad, "no new requests".to_owned());
     };
-    let silent = |state: &str| matches!(state, "starting" | "does not listen");
+    let silent = |state: &str| matches!(state, "starting" | "does not listen" | "unhealthy");
     match endpoints.all(|one| silent(&one.state)) {
         true => Cell(Tone::Bad, first.state.clone()),
         false => Cell(Tone::Good, "served".to_owned()),

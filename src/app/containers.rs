@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::admin::{Container, Endpoint};
 use crate::control::Published;
 use crate::model::{ContainerNote, Standing, nothing_listens};
-use crate::upstream::{self, Failure};
+use crate::upstream::{self, Failure, Outcome};
 
 /// Every container with labels for Wharf.
 pub(super) fn containers(published: &Published, now: Instant) -> Vec<Container> {
@@ -30,6 +30,7 @@ pub(super) fn container(note: &ContainerNote, published: &Published, now: Instan
             };
         }
         let reason = match endpoint.last_failure(now) {
+            _ if endpoint.is_out() => complaint(endpoint, now),
             Some((Failure::Refused, _)) => nothing_listens(endpoint.addr, &endpoint.exposed),
             Some((failure, _)) => format!("{}: {failure}", endpoint.addr),
             None => format!("it is not known yet whether {} listens", endpoint.addr),
@@ -44,6 +45,16 @@ pub(super) fn container(note: &ContainerNote, published: &Published, now: Instan
         asks: note.asks.clone(),
         reasons,
     }
+}
+
+/// Why its check keeps requests away, and what to do about it.
+fn complaint(endpoint: &upstream::Endpoint, now: Instant) -> String {
+    let mut told = endpoint.complaint(now).unwrap_or_default();
+    if let Some((Outcome::Failed(Failure::Refused), _)) = endpoint.last_check(now) {
+        let why = nothing_listens(endpoint.check_addr(), &endpoint.exposed);
+        told = format!("{told}: {why}");
+    }
+    told
 }
 
 /// Whether an endpoint is a container's, or what its labels name outside Docker.
@@ -62,7 +73,17 @@ pub(super) fn endpoint(endpoint: &upstream::Endpoint, now: Instant) -> Endpoint 
         last_failure: endpoint
             .last_failure(now)
             .map(|(failure, ago)| format!("{failure} {} ago", span(ago))),
+        check: check(endpoint, now),
     }
+}
+
+/// What Wharf asks it, and what came of that.
+fn check(endpoint: &upstream::Endpoint, now: Instant) -> Option<String> {
+    let check = endpoint.health.active()?;
+    Some(match endpoint.last_check(now) {
+        Some((outcome, ago)) => format!("{} {} ago", outcome.told(check), span(ago)),
+        None => format!("{check}: no result yet"),
+    })
 }
 
 /// In a word or three.
@@ -70,6 +91,7 @@ fn state(endpoint: &upstream::Endpoint, now: Instant) -> &'static str {
     match endpoint {
         endpoint if endpoint.weight == 0 => "no new requests",
         endpoint if !endpoint.is_ready() && endpoint.may_start(now) => "starting",
+        endpoint if endpoint.is_out() => "unhealthy",
         endpoint if !endpoint.is_ready() => "does not listen",
         endpoint if endpoint.rests(|| now) => "resting after failures",
         endpoint if endpoint.backup => "backup",

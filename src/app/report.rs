@@ -12,7 +12,7 @@ use crate::admin::{self, Certificate, Explaining, Listener, ProblemLine, Route, 
 use crate::config::TrustedProxies;
 use crate::control::Published;
 use crate::docker::EngineState;
-use crate::metrics::{CertificateGauge, EngineGauges, Gauges, Metrics};
+use crate::metrics::{CertificateGauge, EngineGauges, Gauges, HealthGauge, Metrics};
 use crate::tls::{CertReport, Certs, NextAction, StoreReport};
 
 /// The ends of everything there is to tell.
@@ -104,6 +104,12 @@ impl Report {
             uptime_seconds: self.started.elapsed().as_secs(),
             routes: published.plan.routes.len() as u64,
             endpoints: endpoints as u64,
+            health: published
+                .plan
+                .routes
+                .iter()
+                .map(|route| health(route, &published))
+                .collect(),
             problems: published.problems.len() as u64,
             certificates: certificates.collect(),
             engine: EngineGauges {
@@ -158,6 +164,28 @@ fn route(spec: &crate::model::RouteSpec) -> Route {
         https: word(&spec.settings.https),
         fault: spec.fault.clone(),
     }
+}
+
+/// How its endpoints are.
+fn health(route: &crate::model::RouteSpec, published: &Published) -> HealthGauge {
+    let upstreams = &published.table.upstreams;
+    let at = upstreams.binary_search_by(|upstream| upstream.key.cmp(&route.upstream));
+    let upstream = at.ok().and_then(|at| upstreams.get(at));
+    let endpoints = upstream
+        .into_iter()
+        .flat_map(|upstream| &upstream.endpoints);
+    let mut gauge = HealthGauge {
+        route: route.key.to_string(),
+        ..HealthGauge::default()
+    };
+    for endpoint in endpoints.filter(|endpoint| endpoint.weight > 0) {
+        *match endpoint {
+            endpoint if !endpoint.is_ready() => &mut gauge.out,
+            endpoint if endpoint.rests(Instant::now) => &mut gauge.resting,
+            _ => &mut gauge.ready,
+        } += 1;
+    }
+    gauge
 }
 
 fn upstream(upstream: &crate::upstream::Upstream) -> Upstream {

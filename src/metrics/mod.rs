@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use render::{CONTENT_TYPE, CertificateGauge, EngineGauges, Gauges};
+pub use render::{CONTENT_TYPE, CertificateGauge, EngineGauges, Gauges, HealthGauge};
 pub use totals::{ConnectionTotals, HistogramTotals, Totals};
 
 /// All workers' counters.

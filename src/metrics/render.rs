@@ -11,11 +11,24 @@ pub struct Gauges {
     pub uptime_seconds: u64,
     pub routes: u64,
     pub endpoints: u64,
+    /// Sorted by route.
+    pub health: Vec<HealthGauge>,
     /// Labels that could not be used.
     pub problems: u64,
     /// Of two with one host the one that lasts longer is told.
     pub certificates: Vec<CertificateGauge>,
     pub engine: EngineGauges,
+}
+
+/// The endpoints of one route that have a weight; containers without an endpoint are none.
+#[derive(Debug, Clone, Default)]
+pub struct HealthGauge {
+    pub route: String,
+    pub ready: u64,
+    /// For a while, after failed requests.
+    pub resting: u64,
+    /// Not ready yet, or out by their health checks.
+    pub out: u64,
 }
 
 /// One certificate.
@@ -183,6 +196,21 @@ fn around(page: &mut Page, g: &Gauges) {
     );
     page.one("wharf_routes", "gauge", "Routes served.", g.routes);
     page.one("wharf_endpoints", "gauge", "Endpoints known.", g.endpoints);
+    page.family(
+        "wharf_route_endpoints",
+        "gauge",
+        "Endpoints of a route, by whether they get requests.",
+    );
+    for gauge in &g.health {
+        let states = [
+            ("ready", gauge.ready),
+            ("resting", gauge.resting),
+            ("out", gauge.out),
+        ];
+        for (state, count) in states {
+            page.sample(&[("route", &gauge.route), ("state", state)], count);
+        }
+    }
     page.one(
         "wharf_problems",
         "gauge",

@@ -2,6 +2,7 @@
 //!
 //! No I/O, no async, no imports of ours. `docker` produces a [`Plan`], `route::compile` consumes it.
 
+mod health;
 mod host;
 mod limits;
 mod matcher;
@@ -13,6 +14,7 @@ mod route;
 mod units;
 mod via;
 
+pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 pub use host::{Host, HostError, HostPattern};
 pub use limits::{Keepalive, Timeouts};
 pub use matcher::{Glob, MatchPart, Matcher};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{HostPattern, Keepalive, Matcher, Retry, Timeouts, Via, duration};
+use super::{HealthCheck, HostPattern, Keepalive, Matcher, Retry, Timeouts, Via, duration};
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
 /// route. Never shown to clients.
@@ -81,6 +81,8 @@ pub struct EndpointSpec {
     /// Used only while no other endpoint can be.
     pub backup: bool,
     pub fail: FailLimit,
+    /// `wharf.health`.
+    pub health: HealthCheck,
 }
 
 /// `wharf.fail`: so many failures within such a time, and an endpoint rests for that time (nginx

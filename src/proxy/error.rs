@@ -48,6 +48,12 @@ pub(crate) enum ProxyError {
     },
     #[error("no container of upstream {0} takes requests")]
     NoEndpoint(UpstreamKey),
+    #[error("no container of upstream {upstream} is healthy: {}", .reasons.join("; "))]
+    Unhealthy {
+        upstream: UpstreamKey,
+        /// A sentence for each container.
+        reasons: Vec<String>,
+    },
     #[error("{max} requests wait for upstream {upstream} already; {cause}")]
     Crowded {
         upstream: UpstreamKey,
@@ -104,6 +110,7 @@ impl ProxyError {
             | Self::RouteFault(_)
             | Self::NoCertificate(_)
             | Self::NoEndpoint(_)
+            | Self::Unhealthy { .. }
             | Self::Left { .. }
             | Self::Crowded { .. }
             | Self::Waited { .. }
@@ -138,9 +145,10 @@ impl ProxyError {
             Self::Misdirected => ErrorKind::Misdirected,
             Self::RouteFault(_) => ErrorKind::RouteFault,
             Self::NoCertificate(_) => ErrorKind::NoCertificate,
-            Self::Unreachable { .. } | Self::NoEndpoint(_) | Self::Left { .. } => {
-                ErrorKind::NoEndpoint
-            }
+            Self::Unreachable { .. }
+            | Self::NoEndpoint(_)
+            | Self::Unhealthy { .. }
+            | Self::Left { .. } => ErrorKind::NoEndpoint,
             Self::Crowded { cause, .. } | Self::Waited { cause, .. } => cause.kind(),
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
             Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
@@ -165,6 +173,9 @@ impl ProxyError {
             Self::RouteFault(_) => {
                 "this site's configuration has an error; its operator finds it with `wharf status`"
                     .into()
+            }
+            Self::Unhealthy { .. } => {
+                "no instance of the application passes its health check".into()
             }
             Self::Unreachable { .. } | Self::NoEndpoint(_) | Self::Left { .. } => {
                 "the application has no running instance that can be reached".into()
@@ -196,7 +207,10 @@ impl ProxyError {
 
     /// Whether there may be an endpoint for the request a moment later.
     pub(crate) fn is_of_upstream(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NoEndpoint(_))
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::NoEndpoint(_) | Self::Unhealthy { .. }
+        )
     }
 
     /// What to do about it, for those who may see the cause.
@@ -206,6 +220,7 @@ impl ProxyError {
             Self::RouteFault(_) => "correct the label and recreate the container; until then the route answers 503, because the label may have been an access rule".into(),
             Self::NoCertificate(_) => "`wharf status` tells when it is tried again".into(),
             Self::Unreachable { awaited: true, .. } => "it is served again once a container of it runs and its HEALTHCHECK, if it has one, passes; `docker ps -a` and `docker logs` tell what keeps it".into(),
+            Self::Unhealthy { .. } => "it is served again once a container of it passes its health check; `docker logs` may tell why none does, wharf.health what is asked".into(),
             Self::NoEndpoint(_) => "each of its containers has wharf.weight: 0: give one another weight".into(),
             Self::Connect { endpoint, exposed, cause, .. } if cause.kind() == io::ErrorKind::ConnectionRefused => {
                 nothing_listens(*endpoint, exposed)

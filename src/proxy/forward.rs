@@ -240,7 +240,7 @@ impl Forward<'_> {
             Some(_) if !self.has(endpoint) => Err(left(endpoint)),
             Some(Ok(Ok(link))) => {
                 metrics.upstream_connects.inc();
-                endpoint.listens();
+                endpoint.listens(Instant::now());
                 self.route.upstream.reached();
                 Ok(Some(Box::new(link)))
             }
@@ -400,7 +400,15 @@ pub(super) fn nobody(upstream: &Upstream) -> ProxyError {
             awaited: upstream.awaited,
         };
     }
-    ProxyError::NoEndpoint(upstream.key.clone())
+    let mut reasons = upstream.complaints(Instant::now());
+    if reasons.is_empty() {
+        return ProxyError::NoEndpoint(upstream.key.clone());
+    }
+    reasons.extend_from_slice(&upstream.unreachable);
+    ProxyError::Unhealthy {
+        upstream: upstream.key.clone(),
+        reasons,
+    }
 }
 
 /// The endpoint of `route` that a sticky client names. It may have cookies for several paths.

@@ -1,11 +1,11 @@
 //! One host and path, several services: who gets which share of the requests (product.md B21).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use super::Route;
 use crate::model::Matcher;
-use crate::upstream::Schedule;
+use crate::upstream::{Schedule, next_turn};
 
 /// The routes of one host and path, each of another service.
 #[derive(Debug)]
@@ -68,13 +68,14 @@ impl Split {
     ) -> Option<&Arc<Route>> {
         let asked = |route: &&Arc<Route>| {
             let share = route.share.as_ref();
-            share.is_some_and(|share| share.canary.iter().any(&canary))
-                && route.upstream.takes_requests()
+            share.is_some_and(|share| share.canary.iter().any(&canary)) && serves(route)
         };
         // A service that has no share is being emptied: it keeps nobody.
         let held = |route: &&Arc<Route>| {
             let share = route.share.as_ref();
-            share.is_some_and(|share| share.weight > 0 || !share.canary.is_empty()) && holds(route)
+            share.is_some_and(|share| share.weight > 0 || !share.canary.is_empty())
+                && holds(route)
+                && !route.upstream.is_out()
         };
         let mut routes = self.routes.iter();
         routes.find(asked).or_else(|| self.routes.iter().find(held))
@@ -84,7 +85,7 @@ impl Split {
     pub fn shares(&self) -> Vec<(&Arc<Route>, u16)> {
         let shares = self.routes.iter().filter_map(|route| {
             let weight = route.share.as_ref().map_or(0, |share| share.weight);
-            (weight > 0 && route.upstream.takes_requests()).then_some((route, weight))
+            (weight > 0 && serves(route)).then_some((route, weight))
         });
         let shares: Vec<_> = shares.collect();
         match (shares.is_empty(), self.routes.get(self.rest)) {
@@ -93,11 +94,19 @@ impl Split {
         }
     }
 
+    /// A service whose replicas are all out by their checks leaves its turns to the others, too, as long
+    /// as there are any.
     fn turn(&self) -> usize {
         if self.schedule.is_empty() {
             return self.rest;
         }
-        let position = self.cursor.fetch_add(1, Ordering::Relaxed);
-        usize::from(self.schedule.at(position))
+        let serves = |index: u16| !self.routes[usize::from(index)].upstream.is_out();
+        let turn = next_turn(&self.schedule, &self.cursor, serves);
+        turn.map_or(self.rest, usize::from)
     }
+}
+
+/// Whether any replica of a route's service takes requests.
+fn serves(route: &Route) -> bool {
+    route.upstream.takes_requests() && !route.upstream.is_out()
 }

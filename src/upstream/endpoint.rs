@@ -9,8 +9,9 @@ use super::Upstream;
 use super::balance::{self, Load};
 use super::failure::{Failure, LastFailure};
 use super::health::Marks;
+use super::outcome::{LastOutcome, Outcome};
 use super::token::Secret;
-use crate::model::{EndpointSpec, FailLimit, UpstreamKey};
+use crate::model::{EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
 
 /// One address of one container.
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ pub struct Endpoint {
     /// Used only while no other can be.
     pub backup: bool,
     fail: FailLimit,
+    pub health: Arc<HealthCheck>,
     /// Its part in rendezvous hashing: the same for the life of the container.
     pub(super) seed: u64,
     pub live: Arc<EndpointLive>,
@@ -46,14 +48,18 @@ pub struct EndpointLive {
     busy: AtomicU32,
     marks: Marks,
     failure: LastFailure,
-    /// Whether it gets requests before others do: a container runs before its application listens.
+    checked: LastOutcome,
+    /// Whether it gets requests before others do: a container runs before its application listens. Where
+    /// Wharf checks it, whether it gets any at all.
     ready: AtomicBool,
     /// Whether anybody has been able to connect to it.
     reached: AtomicBool,
     /// Until then it may be that it just needs its time.
     pub(super) listens_by: Instant,
-    /// When it joined endpoints that were there already.
-    joined: Option<Instant>,
+    /// Times are milliseconds since then.
+    since: Instant,
+    /// When it became ready, if it was not always: [`WARM`], [`COLD`], or the time and 2.
+    warms: AtomicU64,
     /// Moves on with every request that might have come here while the endpoint was warming up.
     rolls: AtomicU64,
 }
@@ -83,11 +89,13 @@ impl Endpoint {
                     let token = secret.token(key, &spec.container_id, spec.addr.port());
                     let joins = previous.is_some_and(|upstream| !upstream.endpoints.is_empty());
                     let listens_by = listens_by(spec.created, later, now);
-                    let joined = joins.then_some(now);
-                    Arc::new(EndpointLive::new(token, joined, listens_by, now))
+                    Arc::new(EndpointLive::new(token, joins, listens_by, now))
                 },
                 |old| Arc::clone(&old.live),
             );
+        if spec.health == HealthCheck::Off {
+            live.passes(now);
+        }
         Self {
             addr: spec.addr,
             container_id: spec.container_id.as_str().into(),
@@ -96,14 +104,20 @@ impl Endpoint {
             weight: spec.weight,
             backup: spec.backup,
             fail: spec.fail,
+            health: Arc::new(spec.health.clone()),
             seed: balance::hash(format!("{}:{}", spec.container_id, spec.addr.port()).as_bytes()),
             live,
         }
     }
 
-    /// Whether it is known to listen, or has been there for so long that it is taken for granted.
+    /// Whether it is known to be ready, or has been there for so long that it is taken for granted.
     pub fn is_ready(&self) -> bool {
         self.live.ready.load(Ordering::Relaxed)
+    }
+
+    /// Whether its checks keep every request away, even if nobody else is there.
+    pub fn is_out(&self) -> bool {
+        !self.is_ready() && self.health.active().is_some()
     }
 
     /// Whether it may be that it just needs its time to start listening.
@@ -120,12 +134,52 @@ impl Endpoint {
         self.live.reached.load(Ordering::Relaxed)
     }
 
-    /// Somebody has connected to it; whether it was not known to listen.
-    pub fn listens(&self) -> bool {
+    /// Somebody has connected to it at `now`; whether that makes it ready.
+    pub fn listens(&self, now: Instant) -> bool {
         if !self.was_reached() {
             self.live.reached.store(true, Ordering::Relaxed);
         }
-        !self.is_ready() && !self.live.ready.swap(true, Ordering::Relaxed)
+        !self.is_ready() && self.health.active().is_none() && self.live.passes(now)
+    }
+
+    /// Its checks say that it is ready from `now` on, or out.
+    pub fn judged(&self, ready: bool, now: Instant) {
+        match ready {
+            true => {
+                self.live.passes(now);
+            }
+            false => {
+                self.live.ready.store(false, Ordering::Relaxed);
+                self.live.warms.store(COLD, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Remembers what a check has come to, which changes nothing.
+    pub fn checked(&self, outcome: Outcome, now: Instant) {
+        self.live.checked.note(outcome, now);
+    }
+
+    /// What the last check has come to, and how long ago.
+    pub fn last_check(&self, now: Instant) -> Option<(Outcome, Duration)> {
+        self.live.checked.last(now)
+    }
+
+    /// Where its checks go.
+    pub fn check_addr(&self) -> SocketAddr {
+        let port = self.health.active().and_then(|check| check.port);
+        SocketAddr::new(self.addr.ip(), port.unwrap_or_else(|| self.addr.port()))
+    }
+
+    /// Why it is out, without its name: `does not pass its health check (GET /healthz: status 503, not
+    /// 200-399)`.
+    pub fn complaint(&self, now: Instant) -> Option<String> {
+        let check = self.health.active().filter(|_| !self.is_ready())?;
+        let told = match self.last_check(now) {
+            Some((outcome, _)) => outcome.told(check),
+            None => format!("{check}: no result yet"),
+        };
+        Some(format!("does not pass its health check ({told})"))
     }
 
     /// Counts one more request as under way.
@@ -166,15 +220,17 @@ impl Endpoint {
         !self.live.marks.is_clear() && self.live.marks.rests(self.fail, now())
     }
 
-    /// How much of its share it takes at `now`: 1 once it has been there for `slow_start`, and if it
-    /// joined nobody.
+    /// How much of its share it takes at `now`: 1 once it has been ready for `slow_start`, and if it was
+    /// when it joined nobody.
     pub(super) fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
-        let age = self
-            .live
-            .joined
-            .map(|joined| now.saturating_duration_since(joined));
-        let warmth = |age: Duration| age.as_secs_f64() / slow_start.as_secs_f64();
-        age.map_or(1.0, |age| warmth(age).clamp(COLDEST, 1.0))
+        let at = match self.live.warms.load(Ordering::Relaxed) {
+            WARM => return 1.0,
+            COLD => return COLDEST,
+            warms => self.live.since + Duration::from_millis(warms - FIRST_TIME),
+        };
+        let age = now.saturating_duration_since(at);
+        let warmth = age.as_secs_f64() / slow_start.as_secs_f64();
+        warmth.clamp(COLDEST, 1.0)
     }
 
     /// Whether this request, of all that might have come here, must go elsewhere.
@@ -197,7 +253,8 @@ impl Drop for Busy {
 }
 
 impl EndpointLive {
-    fn new(token: Box<str>, joined: Option<Instant>, listens_by: Instant, now: Instant) -> Self {
+    /// `joins`: others are there already.
+    fn new(token: Box<str>, joins: bool, listens_by: Instant, now: Instant) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -206,12 +263,26 @@ impl EndpointLive {
             busy: AtomicU32::new(0),
             marks: Marks::new(now),
             failure: LastFailure::new(now),
+            checked: LastOutcome::new(now),
             ready: AtomicBool::new(listens_by <= now),
             reached: AtomicBool::new(false),
             listens_by,
-            joined,
+            since: now,
+            warms: AtomicU64::new(if joins { COLD } else { WARM }),
             rolls: AtomicU64::new(0),
         }
+    }
+
+    /// It is ready from `now` on; whether it was not.
+    fn passes(&self, now: Instant) -> bool {
+        if self.ready.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        if self.warms.load(Ordering::Relaxed) == COLD {
+            let at = now.saturating_duration_since(self.since).as_millis() as u64;
+            self.warms.store(FIRST_TIME + at, Ordering::Relaxed);
+        }
+        true
     }
 }
 
@@ -228,5 +299,10 @@ fn listens_by(created: i64, later: bool, now: Instant) -> Instant {
 
 /// Most applications listen this soon after their container runs.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// Not to be warmed up.
+const WARM: u64 = 0;
+/// To be warmed up once it is ready.
+const COLD: u64 = 1;
+const FIRST_TIME: u64 = 2;
 /// Share of its weight that an endpoint takes from the start: a key or a turn has to find it.
 const COLDEST: f64 = 0.01;

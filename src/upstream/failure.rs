@@ -88,7 +88,7 @@ impl LastFailure {
     }
 }
 
-const ALL: [Failure; 8] = [
+pub(super) const ALL: [Failure; 8] = [
     Failure::Refused,
     Failure::NoWay,
     Failure::ConnectTimeout,

@@ -4,12 +4,14 @@
 //! identity, counters and health) that is carried over by key, so that an unrelated label change
 //! forgets nothing. Built by `route::compile`, read by the workers; knows neither Docker nor HTTP.
 
+mod active;
 mod balance;
 mod budget;
 mod endpoint;
 mod failure;
 mod health;
 mod hold;
+mod outcome;
 mod pick;
 #[cfg(test)]
 mod tests;
@@ -21,10 +23,12 @@ use std::time::Instant;
 
 use crate::model::{UpstreamKey, UpstreamSpec};
 
-pub use balance::{Choice, Key, Schedule};
+pub use active::{Change, Judge};
+pub use balance::{Choice, Key, Schedule, next_turn};
 pub use endpoint::{Busy, Endpoint, EndpointLive};
 pub use failure::Failure;
 pub use hold::{Held, NoHold};
+pub use outcome::Outcome;
 pub use pick::{Ask, Tried};
 pub use token::Secret;
 
@@ -39,6 +43,8 @@ pub struct Upstream {
     pub awaited: bool,
     /// Whether requests under way are counted, because a route that leads here asks for it.
     pub counted: bool,
+    /// Whether Wharf checks any of its endpoints, so that all of them may be out.
+    checked: bool,
     /// Turns of all but the backups, and of those.
     turns: [Schedule; 2],
     live: Arc<Live>,
@@ -90,6 +96,7 @@ impl Upstream {
         });
         Self {
             key: spec.key.clone(),
+            checked: endpoints.iter().any(|one| one.health.active().is_some()),
             endpoints,
             unreachable: spec.unreachable.clone(),
             awaited: spec.awaited,
@@ -99,9 +106,28 @@ impl Upstream {
         }
     }
 
-    /// Whether any endpoint takes new requests.
+    /// Whether any endpoint takes new requests, as far as the table knows.
     pub fn takes_requests(&self) -> bool {
         !self.turns.iter().all(Schedule::is_empty)
+    }
+
+    /// Whether none does at the moment, by what their checks say.
+    pub fn is_out(&self) -> bool {
+        self.checked
+            && self
+                .endpoints
+                .iter()
+                .all(|one| one.weight == 0 || one.is_out())
+    }
+
+    /// Why endpoints are out, a sentence each.
+    pub fn complaints(&self, now: Instant) -> Vec<String> {
+        let endpoints = self.endpoints.iter().filter(|one| one.weight > 0);
+        let out = endpoints.filter_map(|one| {
+            let why = one.complaint(now)?;
+            Some(format!("{} at {} {why}", one.container, one.addr))
+        });
+        out.take(MAX_COMPLAINTS).collect()
     }
 
     /// The endpoint a client names.
@@ -121,3 +147,6 @@ impl Live {
         }
     }
 }
+
+/// Endpoints named in one message.
+const MAX_COMPLAINTS: usize = 8;

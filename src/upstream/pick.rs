@@ -53,7 +53,9 @@ impl Upstream {
     /// Whether any endpoint that is not in `tried` takes requests.
     pub fn has_untried(&self, tried: &Tried) -> bool {
         let mut endpoints = (0_u16..).zip(&self.endpoints);
-        endpoints.any(|(index, endpoint)| endpoint.weight > 0 && !tried.0.contains(&index))
+        endpoints.any(|(index, endpoint)| {
+            endpoint.weight > 0 && !tried.0.contains(&index) && !endpoint.is_out()
+        })
     }
 
     /// `resting` had its turn, but rests or does not listen yet: where that is so of all, it gets the
@@ -67,7 +69,9 @@ impl Upstream {
         now: impl Fn() -> Instant,
     ) -> Option<(u16, &Endpoint)> {
         let untried = |index: u16| !tried.0.contains(&index);
-        let held = ask.held.filter(|index| untried(*index));
+        let is_out = |index: &u16| self.endpoints[usize::from(*index)].is_out();
+        let held = ask.held.filter(|index| untried(*index) && !is_out(index));
+        let resting = resting.filter(|index| !is_out(index));
         let takes = |index: &u16| self.endpoints[usize::from(*index)].weight > 0;
         let mut chosen = None;
         for step in STEPS {
@@ -94,7 +98,10 @@ impl Upstream {
     fn is_open(&self, index: u16, step: Step, now: &impl Fn() -> Instant) -> bool {
         let endpoint = &self.endpoints[usize::from(index)];
         endpoint.backup == step.backup
-            && (step.resting || (endpoint.is_ready() && !endpoint.rests(now)))
+            && match step.resting {
+                true => !endpoint.is_out(),
+                false => endpoint.is_ready() && !endpoint.rests(now),
+            }
     }
 
     /// The endpoints among which [`pick`](Self::pick) would choose, of which a key decides one; none
@@ -191,7 +198,7 @@ impl Tried {
 struct Step {
     backup: bool,
     /// Whether endpoints that rest, or were never reached, will do: nobody is refused because of that
-    /// alone, so the last one left is never out.
+    /// alone, so the last one left is never out, unless its checks say so.
     resting: bool,
 }
 

@@ -1,10 +1,12 @@
 //! Who is picked, and what a compile carries over.
 
+mod checks;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{EndpointSpec, FailLimit, Via};
+use crate::model::{ActiveCheck, EndpointSpec, FailLimit, HealthAsk, HealthCheck, Via};
 
 fn compile(spec: &UpstreamSpec, previous: Option<&Upstream>) -> Upstream {
     compile_at(spec, previous, Instant::now())
@@ -46,6 +48,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
                 weight: *weight,
                 backup: false,
                 fail: FailLimit::default(),
+                health: HealthCheck::Docker,
             })
             .collect(),
         unreachable: Vec::new(),
@@ -180,7 +183,7 @@ fn a_new_endpoint_gets_its_share_by_and_by() {
     // Those that were there first are warm, and stay so.
     let new = compile_at(&spec(&[("a", 1), ("b", 1), ("c", 1)]), Some(&old), start);
     let new = compile_at(&spec(&[("a", 1), ("b", 1), ("c", 1)]), Some(&new), start);
-    assert!(new.endpoints[2].listens());
+    assert!(new.endpoints[2].listens(start));
     for (seconds, warmth) in [(0, 0.01), (6, 0.2), (15, 0.5), (27, 0.9), (30, 1.0)] {
         let now = || start + Duration::from_secs(seconds);
         let exact = 10_000.0 * warmth / (2.0 + warmth);

@@ -32,6 +32,8 @@ mod explain;
 mod first_light;
 // What the upstream is told of the client, and which fields stay behind.
 mod forwarding;
+// `wharf.health`: who is asked what, how often, and what follows.
+mod health;
 // Requests that wait for a replica.
 mod hold;
 // HTTP/1 from clients, in bytes: what is refused, and when connections end.

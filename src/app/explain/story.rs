@@ -245,7 +245,7 @@ impl Story<'_> {
         let taking = upstream
             .endpoints
             .iter()
-            .filter(|one| one.weight > 0)
+            .filter(|one| one.weight > 0 && !one.is_out())
             .count();
         let state = if taking == 0 { "stop" } else { "ok" };
         let told = format!(
@@ -334,7 +334,10 @@ impl Story<'_> {
         let mut takers: Vec<usize> = among.iter().copied().filter(connects).collect();
         if takers.is_empty() {
             // Those that do not connect are passed over.
-            let all = (0..endpoints.len()).filter(|index| endpoints[*index].weight > 0);
+            let all = (0..endpoints.len()).filter(|index| {
+                let endpoint = &endpoints[*index];
+                endpoint.weight > 0 && !endpoint.is_out()
+            });
             takers = all.filter(connects).collect();
         }
         if takers.is_empty() {

@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod health;
 mod help;
 mod key;
 mod read;
@@ -19,7 +20,9 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use crate::model::{FailLimit, HostPattern, Matcher, PathPrefix, Problem, Settings, Severity};
+use crate::model::{
+    FailLimit, HealthCheck, HostPattern, Matcher, PathPrefix, Problem, Settings, Severity,
+};
 
 use read::{Draft, Drafts};
 use route::Layers;
@@ -67,6 +70,10 @@ pub struct Dial {
     pub upstream: Option<UpstreamLabel>,
     /// That label is there but could not be used: its own container may not be what was meant.
     pub upstream_broken: bool,
+    /// `wharf.health`.
+    pub health: HealthCheck,
+    /// A label of it is there but could not be used.
+    pub health_broken: bool,
 }
 
 impl Dial {
@@ -129,7 +136,7 @@ pub struct RouteLabels {
     /// `wharf.canary`.
     pub canary: Vec<Matcher>,
     pub dial: Dial,
-    /// A named route with a port or network of its own.
+    /// A named route with a port, network, upstream or health check of its own.
     pub own_upstream: bool,
     /// The first error that costs this route, naming the label.
     pub fault: Option<String>,
@@ -160,6 +167,7 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
     let layers = Layers {
         own: &default,
         base: None,
+        heirs: &named,
     };
     let mut routes = Vec::new();
     if default.values.contains_key("host") || !default.errors.is_empty() {
@@ -169,6 +177,7 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
         let layers = Layers {
             own: draft,
             base: Some(&default),
+            heirs: &BTreeMap::new(),
         };
         routes.push(layers.route(container, Some(name), &mut problems));
     }
@@ -216,10 +225,10 @@ fn hostless(container: &str, draft: &Draft, replica: bool, problems: &mut Vec<Pr
         });
     };
     if replica {
-        let unused = draft
-            .values
-            .iter()
-            .filter(|(option, _)| !REPLICA_OPTIONS.contains(option));
+        let unused = draft.values.iter().filter(|(option, _)| {
+            let top = option.split('.').next().unwrap_or(option);
+            !REPLICA_OPTIONS.contains(&top)
+        });
         for (_, given) in unused {
             let reason = "without effect: the routes of a pool come from its members with a host";
             problem(Severity::Warning, &given.label, &given.text, reason);
@@ -231,6 +240,6 @@ fn hostless(container: &str, draft: &Draft, replica: bool, problems: &mut Vec<Pr
 }
 
 /// What a replica without a host may say about itself.
-const REPLICA_OPTIONS: [&str; 8] = [
-    "pool", "weight", "backup", "fail", "port", "network", "upstream", "enable",
+const REPLICA_OPTIONS: [&str; 9] = [
+    "pool", "weight", "backup", "fail", "port", "network", "upstream", "health", "enable",
 ];

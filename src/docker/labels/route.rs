@@ -1,5 +1,7 @@
 //! Drafts -> routes: inheritance, defaults, and what an error costs.
 
+use std::collections::BTreeMap;
+
 use crate::model::{
     HostPattern, HttpsMode, Keepalive, PathPrefix, Problem, Retry, Settings, Severity, StickySpec,
     Timeouts, TlsMode,
@@ -16,6 +18,8 @@ use super::{NetworkLabel, RouteLabels, UpstreamLabel};
 pub(super) struct Layers<'a> {
     pub(super) own: &'a Draft,
     pub(super) base: Option<&'a Draft>,
+    /// Named routes, where these are the labels of the default route.
+    pub(super) heirs: &'a BTreeMap<String, Draft>,
 }
 
 macro_rules! pick {
@@ -28,7 +32,7 @@ macro_rules! pick {
 }
 
 impl<'a> Layers<'a> {
-    fn get(&self, option: &str) -> Option<&'a Given> {
+    pub(super) fn get(&self, option: &str) -> Option<&'a Given> {
         let base = || self.base.and_then(|base| base.values.get(option));
         self.own.values.get(option).or_else(base)
     }
@@ -49,7 +53,7 @@ impl<'a> Layers<'a> {
     }
 
     /// Whether the value of an option is unknown because its label is broken.
-    fn broken(&self, option: &str) -> bool {
+    pub(super) fn broken(&self, option: &str) -> bool {
         let at = |draft: &Draft| draft.errors.iter().any(|f| f.option == Some(option));
         at(self.own) || (!self.own.values.contains_key(option) && self.base.is_some_and(at))
     }
@@ -77,6 +81,8 @@ impl<'a> Layers<'a> {
                 _ => None,
             }),
             upstream_broken: self.broken("upstream"),
+            health: self.health(),
+            health_broken: self.health_broken(),
         }
     }
 
@@ -185,7 +191,14 @@ impl<'a> Layers<'a> {
         for given in useless.iter().filter_map(|option| own(option)) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
+        for (given, why) in self.idle_health(&dial.health) {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
+        }
         let mut fault = self.fault();
+        if let Some((given, reason)) = self.torn() {
+            problem(Severity::Error, &given.label, &given.text, reason.clone());
+            fault.get_or_insert_with(|| format!("{}: {reason}", excerpt(&given.label)));
+        }
         if let Some(name) = name.filter(|_| hosts.is_empty() && fault.is_none()) {
             let reason = format!("route `{name}` has no host: set wharf.host or wharf.{name}.host");
             let (label, value) = self.own.first.clone().unwrap_or_default();
@@ -204,9 +217,10 @@ impl<'a> Layers<'a> {
             canary: pick!(self, "canary", Value::Matchers).unwrap_or_default(),
             dial,
             own_upstream: name.is_some()
-                && ["port", "network", "upstream"]
-                    .iter()
-                    .any(|option| own(option).is_some()),
+                && (self.own_health()
+                    || ["port", "network", "upstream"]
+                        .iter()
+                        .any(|option| own(option).is_some())),
             fault,
         }
     }

@@ -71,6 +71,18 @@ pub enum Kind {
     Keepalive,
     /// A number; zero and `off` are no limit.
     Count,
+    /// A word or a path, and how it is asked.
+    Health,
+    /// Path and query of a check.
+    CheckTarget,
+    /// A time that is some: no `off`.
+    CheckTime,
+    /// So many checks in a row.
+    CheckCount,
+    /// Statuses and ranges of them, in a list.
+    Statuses,
+    /// Value of a Host field.
+    Authority,
     /// No value of its own: the word is part of the grammar of keys.
     Routes,
     /// Not read yet: the option is not supported.
@@ -159,6 +171,14 @@ impl Kind {
             }
             Self::Keepalive => "number or `off`; `timeout=` `requests=` `time=` as below",
             Self::Count => "number, or `off`",
+            Self::Health => {
+                "`docker`, `tcp`, `off` or a path, and `interval=` `timeout=` `fails=` `passes=` `status=` `host=` `port=` as below"
+            }
+            Self::CheckTarget => "path, with or without a query",
+            Self::CheckTime => "duration, 100ms to 1d",
+            Self::CheckCount => "number, 1 to 100",
+            Self::Statuses => "list of statuses and ranges",
+            Self::Authority => "host, with or without a port",
             Self::Upstream => {
                 "`published`, `container`, or a list of `http://<address or name>[:<port>]`"
             }

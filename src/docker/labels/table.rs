@@ -4,9 +4,9 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Balance, Budget, Cookie, Count, Duration, Fail, Hold, HoldMax, Hosts, Https, Keepalive,
-    Matchers, Name, Path, Port, Retry, RetryOn, Routes, Share, Sticky, Switch, Timeouts, Tls,
-    Upstream,
+    Authority, Balance, Budget, CheckCount, CheckTarget, CheckTime, Cookie, Count, Duration, Fail,
+    Health, Hold, HoldMax, Hosts, Https, Keepalive, Matchers, Name, Path, Port, Retry, RetryOn,
+    Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -40,6 +40,15 @@ pub const OPTIONS: &[Entry] = &[
     on("retry", Route, Retry, "other replicas a request goes to when one fails it; a connect that fails always counts as that, `off` tries none", "all there are while nothing was sent, then 2", "2 on=error,timeout,503 budget=20%"),
     on("retry.on", Route, RetryOn, "what else is a failure: a connection closed before the answer, no answer in time, a status; of POST and PATCH only with `non_idempotent`", "error", "error, timeout, 502, 503"),
     on("retry.budget", Route, Budget, "requests sent again, as a share of all of the upstream in 10 s, but at least 10; a connect that fails is free", "20%", "10%"),
+    on("health", Route, Health, "when a replica gets requests: while HEALTHCHECK passes, while it connects (`tcp`), while a path answers well, or always (`off`)", "`docker`, and something has to listen", "/healthz interval=10s fails=3"),
+    on("health.path", Route, CheckTarget, "path that Wharf asks each replica for", "none", "/healthz"),
+    on("health.interval", Route, CheckTime, "from one check to the next; until the first success it is 500 ms at most", "10s", "5s"),
+    on("health.timeout", Route, CheckTime, "for a check as a whole", "3s", "1s"),
+    on("health.fails", Route, CheckCount, "failures in a row after which a replica is out", "3", "2"),
+    on("health.passes", Route, CheckCount, "successes in a row after which it is back; the very first one is enough", "2", "1"),
+    on("health.status", Route, Statuses, "statuses that are a success", "200-399", "200, 204"),
+    on("health.host", Route, Authority, "Host field of a check", "address and port", "app.example.com"),
+    on("health.port", Route, Port, "port that is checked", "the app's", "9000"),
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
     on("upstream", Route, Upstream, "where the app is instead: at the port the container publishes on the host, or at addresses and names outside Docker", "the container", "http://192.168.1.5:8080"),
     on("pool", Container, Name, "containers of one pool are replicas of each other", "the compose or Swarm service", "web"),
@@ -90,15 +99,6 @@ pub const OPTIONS: &[Entry] = &[
     later("hsts.subdomains", Route, "include subdomains", "off", "on"),
     later("hsts.preload", Route, "ask for the preload list", "off", "on"),
     later("mtls", Route, "require client certificates", "off", "file:clients.pem"),
-    later("health", Route, "active health check", "docker", "/healthz interval=10s"),
-    later("health.path", Route, "path asked", "none", "/healthz"),
-    later("health.interval", Route, "time between two checks", "10s", "5s"),
-    later("health.timeout", Route, "time a check may take", "3s", "1s"),
-    later("health.fails", Route, "failures until unhealthy", "3", "2"),
-    later("health.passes", Route, "successes until healthy", "2", "1"),
-    later("health.status", Route, "statuses that are a success", "200-399", "200"),
-    later("health.host", Route, "Host header of the check", "the address", "app.example.com"),
-    later("health.port", Route, "port of the check", "the app's", "9000"),
     later("drain", Route, "time a leaving replica has to finish", "30s", "1m"),
     later("breaker", Route, "stop sending when too much fails", "off", "errors=50% over=10s"),
     later("breaker.errors", Route, "share of failures", "none", "50%"),

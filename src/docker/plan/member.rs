@@ -144,8 +144,10 @@ impl<'a> Owner<'a> {
 
     /// Whether any of them could answer now, as far as the engine knows.
     pub(super) fn is_ready(&self) -> bool {
-        self.replicas()
-            .any(|member| absence(member.container).is_none() || member.labels.dial.is_outside())
+        self.replicas().any(|member| {
+            let dial = &member.labels.dial;
+            absence(member.container, dial).is_none() || dial.is_outside()
+        })
     }
 
     /// Members that get requests: those with a route, and replicas that name the pool.

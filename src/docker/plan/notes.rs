@@ -123,7 +123,9 @@ impl<'a> Facts<'a> {
             return Some(note);
         }
         let stands_in = self.services.is_live(&service(container));
-        if let Some(why) = absence(container).filter(|_| stands_in && !is_live(container)) {
+        if let Some(why) =
+            absence(container, &labels.dial).filter(|_| stands_in && !is_live(container))
+        {
             note.reasons
                 .push(format!("{why}; others of its service run"));
             return Some(note);
@@ -157,9 +159,9 @@ impl<'a> Facts<'a> {
             push(&mut note.reasons, told, &problem.reason);
         }
         let broken = !note.reasons.is_empty();
-        let absent = absence(container);
+        let absent = absence(container, &labels.dial);
         match &absent {
-            // It leads out of Docker.
+            // It leads out of Docker, or by another route that minds less.
             Some(_) if weighted => {}
             Some(why) => note.reasons.push(why.clone()),
             None => {

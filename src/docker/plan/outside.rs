@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::docker::labels::{MAX_ORIGINS, Origin, UpstreamAt, UpstreamLabel, excerpt, refused};
-use crate::model::{EndpointSpec, Lookup, Names, Problem, Severity, UpstreamSpec, Via};
+use crate::model::{
+    EndpointSpec, HealthCheck, Lookup, Names, Problem, Severity, UpstreamSpec, Via,
+};
 
 use super::Claim;
 use super::member::{Member, Owner};
@@ -14,13 +16,15 @@ pub(super) fn endpoints(
     member: &Member<'_>,
     label: &UpstreamLabel,
     origins: &[Origin],
+    health: &HealthCheck,
     names: &Names,
     spec: &mut UpstreamSpec,
     problems: &mut Vec<Problem>,
 ) {
     for origin in origins {
         if let Some(ip) = origin.host.ip() {
-            spec.endpoints.push(endpoint(member, ip, origin.port));
+            spec.endpoints
+                .push(endpoint(member, ip, origin.port, health));
             continue;
         }
         let name = origin.host.as_str();
@@ -36,7 +40,7 @@ pub(super) fn endpoints(
                 let usable = |ip: &&IpAddr| refused(**ip).is_none();
                 let found = lookup.addresses().iter().filter(usable).take(MAX_ORIGINS);
                 let before = spec.endpoints.len();
-                let found = found.map(|ip| endpoint(member, *ip, origin.port));
+                let found = found.map(|ip| endpoint(member, *ip, origin.port, health));
                 spec.endpoints.extend(found);
                 let none = spec.endpoints.len() == before;
                 match lookup {
@@ -93,7 +97,7 @@ pub(super) fn names(claims: &[Claim<'_>]) -> BTreeSet<String> {
 }
 
 /// Known by its address: whoever names it, and however often that container is made anew.
-fn endpoint(member: &Member<'_>, ip: IpAddr, port: u16) -> EndpointSpec {
+fn endpoint(member: &Member<'_>, ip: IpAddr, port: u16, health: &HealthCheck) -> EndpointSpec {
     let addr = SocketAddr::new(ip.to_canonical(), port);
     EndpointSpec {
         container_id: format!("http://{addr}"),
@@ -105,6 +109,7 @@ fn endpoint(member: &Member<'_>, ip: IpAddr, port: u16) -> EndpointSpec {
         weight: member.labels.weight.unwrap_or(1),
         backup: member.labels.backup,
         fail: member.labels.fail,
+        health: health.clone(),
     }
 }
 

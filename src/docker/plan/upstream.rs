@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use crate::docker::labels::{Dial, UpstreamAt, excerpt};
 use crate::docker::{Container, Health, State};
-use crate::model::{EndpointSpec, Plan, Problem, Severity, UpstreamKey, UpstreamSpec, Via};
+use crate::model::{
+    EndpointSpec, HealthCheck, Plan, Problem, Severity, UpstreamKey, UpstreamSpec, Via,
+};
 
 use super::Claim;
 use super::member::{Member, Owner};
@@ -74,10 +76,12 @@ fn upstream(
             && let UpstreamAt::Origins(origins) = &label.at
             && member.defines
         {
-            outside::endpoints(member, label, origins, reach.names, &mut spec, problems);
+            let health = health(member.container, dial, before);
+            let names = reach.names;
+            outside::endpoints(member, label, origins, &health, names, &mut spec, problems);
             continue;
         }
-        if let Some(why) = absence(member.container) {
+        if let Some(why) = absence(member.container, dial) {
             let name = excerpt(&member.container.name);
             spec.unreachable.push(format!("{name} {why}"));
             spec.awaited = true;
@@ -115,8 +119,8 @@ fn upstream(
     spec
 }
 
-/// Why a container gets no requests for a time, whatever its labels say.
-pub(super) fn absence(container: &Container) -> Option<String> {
+/// Why a container gets no requests for a time, whatever its address.
+pub(super) fn absence(container: &Container, dial: &Dial) -> Option<String> {
     let on_networks = !matches!(container.network_mode.as_str(), "host" | "none")
         && !container.network_mode.starts_with("container:");
     let why = match container.state {
@@ -128,6 +132,7 @@ pub(super) fn absence(container: &Container) -> Option<String> {
         State::Other => "is not running",
         // As it is while the engine takes it down.
         State::Running if on_networks && container.networks.is_empty() => "is on no network",
+        State::Running if !dial.health.heeds_docker() => return None,
         State::Running => match container.health {
             Health::Starting => "is starting (its HEALTHCHECK has not passed yet)",
             Health::Unhealthy => "is unhealthy (its HEALTHCHECK fails)",
@@ -183,7 +188,21 @@ fn endpoint(
         weight: member.labels.weight.unwrap_or(1),
         backup: member.labels.backup,
         fail: member.labels.fail,
+        health: health(container, dial, before),
     })
+}
+
+/// With a label that could not be used, the check of `before`, the upstream of a route that is kept.
+fn health(container: &Container, dial: &Dial, before: Option<&UpstreamSpec>) -> HealthCheck {
+    if !dial.health_broken {
+        return dial.health.clone();
+    }
+    let endpoints = || before.into_iter().flat_map(|up| &up.endpoints);
+    let same = endpoints().find(|endpoint| endpoint.container_id == container.id);
+    let known = same.or_else(|| endpoints().next());
+    known
+        .map(|endpoint| endpoint.health.clone())
+        .unwrap_or_default()
 }
 
 /// The port label; without one the lowest exposed port (product.md S1). With a label that could not

@@ -56,7 +56,7 @@ pub(super) fn turn(schedule: &Schedule, cursor: &AtomicU64) -> Option<u16> {
 ///
 /// A turn that cannot be taken is used up, not handed to the next in line: otherwise whoever stands
 /// behind an endpoint that is out would get its whole share.
-pub(super) fn next_turn(
+pub fn next_turn(
     schedule: &Schedule,
     cursor: &AtomicU64,
     open: impl Fn(u16) -> bool,

@@ -1,6 +1,7 @@
 //! Label values -> typed values, by the kind the table gives them. Total: a text is a value, or a
 //! list of reasons, or both where a list is good in parts.
 
+pub(super) mod health;
 mod limits;
 mod retry;
 mod traffic;
@@ -10,12 +11,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    Balance, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix, RetryOn, TlsMode,
-    parse_bool, parse_duration,
+    Balance, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix, RetryOn, StatusSet,
+    TlsMode, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
 use super::text::{excerpt, quote};
+use health::HealthWord;
 use traffic::{balance, cookie, fail, matchers, sticky};
 use upstream::UpstreamAt;
 
@@ -47,6 +49,14 @@ pub(super) enum Value {
     Count(u32),
     /// 1..=100000.
     HoldMax(u32),
+    Health(HealthWord),
+    /// Path and query.
+    Target(String),
+    /// 1..=100.
+    CheckCount(u16),
+    Statuses(StatusSet),
+    /// Host, with or without a port.
+    Authority(String),
     Upstream(UpstreamAt),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
@@ -73,6 +83,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Timeouts
             | Kind::Keepalive
             | Kind::Count
+            | Kind::Health
     );
     let text = match off && text.trim().eq_ignore_ascii_case("false") {
         true => "off",
@@ -85,6 +96,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Sticky => return sticky(text),
         Kind::Hold => return limits::hold(text),
         Kind::Retry => return retry::retry(text),
+        Kind::Health => return health::health(text),
         Kind::Matchers => return matchers(text),
         Kind::Upstream => return upstream::upstream(text),
         _ => {}
@@ -107,6 +119,11 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Count => limits::count(text).map(Value::Count),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::HoldMax => limits::hold_max(text).map(Value::HoldMax),
+        Kind::CheckTarget => health::target(text).map(Value::Target),
+        Kind::CheckTime => health::time(text).map(Value::Duration),
+        Kind::CheckCount => health::count(text).map(Value::CheckCount),
+        Kind::Statuses => health::statuses(text).map(Value::Statuses),
+        Kind::Authority => health::authority(text).map(Value::Authority),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Hosts
         | Kind::Timeouts
@@ -115,6 +132,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Matchers
         | Kind::Hold
         | Kind::Retry
+        | Kind::Health
         | Kind::Upstream
         | Kind::Text => Err(NOT_YET.to_owned()),
     };

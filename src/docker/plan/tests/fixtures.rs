@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 use super::super::{PlanOptions, plan};
 use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
-    FailLimit, Lookup, Plan, Problem, Retry, RouteSpec, Settings, Severity, UpstreamSpec, Via,
+    ActiveCheck, FailLimit, HealthAsk, HealthCheck, Lookup, Plan, Problem, Retry, RouteSpec,
+    Settings, Severity, StatusSet, UpstreamSpec, Via,
 };
 
 #[test]
@@ -368,6 +369,11 @@ fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
             let FailLimit { count, within } = endpoint.fail;
             let _ = write!(out, " (fail {count}/{within:?})");
         }
+        match &endpoint.health {
+            HealthCheck::Docker => {}
+            HealthCheck::Off => out.push_str(" (health off)"),
+            HealthCheck::Active(check) => render_check(check, out),
+        }
     }
     out.push('\n');
     if upstream.awaited {
@@ -376,6 +382,36 @@ fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
     for sentence in &upstream.unreachable {
         let _ = writeln!(out, "  unreachable: {sentence}");
     }
+}
+
+fn render_check(check: &ActiveCheck, out: &mut String) {
+    let default = ActiveCheck::new(check.asks.clone());
+    let _ = write!(out, " (health {check}");
+    if let HealthAsk::Http(http) = &check.asks {
+        if let Some(host) = &http.host {
+            let _ = write!(out, " host={host}");
+        }
+        if http.status != StatusSet::default() {
+            let _ = write!(out, " status={}", http.status);
+        }
+    }
+    for (name, now, default) in [
+        ("interval", check.interval, default.interval),
+        ("timeout", check.timeout, default.timeout),
+    ] {
+        if now != default {
+            let _ = write!(out, " {name}={now:?}");
+        }
+    }
+    for (name, now, default) in [
+        ("fails", check.fails, default.fails),
+        ("passes", check.passes, default.passes),
+    ] {
+        if now != default {
+            let _ = write!(out, " {name}={now}");
+        }
+    }
+    out.push(')');
 }
 
 /// The lines that differ.

@@ -1,0 +1,59 @@
+//! One check: a connection, and a request on it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::http;
+use crate::model::{ActiveCheck, HealthAsk};
+use crate::upstream::{Failure, Outcome};
+
+/// What came of a check.
+pub(super) struct Answer {
+    /// `None`: it failed for want of something on this side, and tells nothing.
+    pub(super) outcome: Option<Outcome>,
+    /// The connection, on which the rest of an answer may come.
+    pub(super) rest: Option<TcpStream>,
+}
+
+/// Asks once, within the limit of `check`.
+pub(super) async fn ask(addr: SocketAddr, check: &ActiveCheck) -> Answer {
+    let asked = async {
+        let mut stream = match connect(addr).await {
+            Ok(stream) => stream,
+            Err(failure) => return (failure.map(Outcome::Failed), None),
+        };
+        match &check.asks {
+            HealthAsk::Tcp => (Some(Outcome::Connected), None),
+            HealthAsk::Http(ask) => match http::status(&mut stream, ask, addr).await {
+                Ok(status) => (Some(Outcome::Status(status)), Some(stream)),
+                Err(failure) => (Some(Outcome::Failed(failure)), None),
+            },
+        }
+    };
+    let timed_out = (Some(Outcome::Failed(Failure::Timeout)), None);
+    let (outcome, rest) = timeout(check.timeout, asked).await.unwrap_or(timed_out);
+    Answer { outcome, rest }
+}
+
+/// `Err(None)`: it failed for want of something on this side.
+pub(super) async fn connect(addr: SocketAddr) -> Result<TcpStream, Option<Failure>> {
+    let connected = TcpStream::connect(addr).await;
+    connected.map_err(|error| (!is_ours(&error)).then(|| Failure::of_connect(&error)))
+}
+
+/// Whether Wharf itself lacks descriptors, memory or ports: no endpoint may be taken out for that.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    let code = error.raw_os_error();
+    ours.iter().any(|errno| code == Some(errno.raw_os_error()))
+}
