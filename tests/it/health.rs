@@ -196,7 +196,7 @@ fn an_app_that_listens_late_and_one_that_is_busy_at_first_are_waited_for() {
     let (late, late_host) = checked("late", "/health");
     let late = late.env("START_DELAY_MS", "1500").run();
     wharf.wait_status("its route", |status| {
-        status.to_string().contains(&late_host)
+        status["routes"].to_string().contains(&late_host)
     });
     assert_eq!(wharf.get(&late_host, "/").unwrap().status, 200);
     assert_eq!(lines(&wharf, late.name(), "passes its health check"), 1);
@@ -310,7 +310,7 @@ impl Scripted {
                 let site = Site::start([]);
                 site.engine.run(container);
                 site.wharf
-                    .wait_status("the route", |s| s.to_string().contains("a.test"));
+                    .wait_status("the route", |s| s["routes"].to_string().contains("a.test"));
                 site
             }
         };
