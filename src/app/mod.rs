@@ -78,10 +78,8 @@ pub fn run(config: Config) -> Result<(), AppError> {
     let (certs, issuer) = runtime.block_on(open(CertsConfig {
         data: Some(data.clone()),
         own: Some(config.certs.clone()),
-        directory: config.acme.directory.clone(),
-        directory_is_public: config.acme.public,
+        cas: config.cas.clone(),
         http_01: config.http.is_some(),
-        roots: config.acme.roots.clone(),
         email: config.acme_email.clone(),
         hold: config.tls_hold,
     }))?;

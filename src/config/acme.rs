@@ -1,27 +1,47 @@
-//! The certificate authority: which one, its root, our contact.
+//! The certificate authorities: which ones, their root, our contact.
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Uri;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::Acme;
+use super::parse::{ACME, ACME_EAB, Setting};
+use super::{CaConfig, Eab};
 use crate::model::Host;
 
-/// `letsencrypt`, `letsencrypt-staging` or a directory URL.
-pub(super) fn directory(text: &str) -> Result<String, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "letsencrypt" => return Ok(LETSENCRYPT.to_owned()),
-        "letsencrypt-staging" => return Ok(LETSENCRYPT_STAGING.to_owned()),
-        lower if lower.starts_with("http://") => {
-            return Err("an ACME server must be reached by https:// (RFC 8555 section 6.1)".into());
+/// Let's Encrypt alone.
+pub(super) fn default() -> Vec<CaConfig> {
+    let (name, directory) = KNOWN[0];
+    vec![known(name, directory)]
+}
+
+/// A list of `letsencrypt`, `letsencrypt-staging`, `zerossl`, `google` and directory URLs.
+pub(super) fn authorities(text: &str) -> Result<Vec<CaConfig>, String> {
+    let mut all: Vec<CaConfig> = Vec::new();
+    for item in text.split([',', '\n']).map(str::trim) {
+        let ca = authority(item)?;
+        if all.iter().any(|known| known.directory == ca.directory) {
+            return Err(format!("`{item}` stands here twice"));
         }
-        lower if !lower.starts_with("https://") => {
-            return Err(format!("expected {ACCEPTED}"));
-        }
-        _ => {}
+        all.push(ca);
+    }
+    Ok(all)
+}
+
+fn authority(text: &str) -> Result<CaConfig, String> {
+    let lower = text.to_ascii_lowercase();
+    if let Some((name, directory)) = KNOWN.iter().find(|(name, _)| *name == lower) {
+        return Ok(known(name, directory));
+    }
+    if lower.starts_with("http://") {
+        return Err("an ACME server must be reached by https:// (RFC 8555 section 6.1)".into());
+    }
+    if !lower.starts_with("https://") {
+        return Err(format!("expected {ACCEPTED}"));
     }
     let uri: Uri = text
         .parse()
@@ -32,9 +52,23 @@ pub(super) fn directory(text: &str) -> Result<String, String> {
             "a user name may not stand here; expected {ACCEPTED}"
         ));
     }
-    Host::parse(uri.host().unwrap_or_default())
+    let host = Host::parse(uri.host().unwrap_or_default())
         .map_err(|fault| format!("{fault}; expected {ACCEPTED}"))?;
-    Ok(text.to_owned())
+    // Written out or by its word, it is the same CA with the same limits.
+    if let Some((name, directory)) = KNOWN.iter().find(|(_, directory)| *directory == text) {
+        return Ok(known(name, directory));
+    }
+    Ok(CaConfig {
+        public: !host.is_local(),
+        ..CaConfig::new(text)
+    })
+}
+
+fn known(name: &str, directory: &str) -> CaConfig {
+    CaConfig {
+        name: name.to_owned(),
+        ..CaConfig::new(directory)
+    }
 }
 
 /// The certificates of a PEM file, each usable as a root.
@@ -55,18 +89,99 @@ pub(super) fn root(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(roots)
 }
 
-/// The two settings together; without a root the public ones alone are believed.
-pub(super) fn assemble(directory: String, root: Option<Vec<CertificateDer<'static>>>) -> Acme {
-    let local = directory
-        .parse::<Uri>()
-        .ok()
-        .and_then(|uri| Host::parse(uri.host()?).ok())
-        .is_some_and(|host| host.is_local());
-    Acme {
-        public: root.is_none() && !local,
-        directory,
-        roots: root.unwrap_or_default(),
+/// An account binding as written: which CA it is for, key id, key.
+pub(super) struct Binding {
+    ca: Option<String>,
+    kid: String,
+    key: Vec<u8>,
+}
+
+/// A list of `[CA=]KID:KEY`; `KEY` is the CA's base64url text, `file:PATH` or `env:NAME`. Messages hold
+/// nothing of what was written.
+pub(super) fn bindings(text: &str) -> Result<Vec<Binding>, String> {
+    let items = text.split([',', '\n']).map(str::trim);
+    items.map(binding).collect()
+}
+
+fn binding(item: &str) -> Result<Binding, String> {
+    let (credentials, ca) = match item.split_once('=') {
+        // Base64 may end in `=`.
+        Some((ca, rest)) if rest.contains(':') => (rest, Some(ca.trim().to_ascii_lowercase())),
+        _ => (item, None),
+    };
+    let (kid, key) = credentials
+        .split_once(':')
+        .filter(|(kid, key)| !kid.is_empty() && !key.is_empty())
+        .ok_or("expected KID:KEY or CA=KID:KEY, where KEY may be file:PATH or env:NAME")?;
+    let key = if let Some(path) = key.strip_prefix("file:") {
+        fs::read_to_string(path).map_err(|fault| format!("{path} cannot be read: {fault}"))?
+    } else if let Some(name) = key.strip_prefix("env:") {
+        std::env::var(name).map_err(|_| format!("there is no variable {name}"))?
+    } else {
+        key.to_owned()
+    };
+    let key = BASE64_URL_SAFE_NO_PAD.decode(key.trim().trim_end_matches('='));
+    Ok(Binding {
+        ca,
+        kid: kid.to_owned(),
+        key: key.map_err(|_| "the key is no base64url text")?,
+    })
+}
+
+/// What is said of the CAs in different settings, put together.
+pub(super) struct Parts {
+    pub(super) authorities: Vec<CaConfig>,
+    /// Without a root the public ones alone are believed.
+    pub(super) root: Option<Vec<CertificateDer<'static>>>,
+    pub(super) bindings: Vec<Binding>,
+    pub(super) has_email: bool,
+}
+
+/// The CAs, or which setting is at fault and why.
+pub(super) fn assemble(parts: Parts) -> Result<Vec<CaConfig>, (Setting, String)> {
+    let mut cas = parts.authorities;
+    if let Some(roots) = parts.root {
+        for ca in cas.iter_mut().filter(|ca| !is_known(ca)) {
+            ca.public = false;
+            ca.roots.clone_from(&roots);
+        }
     }
+    for Binding { ca, kid, key } in parts.bindings {
+        let fits = |config: &CaConfig| match &ca {
+            Some(name) => config.name.eq_ignore_ascii_case(name),
+            None => !config.name.starts_with(LETSENCRYPT),
+        };
+        let mut fitting = cas.iter_mut().filter(|config| fits(config));
+        let (Some(config), None) = (fitting.next(), fitting.next()) else {
+            let reason = match ca {
+                Some(name) => format!("`{name}` is no authority of WHARF_ACME"),
+                None => "say which authority it is for: CA=KID:KEY".to_owned(),
+            };
+            return Err((ACME_EAB, reason));
+        };
+        config.eab = Some(Eab::Key { kid, key });
+    }
+    for ca in cas.iter_mut().filter(|ca| ca.eab.is_none()) {
+        match ca.name.as_str() {
+            ZEROSSL if parts.has_email => {
+                let url = ZEROSSL_BY_EMAIL.to_owned();
+                ca.eab = Some(Eab::ByEmail { url });
+            }
+            ZEROSSL => {
+                let reason = "zerossl needs an address in WHARF_ACME_EMAIL, or WHARF_ACME_EAB";
+                return Err((ACME, reason.to_owned()));
+            }
+            GOOGLE => return Err((ACME, "google needs WHARF_ACME_EAB".to_owned())),
+            _ => {}
+        }
+    }
+    Ok(cas)
+}
+
+fn is_known(ca: &CaConfig) -> bool {
+    KNOWN
+        .iter()
+        .any(|(_, directory)| *directory == ca.directory)
 }
 
 /// One plain address. The CA checks more; this catches a name, a URL, two addresses.
@@ -99,6 +214,21 @@ pub(super) fn email_warning(address: &str) -> Option<String> {
     })
 }
 
-const ACCEPTED: &str = "letsencrypt, letsencrypt-staging or an https:// directory URL";
-pub(super) const LETSENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-const LETSENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
+const ACCEPTED: &str =
+    "letsencrypt, letsencrypt-staging, zerossl, google or an https:// directory URL";
+const LETSENCRYPT: &str = "letsencrypt";
+const ZEROSSL: &str = "zerossl";
+const GOOGLE: &str = "google";
+const ZEROSSL_BY_EMAIL: &str = "https://api.zerossl.com/acme/eab-credentials-email";
+const KNOWN: [(&str, &str); 4] = [
+    (
+        LETSENCRYPT,
+        "https://acme-v02.api.letsencrypt.org/directory",
+    ),
+    (
+        "letsencrypt-staging",
+        "https://acme-staging-v02.api.letsencrypt.org/directory",
+    ),
+    (ZEROSSL, "https://acme.zerossl.com/v2/DV90"),
+    (GOOGLE, "https://dv.acme-v02.api.pki.goog/directory"),
+];

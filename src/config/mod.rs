@@ -1,10 +1,11 @@
 //! Process settings: what flags and environment say, checked once and all at once.
 //!
 //! `main` parses the command line into [`Raw`], [`Config::resolve`] turns it into a [`Config`] or
-//! into every [`Fault`] there is. Nothing here opens a socket; the only file read is the extra ACME
-//! root. [`DataDir`] finds a directory that can be written.
+//! into every [`Fault`] there is. Nothing here opens a socket; the only files read are the extra ACME
+//! root and the key of an account binding. [`DataDir`] finds a directory that can be written.
 
 mod acme;
+mod ca;
 mod data;
 mod environment;
 mod parse;
@@ -16,8 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustls_pki_types::CertificateDer;
-
+pub use ca::{CaConfig, Eab};
 pub use data::DataDir;
 use environment::nearest;
 pub use environment::unknown_variables;
@@ -38,7 +38,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the operator's own certificates are, default `/certs`, which need not exist.
     pub certs: PathBuf,
-    pub acme: Acme,
+    /// Who is asked for public certificates, in this order; never empty. Default Let's Encrypt.
+    pub cas: Vec<CaConfig>,
     /// Contact of the ACME account. Default none.
     pub acme_email: Option<String>,
     /// Peers whose forwarding headers are believed. Default none.
@@ -62,18 +63,6 @@ pub struct Config {
     pub docker_host: String,
     /// Settings that are served but deserve a look, one line each.
     pub warnings: Vec<String>,
-}
-
-/// The certificate authority asked for public certificates.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acme {
-    /// Directory URL (RFC 8555 section 7.1.1), always `https://`.
-    pub directory: String,
-    /// Whether the CA serves public names only. False with an own root and for directories on
-    /// local names: such a CA is asked for `nas.local` too.
-    pub public: bool,
-    /// Roots the directory's own certificate may chain to besides the public ones.
-    pub roots: Vec<CertificateDer<'static>>,
 }
 
 /// How log lines are written.
@@ -107,10 +96,19 @@ pub struct Raw {
     /// Directory with certificates of your own, PEM files of any name [default: /certs]
     #[arg(long, env = "WHARF_CERTS", hide_env_values = true, value_name = "DIR")]
     pub certs: Option<String>,
-    /// Certificate authority: letsencrypt, letsencrypt-staging or an https:// directory URL
-    /// [default: letsencrypt]
+    /// Certificate authorities, asked in this order: letsencrypt, letsencrypt-staging, zerossl, google or
+    /// https:// directory URLs, separated by commas [default: letsencrypt]
     #[arg(long, env = "WHARF_ACME", hide_env_values = true, value_name = "CA")]
     pub acme: Option<String>,
+    /// Account there is at an authority already (external account binding): KID:KEY or CA=KID:KEY,
+    /// separated by commas; KEY may be file:PATH or env:NAME
+    #[arg(
+        long,
+        env = "WHARF_ACME_EAB",
+        hide_env_values = true,
+        value_name = "BINDING"
+    )]
+    pub acme_eab: Option<String>,
     /// PEM file with the root certificate of a private ACME server
     #[arg(
         long,

@@ -39,17 +39,24 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
     let root = read.value(ACME_ROOT, &raw.acme_root, None, |text| {
         acme::root(text).map(Some)
     });
-    let directory = read.value(
-        ACME,
-        &raw.acme,
-        acme::LETSENCRYPT.to_owned(),
-        acme::directory,
-    );
+    let authorities = read.value(ACME, &raw.acme, acme::default(), acme::authorities);
     let acme_email = read.value(ACME_EMAIL, &raw.acme_email, None, |text| {
         acme::email(text).map(Some)
     });
     read.warnings
         .extend(acme_email.as_deref().and_then(acme::email_warning));
+    let bindings = read.secret(ACME_EAB, &raw.acme_eab, acme::bindings);
+    let cas = acme::assemble(acme::Parts {
+        authorities,
+        root,
+        bindings: bindings.unwrap_or_default(),
+        has_email: acme_email.is_some(),
+    });
+    let cas = cas.unwrap_or_else(|(setting, reason)| {
+        let shown = written(&raw.acme).filter(|_| setting.0 == ACME.0);
+        read.fault(setting, shown.unwrap_or("***"), reason);
+        Vec::new()
+    });
 
     let (trusted_proxies, warnings) = read.value(
         TRUSTED_PROXIES,
@@ -72,7 +79,7 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
             PathBuf::from("/certs"),
             existing_directory,
         ),
-        acme: acme::assemble(directory, root),
+        cas,
         acme_email,
         trusted_proxies,
         tls_hold: read.value(TLS_HOLD, &raw.tls_hold, Duration::from_secs(10), hold),
@@ -138,6 +145,22 @@ impl Reader {
             Err(reason) => {
                 self.fault(setting, text, reason);
                 default
+            }
+        }
+    }
+
+    /// As [`Reader::value`], of what may not be repeated in a message.
+    fn secret<T>(
+        &mut self,
+        setting: Setting,
+        given: &Option<String>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(written(given)?) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.fault(setting, "***", reason);
+                None
             }
         }
     }
@@ -333,7 +356,8 @@ const HTTPS: Setting = Setting("--https", "WHARF_HTTPS");
 const ADMIN: Setting = Setting("--admin", "WHARF_ADMIN");
 const DATA: Setting = Setting("--data", "WHARF_DATA");
 const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
-const ACME: Setting = Setting("--acme", "WHARF_ACME");
+pub(super) const ACME: Setting = Setting("--acme", "WHARF_ACME");
+pub(super) const ACME_EAB: Setting = Setting("--acme-eab", "WHARF_ACME_EAB");
 const ACME_ROOT: Setting = Setting("--acme-root", "WHARF_ACME_ROOT");
 const ACME_EMAIL: Setting = Setting("--acme-email", "WHARF_ACME_EMAIL");
 const TRUSTED_PROXIES: Setting = Setting("--trusted-proxies", "WHARF_TRUSTED_PROXIES");

@@ -12,6 +12,7 @@ fn given(pairs: &[(&str, &str)]) -> Raw {
             "admin" => &mut raw.admin,
             "data" => &mut raw.data,
             "acme" => &mut raw.acme,
+            "acme_eab" => &mut raw.acme_eab,
             "acme_root" => &mut raw.acme_root,
             "acme_email" => &mut raw.acme_email,
             "trusted_proxies" => &mut raw.trusted_proxies,
@@ -50,11 +51,13 @@ fn defaults() {
             admin: Some("127.0.0.1:9900".parse().unwrap()),
             data: "/data".into(),
             certs: "/certs".into(),
-            acme: Acme {
+            cas: vec![CaConfig {
+                name: "letsencrypt".into(),
                 directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
                 public: true,
                 roots: Vec::new(),
-            },
+                eab: None,
+            }],
             acme_email: None,
             trusted_proxies: TrustedProxies::default(),
             tls_hold: Duration::from_secs(10),
@@ -218,8 +221,8 @@ fn certificate_authorities() {
         ),
         ("https://[::1]:14000/dir", "https://[::1]:14000/dir", false),
     ] {
-        let acme = resolved(&[("acme", text)]).acme;
-        assert_eq!((acme.directory.as_str(), acme.public), (directory, public));
+        let ca = resolved(&[("acme", text)]).cas.remove(0);
+        assert_eq!((ca.directory.as_str(), ca.public), (directory, public));
     }
     for text in [
         "letsencryp",
@@ -255,9 +258,73 @@ fn an_own_root_is_read_and_makes_the_authority_private() {
     let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     let root = params.self_signed(&key).unwrap();
     std::fs::write(path, root.pem()).unwrap();
-    let acme = resolved(&[("acme", "https://ca.org/dir"), ("acme_root", path)]).acme;
-    assert_eq!(acme.roots, [root.der().clone()]);
-    assert!(!acme.public);
+    let written = [
+        ("acme", "https://ca.org/dir, letsencrypt"),
+        ("acme_root", path),
+    ];
+    let cas = resolved(&written).cas;
+    assert_eq!(cas[0].roots, [root.der().clone()]);
+    assert!(!cas[0].public);
+    // Whose root the world knows already.
+    assert!(cas[1].public && cas[1].roots.is_empty());
+}
+
+#[test]
+fn authorities_in_a_row_and_their_account_bindings() {
+    let email = ("acme_email", "me@shop.org");
+    let cas = resolved(&[("acme", "letsencrypt, ZeroSSL"), email]).cas;
+    assert_eq!(
+        (cas[0].eab.is_none(), cas[1].name.as_str()),
+        (true, "zerossl")
+    );
+    assert!(matches!(&cas[1].eab, Some(Eab::ByEmail { url }) if url.contains("zerossl.com")));
+
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("key");
+    std::fs::write(&path, "c2VjcmV0LWtleQ==\n").unwrap();
+    let by_file = format!("google=kid-2:file:{}", path.display());
+    let given = |kid: &str| {
+        let (kid, key) = (kid.to_owned(), b"secret-key".to_vec());
+        Some(Eab::Key { kid, key })
+    };
+    let both = format!("zerossl=kid-1:c2VjcmV0LWtleQ, {by_file}");
+    let cas = resolved(&[("acme", "zerossl, google"), ("acme_eab", &both)]).cas;
+    assert_eq!(
+        (&cas[0].eab, &cas[1].eab),
+        (&given("kid-1"), &given("kid-2"))
+    );
+    let cas = resolved(&[
+        ("acme", "letsencrypt,https://ca.org/dir"),
+        ("acme_eab", "kid:c2VjcmV0LWtleQ=="),
+    ])
+    .cas;
+    assert_eq!((&cas[0].eab, &cas[1].eab), (&None, &given("kid")));
+    assert!(!format!("{:?}", cas[1]).contains("secret"));
+
+    for (acme, eab, reason) in [
+        ("zerossl", "", "WHARF_ACME_EMAIL, or WHARF_ACME_EAB"),
+        ("google", "", "google needs WHARF_ACME_EAB"),
+        ("letsencrypt, letsencrypt", "", "stands here twice"),
+        ("letsencrypt,", "", "expected letsencrypt"),
+        ("zerossl", "c2VjcmV0LWtleQ", "expected KID:KEY"),
+        ("zerossl", "kid:c2VjcmV0 LWtleQ", "no base64url"),
+        ("zerossl", "kid:file:/nonexistent", "cannot be read"),
+        (
+            "zerossl",
+            "kid:env:NO_SUCH_VARIABLE",
+            "no variable NO_SUCH_VARIABLE",
+        ),
+        ("letsencrypt", "kid:c2VjcmV0LWtleQ", "say which authority"),
+        (
+            "zerossl",
+            "google=kid:c2VjcmV0LWtleQ",
+            "no authority of WHARF_ACME",
+        ),
+    ] {
+        let all = faults(&[("acme", acme), ("acme_eab", eab)]);
+        assert!(all[0].contains(reason), "{acme} {eab}: {all:?}");
+        assert!(!all[0].contains("c2Vj"), "{all:?}");
+    }
 }
 
 #[test]

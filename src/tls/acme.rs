@@ -1,38 +1,32 @@
-//! The ACME account and one order (RFC 8555): from a host name to key and chain. Knows nothing of
-//! schedules; says only how an attempt ended.
+//! One order (RFC 8555): from a host name to key and chain. Knows nothing of schedules; says only how
+//! an attempt ended.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount,
-    NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error,
+    Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
 };
-use tokio::sync::Mutex;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
+use crate::config::CaConfig;
 use crate::model::Host;
 
 use super::TlsError;
+use super::account::{NONCE_RETRIES, Registrar};
 use super::book::Shared;
 use super::challenge::Challenge;
-use super::fault::{Fault, Said, sort};
+use super::fault::{FailureClass, Fault, Said, sort};
 use super::http::AcmeHttp;
-use super::renew::Setback;
-use super::store::{ACCOUNT_LOCK, ChallengeKind};
+use super::job::Job;
+use super::renew::{from_unix, to_unix};
+use super::store::{ChallengeKind, OpenOrder, Records};
 
 /// One CA and our account there.
 pub(super) struct Acme {
     shared: Arc<Shared>,
-    http: AcmeHttp,
-    /// Locked while the account is made: one registration, however many orders wait for it.
-    account: Mutex<Registration>,
-}
-
-#[derive(Default)]
-struct Registration {
-    account: Option<Account>,
-    /// The CA told us not to register before this time.
-    blocked: Option<(SystemTime, Fault)>,
+    registrar: Registrar,
 }
 
 /// A certificate as the CA gave it, not yet checked.
@@ -45,65 +39,74 @@ pub(super) struct Issued {
 }
 
 impl Acme {
-    pub(super) fn new(shared: Arc<Shared>) -> Result<Self, TlsError> {
-        let http = AcmeHttp::new(shared.parts.provider(), &shared.config.roots)?;
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        ca: CaConfig,
+        store: Arc<Records>,
+    ) -> Result<Self, TlsError> {
+        let http = AcmeHttp::new(shared.parts.provider(), &ca.roots)?;
+        let email = shared.config.email.clone();
         Ok(Self {
+            registrar: Registrar::new(ca, email, store, http),
             shared,
-            http,
-            account: Mutex::default(),
         })
     }
 
-    /// Orders a certificate for `host`, first with the challenge that worked last, then with the
-    /// other one if the first was not believed and `budget` (validations that may still fail) allows.
-    /// Only with TLS-ALPN-01 where nothing answers HTTP-01.
-    pub(super) async fn issue(
-        &self,
-        host: &Host,
-        first: ChallengeKind,
-        budget: usize,
-    ) -> Result<Issued, Fault> {
+    /// Orders a certificate, first with the challenge that worked last, then with the other one if the
+    /// first was not believed and the job's budget allows. Only with TLS-ALPN-01 where nothing answers
+    /// HTTP-01. An order of the job that an earlier attempt left open is gone on with.
+    pub(super) async fn issue(&self, job: &mut Job<'_>) -> Result<Issued, Fault> {
         let http_01 = self.shared.config.http_01;
         let first = if http_01 {
-            first
+            job.open
+                .as_ref()
+                .map_or(job.challenge, |open| open.challenge)
         } else {
             ChallengeKind::TlsAlpn01
         };
-        let fault = match self.attempt(host, first).await {
+        let fault = match self.attempt(job, first).await {
             Ok(issued) => return Ok(issued),
             Err(fault) => fault,
         };
-        if !http_01 || !fault.other_may_help || budget < 2 {
+        if !http_01 || !fault.other_may_help || job.budget < 2 {
             return Err(fault);
         }
+        let host = job.host;
         tracing::info!(%host, challenge = first.name(), error = %fault.text, "not validated; trying the other challenge");
-        match self.attempt(host, first.other()).await {
+        match self.attempt(job, first.other()).await {
             Ok(issued) => Ok(issued),
             Err(second) => Err(fault.and(first, second)),
         }
     }
 
-    /// One order, made again where the CA lost track: of a nonce, of the account.
-    async fn attempt(&self, host: &Host, kind: ChallengeKind) -> Result<Issued, Fault> {
-        let mut nonces = NONCE_RETRIES;
-        let mut accounts = 1;
+    /// One order, made or looked at again where the CA lost track: of a nonce, of the account, of what
+    /// is to be replaced, of how far the order is.
+    async fn attempt(&self, job: &mut Job<'_>, kind: ChallengeKind) -> Result<Issued, Fault> {
+        let (mut nonces, mut accounts, mut looks) = (NONCE_RETRIES, 1, 1);
         loop {
-            let account = self.account().await?;
-            let fault = match self.order(&account, host, kind).await {
+            let account = self.registrar.account().await?;
+            let fault = match self.order(&account, job, kind).await {
                 Ok(issued) => return Ok(issued),
                 Err(fault) => fault,
             };
             match fault.said {
                 Said::BadNonce if nonces > 0 => nonces -= 1,
+                Said::OrderNotReady if looks > 0 && job.open.is_some() => looks -= 1,
+                Said::AlreadyReplaced if job.replaces.is_some() => job.replaces = None,
                 Said::UnknownAccount if accounts > 0 => {
                     accounts -= 1;
                     tracing::warn!(
                         account = account.id(),
                         "the CA does not know our account any more"
                     );
-                    self.forget_account(account.id()).await;
+                    self.registrar.forget(account.id()).await;
+                    job.leave_open(None).await;
                 }
-                Said::BadNonce | Said::UnknownAccount | Said::Else => return Err(fault),
+                Said::BadNonce
+                | Said::OrderNotReady
+                | Said::AlreadyReplaced
+                | Said::UnknownAccount
+                | Said::Else => return Err(fault),
             }
         }
     }
@@ -111,33 +114,68 @@ impl Acme {
     async fn order(
         &self,
         account: &Account,
-        host: &Host,
+        job: &mut Job<'_>,
         kind: ChallengeKind,
     ) -> Result<Issued, Fault> {
-        let names = [Identifier::Dns(host.as_str().to_owned())];
-        // The seam for ARI and profiles: `.replaces(..)`, `.profile(..)`.
-        let mut order = account
-            .new_order(&NewOrder::new(&names))
-            .await
-            .map_err(sort)?;
-        let challenge = self.prepare(&mut order, host, kind).await?;
-        let proven = match order.poll_ready(&POLL).await {
-            Ok(OrderStatus::Ready | OrderStatus::Valid) => Ok(()),
-            Ok(_) => Err(None),
-            Err(Error::Api(problem)) if order.state().error.is_some() => Err(Some(problem)),
-            Err(error) => return Err(sort(error)),
+        let (mut order, pending) = match resume(account, job).await? {
+            Some(resumed) => resumed,
+            None => begin(account, job, kind).await?,
         };
-        if let Err(problem) = proven {
-            return Err(not_validated(&mut order, problem).await);
+        match self.finish(&mut order, job.host, &pending).await {
+            Ok(chain) => Ok(Issued {
+                key: pending.key,
+                chain,
+                challenge: pending.challenge,
+            }),
+            Err(Ended::Over(fault)) => {
+                job.leave_open(None).await;
+                Err(fault)
+            }
+            // The order stays open: the next attempt goes on with it.
+            Err(Ended::Open(fault)) => Err(fault),
         }
-        // Answered until here: validations from several places may come late.
-        drop(challenge);
-        let key = order.finalize().await.map_err(sort)?;
-        let chain = order.poll_certificate(&POLL).await.map_err(sort)?;
-        Ok(Issued {
-            key,
-            chain,
-            challenge: kind,
+    }
+
+    /// From wherever the order is to its certificate.
+    async fn finish(
+        &self,
+        order: &mut Order,
+        host: &Host,
+        pending: &OpenOrder,
+    ) -> Result<String, Ended> {
+        let open = |error| Ended::Open(sort(error));
+        if order.state().status == OrderStatus::Pending {
+            let challenge = self.prepare(order, host, pending.challenge).await?;
+            match order.poll_ready(&POLL).await {
+                Ok(_) => {}
+                Err(Error::Api(problem)) if order.state().error.is_some() => {
+                    return Err(Ended::Over(not_validated(order, Some(problem)).await));
+                }
+                Err(error) => return Err(open(error)),
+            }
+            // Answered until here: validations from several places may come late.
+            drop(challenge);
+        }
+        match order.state().status {
+            OrderStatus::Ready => {
+                let csr = csr(host, &pending.key).map_err(|error| {
+                    Ended::Over(Fault::broken(format!("making the request: {error}")))
+                })?;
+                order.finalize_csr(&csr).await.map_err(open)?;
+            }
+            OrderStatus::Processing | OrderStatus::Valid => {}
+            OrderStatus::Pending | OrderStatus::Invalid => {
+                let problem = order.state().error.clone();
+                return Err(Ended::Over(not_validated(order, problem).await));
+            }
+        }
+        order.poll_certificate(&POLL).await.map_err(|error| {
+            let over = order.state().error.is_some();
+            if over {
+                Ended::Over(sort(error))
+            } else {
+                open(error)
+            }
         })
     }
 
@@ -147,114 +185,139 @@ impl Acme {
         order: &mut Order,
         host: &Host,
         kind: ChallengeKind,
-    ) -> Result<Option<Challenge>, Fault> {
+    ) -> Result<Option<Challenge>, Ended> {
         let mut pending = None;
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization.map_err(sort)?;
+            let mut authorization = authorization.map_err(|error| Ended::Open(sort(error)))?;
             match authorization.status {
                 // Proven for an earlier order and still believed.
                 AuthorizationStatus::Valid => continue,
                 AuthorizationStatus::Pending => {}
-                status => return Err(Fault::broken(format!("the authorization is {status:?}"))),
+                AuthorizationStatus::Invalid => {
+                    let mut errors = authorization.challenges.iter();
+                    let said = errors.find_map(|challenge| challenge.error.as_ref());
+                    return Err(Ended::Over(Fault::not_validated(said)));
+                }
+                status => {
+                    let text = format!("the authorization is {status:?}");
+                    return Err(Ended::Over(Fault::broken(text)));
+                }
             }
             let Some(mut challenge) = authorization.challenge(kind.acme()) else {
                 let text = format!("the CA offers no {} challenge", kind.name());
-                return Err(Fault::unoffered(text));
+                return Err(Ended::Over(Fault::unoffered(text)));
             };
-            pending = Some(Challenge::answer(&self.shared, host, kind, &challenge).await?);
-            challenge.set_ready().await.map_err(sort)?;
+            let answer = Challenge::answer(&self.shared, host, kind, &challenge).await;
+            pending = Some(answer.map_err(Ended::Over)?);
+            // In an order gone on with the CA may be looking already.
+            if challenge.status == ChallengeStatus::Pending {
+                let ready = challenge.set_ready().await.map_err(sort);
+                ready.map_err(Ended::at_challenge)?;
+            }
         }
         Ok(pending)
     }
+}
 
-    /// The account: from memory, from the store, or registered now.
-    async fn account(&self) -> Result<Account, Fault> {
-        let mut registration = self.account.lock().await;
-        if let Some(account) = &registration.account {
-            return Ok(account.clone());
-        }
-        if let Some((until, fault)) = &registration.blocked
-            && *until > SystemTime::now()
-        {
-            return Err(fault.clone());
-        }
-        let _lock = self.shared.store.lock(ACCOUNT_LOCK).await;
-        match self.open_account().await {
-            Ok(account) => {
-                *registration = Registration {
-                    account: Some(account.clone()),
-                    blocked: None,
-                };
-                Ok(account)
-            }
-            Err(fault) => {
-                if let Setback::Limited { until } = fault.setback {
-                    registration.blocked = Some((until, fault.clone()));
-                }
-                Err(fault)
-            }
+/// How an order ended without a certificate.
+enum Ended {
+    /// It cannot come to anything any more.
+    Over(Fault),
+    /// It may still, if it is looked at later.
+    Open(Fault),
+}
+
+impl Ended {
+    /// A CA that did not answer may have taken the request all the same, and refuses it the second time.
+    fn at_challenge(fault: Fault) -> Self {
+        match fault.class {
+            FailureClass::Unreachable => Self::Open(fault),
+            FailureClass::Rejected => Self::Open(Fault {
+                said: Said::OrderNotReady,
+                ..fault
+            }),
+            _ => Self::Over(fault),
         }
     }
+}
 
-    async fn open_account(&self) -> Result<Account, Fault> {
-        let config = &self.shared.config;
-        let builder = || Account::builder_with_http(Box::new(self.http.clone()));
-        if let Some(stored) = self.shared.store.load_account::<AccountCredentials>() {
-            return match builder().from_credentials(stored).await {
-                Err(Error::KeyRejected) => {
-                    self.shared.store.retire_account(None);
-                    Err(Fault::broken(
-                        "the stored account key is not usable; a new account comes next".into(),
-                    ))
-                }
-                other => other.map_err(sort),
-            };
+/// The order an earlier attempt left open, if the CA still has it.
+async fn resume(account: &Account, job: &mut Job<'_>) -> Result<Option<(Order, OpenOrder)>, Fault> {
+    let Some(pending) = job.open.clone() else {
+        return Ok(None);
+    };
+    let age = SystemTime::now().duration_since(from_unix(pending.at));
+    let fresh = age.is_ok_and(|age| age < RESUME_MOST);
+    let found = if fresh {
+        account.order(pending.order.clone()).await.map_err(sort)
+    } else {
+        Err(Fault::broken("the order is too old".into()))
+    };
+    match found {
+        Ok(order) => {
+            tracing::debug!(host = %job.host, order = pending.order, "going on with an open order");
+            Ok(Some((order, pending)))
         }
-        let contact = config.email.as_ref().map(|email| format!("mailto:{email}"));
-        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-        let new = NewAccount {
-            contact: &contact,
-            terms_of_service_agreed: true,
-            only_return_existing: false,
-        };
-        let mut nonces = NONCE_RETRIES;
-        let (account, credentials) = loop {
-            match builder().create(&new, config.directory.clone(), None).await {
-                Ok(made) => break made,
-                Err(error) => {
-                    let fault = sort(error);
-                    if fault.said != Said::BadNonce || nonces == 0 {
-                        return Err(fault);
-                    }
-                    nonces -= 1;
-                }
-            }
-        };
-        tracing::info!(
-            account = account.id(),
-            directory = config.directory,
-            "registered an ACME account"
-        );
-        if let Err(error) = self.shared.store.save_account(&credentials) {
-            tracing::error!(%error, "the ACME account cannot be kept: a new one is made at each start");
-        }
-        Ok(account)
-    }
-
-    /// Forgets the account the CA refused, unless another order did so already.
-    async fn forget_account(&self, id: &str) {
-        let mut registration = self.account.lock().await;
-        if registration
-            .account
-            .as_ref()
-            .is_some_and(|known| known.id() == id)
-        {
-            registration.account = None;
-            let _lock = self.shared.store.lock(ACCOUNT_LOCK).await;
-            self.shared.store.retire_account(Some(id));
+        Err(fault) if fresh && (fault.said != Said::Else || fault.is_unreachable()) => Err(fault),
+        // The CA does not have it, or not for us, any more.
+        Err(_) => {
+            job.leave_open(None).await;
+            Ok(None)
         }
     }
+}
+
+/// A new order.
+async fn begin(
+    account: &Account,
+    job: &mut Job<'_>,
+    kind: ChallengeKind,
+) -> Result<(Order, OpenOrder), Fault> {
+    let names = [match job.host.ip() {
+        Some(ip) => Identifier::Ip(ip),
+        None => Identifier::Dns(job.host.as_str().to_owned()),
+    }];
+    let mut new = NewOrder::new(&names);
+    if let Some(id) = &job.replaces {
+        new = new.replaces(CertificateIdentifier::clone(id));
+    }
+    let key =
+        KeyPair::generate().map_err(|error| Fault::broken(format!("making a key: {error}")))?;
+    let order = match account.new_order(&new).await {
+        Err(error) if job.replaces.is_some() && is_ignorant(&error) => {
+            job.replaces = None;
+            account.new_order(&NewOrder::new(&names)).await
+        }
+        other => other,
+    };
+    let order = order.map_err(sort)?;
+    let pending = OpenOrder {
+        order: order.url().to_owned(),
+        key: key.serialize_pem(),
+        challenge: kind,
+        at: to_unix(SystemTime::now()),
+    };
+    job.leave_open(Some(pending.clone())).await;
+    Ok((order, pending))
+}
+
+/// The CA does not know what it means to replace a certificate, or does not say that it will.
+fn is_ignorant(error: &Error) -> bool {
+    match error {
+        Error::Unsupported(_) => true,
+        Error::Other(inner) => inner.to_string().starts_with("replaces field mismatch"),
+        _ => false,
+    }
+}
+
+/// One name, no subject: the CA sets what else it wants.
+fn csr(host: &Host, key: &str) -> Result<Vec<u8>, rcgen::Error> {
+    let key = KeyPair::from_pem(key)?;
+    let mut params = CertificateParams::new(vec![host.as_str().to_owned()])?;
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(&key)?;
+    Ok(request.der().to_vec())
 }
 
 /// Finds out why an order became invalid: the order has the reason with some CAs, the challenge with
@@ -272,7 +335,7 @@ async fn not_validated(order: &mut Order, problem: Option<instant_acme::Problem>
             .filter_map(|challenge| challenge.error.clone());
         found = found.or_else(|| errors.into_iter().next());
     }
-    Fault::not_validated(found.or(problem))
+    Fault::not_validated(found.or(problem).as_ref())
 }
 
 impl ChallengeKind {
@@ -303,5 +366,5 @@ const POLL: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(25))
     .backoff(1.5)
     .timeout(Duration::from_secs(60));
-/// Beyond the three tries the ACME library makes per request.
-const NONCE_RETRIES: u32 = 2;
+/// CAs keep open orders for a week or so; an authorization within may not live that long.
+const RESUME_MOST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -10,19 +10,25 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::model::{Host, HostPattern, TlsMode};
 
+use super::ca::Ca;
 use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
 use super::internal::LocalCa;
 use super::own::{self, Own, OwnCert};
+use super::renew::History;
 use super::served::{ServeError, Served, TlsParts};
-use super::store::{Record, Records};
-use super::{CertSource, CertsConfig, ObtainError, TlsError, Wanted};
+use super::store::{ChallengeKind, Record, Records};
+use super::tally::{CertTotals, Tally};
+use super::{CaConfig, CertSource, CertsConfig, ObtainError, TlsError, Wanted};
 
 /// What [`super::Certs`] and [`super::Issuer`] share.
 pub(super) struct Shared {
     pub(super) config: CertsConfig,
     pub(super) parts: TlsParts,
-    pub(super) store: Records,
+    /// Never empty.
+    pub(super) cas: Vec<Ca>,
+    /// Of the first CA; has the locks of names and the built-in CA, too.
+    pub(super) store: Arc<Records>,
     pub(super) local: LocalCa,
     /// Written by the task that watches the files.
     pub(super) own: ArcSwap<Own>,
@@ -35,6 +41,7 @@ pub(super) struct Shared {
     waiters: Semaphore,
     /// Looks into the store for another process's challenge.
     pub(super) lookups: Semaphore,
+    pub(super) tally: Tally,
 }
 
 pub(super) type Book = BTreeMap<HostPattern, Entry>;
@@ -44,18 +51,19 @@ type Changes = Vec<(HostPattern, Option<Arc<Served>>)>;
 
 impl Shared {
     pub(super) fn open(config: CertsConfig) -> Result<Self, TlsError> {
-        let secure = config.directory.strip_prefix("https://");
-        if secure.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
-            return Err(TlsError::Directory(config.directory));
+        if let Some(bad) = config.cas.iter().find(|ca| !ca.is_secure()) {
+            return Err(TlsError::Directory(bad.directory.clone()));
         }
         let parts = TlsParts::new()?;
-        let store = Records::open(config.data.as_deref(), &config.directory);
+        let open = |ca: &CaConfig| Ca {
+            config: ca.clone(),
+            store: Arc::new(Records::open(config.data.as_deref(), &ca.directory)),
+        };
+        let cas: Vec<Ca> = config.cas.iter().map(open).collect();
+        let store = Arc::clone(&cas.first().ok_or(TlsError::NoCa)?.store);
         let now = SystemTime::now();
         let local = LocalCa::open(&store, now)?;
-        let book: Book = store
-            .load_all(|record| restore(&parts, record, now))
-            .into_iter()
-            .collect();
+        let book = restore_all(&parts, &cas, now);
         let own = match &config.own {
             Some(directory) => Own::assemble(own::scan(directory), &parts, &Own::default()),
             None => Own::default(),
@@ -71,8 +79,10 @@ impl Shared {
             wake: Notify::new(),
             waiters: Semaphore::new(WAITERS_IN_ALL),
             lookups: Semaphore::new(LOOKUPS),
+            tally: Tally::default(),
             config,
             parts,
+            cas,
             store,
             local,
         })
@@ -81,6 +91,11 @@ impl Shared {
     /// A panic while holding the lock leaves at worst one entry half changed; serving goes on.
     pub(super) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn totals(&self) -> CertTotals {
+        let waiting = WAITERS_IN_ALL.saturating_sub(self.waiters.available_permits());
+        self.tally.totals(waiting)
     }
 
     pub(super) fn declare(&self, wanted: Vec<Wanted>, now: SystemTime) {
@@ -113,7 +128,7 @@ impl Shared {
         for (pattern, (mode, file)) in wishes {
             let entry = book
                 .entry(pattern.clone())
-                .or_insert_with(|| Entry::new(self.source(&pattern, mode), now));
+                .or_insert_with(|| self.entry(self.source(&pattern, mode), now));
             entry.declare(mode, file);
             self.settle(&pattern, entry, &own, now, &mut changes);
         }
@@ -302,10 +317,16 @@ impl Shared {
             .rcu(|index| index.without_certificates(std::slice::from_ref(pattern)));
     }
 
-    /// What the store holds of `host`, and its certificate ready to be served. A record whose
+    /// Nothing known about a name yet.
+    fn entry(&self, source: Source, now: SystemTime) -> Entry {
+        Entry::new(source, self.cas.len(), now)
+    }
+
+    /// What the store holds of `host` from a CA, and its certificate ready to be served. A record whose
     /// certificate cannot be served is put aside. Blocks; the caller has the lock of the name.
-    pub(super) fn look(&self, host: &Host) -> Option<(Record, Option<Arc<Served>>)> {
-        let record = self.store.load(host.as_str())?;
+    pub(super) fn look(&self, ca: usize, host: &Host) -> Option<(Record, Option<Arc<Served>>)> {
+        let store = &self.cas[ca].store;
+        let record = store.load(host.as_str())?;
         let pattern = HostPattern::Exact(host.clone());
         let why = match serve(
             &self.parts,
@@ -320,7 +341,7 @@ impl Shared {
             },
             Err(why) => why.to_string(),
         };
-        self.store.set_aside(host.as_str(), &why);
+        store.set_aside(host.as_str(), &why);
         None
     }
 
@@ -342,7 +363,11 @@ impl Shared {
         if let HostPattern::Exact(host) = pattern {
             // Whoever has the lock looks for himself.
             let lock = self.store.try_lock(host.as_str());
-            let _record = lock.is_some().then(|| self.look(host));
+            if lock.is_some() {
+                for ca in 0..self.cas.len() {
+                    drop(self.look(ca, host));
+                }
+            }
         }
         let mut book = self.book();
         let Some(entry) = book.get_mut(pattern) else {
@@ -368,7 +393,9 @@ impl Shared {
             HostPattern::Wildcard(suffix) if covers_local_names(suffix) => Source::Local,
             HostPattern::Wildcard(_) => Source::Nowhere,
             HostPattern::Exact(host) if host.is_loopback_name() => Source::Local,
-            HostPattern::Exact(host) if host.is_local() && self.config.directory_is_public => {
+            HostPattern::Exact(host)
+                if host.is_local() && self.cas.iter().any(|ca| ca.config.public) =>
+            {
                 Source::Local
             }
             HostPattern::Exact(_) => Source::Acme,
@@ -390,7 +417,9 @@ impl Shared {
         for (pattern, served) in &gone {
             book.remove(pattern);
             if let (HostPattern::Exact(host), false) = (pattern, served) {
-                self.store.remove(host.as_str());
+                for ca in &self.cas {
+                    ca.store.remove(host.as_str());
+                }
             }
         }
         let patterns: Vec<_> = gone.into_iter().map(|(pattern, _)| pattern).collect();
@@ -399,21 +428,50 @@ impl Shared {
     }
 }
 
+/// What the stores hold about all names.
+fn restore_all(parts: &TlsParts, cas: &[Ca], now: SystemTime) -> Book {
+    let mut book = Book::new();
+    for (place, ca) in cas.iter().enumerate() {
+        let restored = ca.store.load_all(|record| restore(parts, record));
+        for restored in restored {
+            let entry = book
+                .entry(restored.pattern)
+                .or_insert_with(|| Entry::new(Source::Acme, cas.len(), now));
+            entry.histories.of_mut(place).clone_from(&restored.history);
+            entry.challenge = entry.challenge.or(restored.challenge);
+            let Some(found) = restored.served else {
+                continue;
+            };
+            let known = entry.served.as_ref();
+            if known.is_none_or(|known| found.is_newer(known, now)) {
+                entry.put(Some(found), now);
+                entry.ca = place;
+            }
+        }
+    }
+    book
+}
+
+/// What one record says of its name.
+struct Restored {
+    pattern: HostPattern,
+    served: Option<Arc<Served>>,
+    challenge: Option<ChallengeKind>,
+    history: History,
+}
+
 /// What a record says of its name, or why it cannot be served.
-fn restore(
-    parts: &TlsParts,
-    mut record: Record,
-    now: SystemTime,
-) -> Result<(HostPattern, Entry), String> {
+fn restore(parts: &TlsParts, mut record: Record) -> Result<Restored, String> {
     let host = Host::parse(&record.host).map_err(|why| why.to_string())?;
     let pattern = HostPattern::Exact(host);
-    let mut entry = Entry::new(Source::Acme, now);
     let served = serve(parts, &pattern, record.key.take(), record.chain.take())
         .map_err(|why| why.to_string())?;
-    entry.put(served, now);
-    entry.history = record.history;
-    entry.challenge = record.challenge;
-    Ok((pattern, entry))
+    Ok(Restored {
+        pattern,
+        served,
+        challenge: record.challenge,
+        history: record.history,
+    })
 }
 
 enum Asked {
@@ -453,7 +511,7 @@ fn rank(mode: TlsMode) -> u8 {
 }
 
 const WAITERS_IN_ALL: usize = 4096;
-/// At once; a CA asks from five places or so.
+/// At once; the others wait.
 const LOOKUPS: usize = 16;
 
 #[cfg(test)]
@@ -462,14 +520,15 @@ mod tests {
 
     use super::*;
 
-    fn shared(directory_is_public: bool) -> Shared {
+    fn shared(public: bool) -> Shared {
         let config = CertsConfig {
             data: None,
             own: None,
-            directory: "https://ca.example/dir".into(),
-            directory_is_public,
+            cas: vec![CaConfig {
+                public,
+                ..CaConfig::new("https://ca.example/dir")
+            }],
             http_01: true,
-            roots: Vec::new(),
             email: None,
             hold: Duration::from_millis(20),
         };

@@ -100,7 +100,8 @@ impl Shared {
         let name = Host::parse(host).ok()?;
         let pattern = HostPattern::Exact(name.clone());
         self.book().get(&pattern)?.mode?;
-        let _place = self.lookups.try_acquire().ok()?;
+        // One that is turned away would be taken for a visitor, who waits for this very certificate.
+        let _place = self.lookups.acquire().await.ok()?;
         let shared = Arc::clone(self);
         let look = move || shared.store.load_pending(&stored);
         let pending = tokio::task::spawn_blocking(look).await.ok()??;

@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use crate::model::TlsMode;
 
 use super::ObtainError;
-use super::renew::{self, History};
+use super::ca::Histories;
+use super::renew;
 use super::served::Served;
-use super::store::ChallengeKind;
+use super::store::{ChallengeKind, OpenOrder};
 
 /// How one order ended, for those who wait.
 pub(super) type Outcome = Result<Arc<Served>, ObtainError>;
@@ -35,7 +36,11 @@ pub(super) struct Entry {
     pub(super) served: Option<Arc<Served>>,
     pub(super) renew_at: Option<SystemTime>,
     pub(super) challenge: Option<ChallengeKind>,
-    pub(super) history: History,
+    /// The CA that issued `served`, by its place in the list.
+    pub(super) ca: usize,
+    pub(super) histories: Histories,
+    /// An order left open, and at which CA: where the store cannot keep it.
+    pub(super) open: Option<(usize, OpenOrder)>,
 }
 
 /// Where a name's certificate comes from.
@@ -50,7 +55,7 @@ pub(super) enum Source {
 }
 
 impl Entry {
-    pub(super) fn new(source: Source, now: SystemTime) -> Self {
+    pub(super) fn new(source: Source, cas: usize, now: SystemTime) -> Self {
         Self {
             source,
             mode: None,
@@ -62,7 +67,9 @@ impl Entry {
             served: None,
             renew_at: None,
             challenge: None,
-            history: History::default(),
+            ca: 0,
+            histories: Histories::new(cas),
+            open: None,
         }
     }
 
@@ -86,7 +93,7 @@ impl Entry {
     pub(super) fn discard(&mut self) {
         self.served = None;
         self.renew_at = None;
-        self.history = History::default();
+        self.histories.clear();
     }
 
     pub(super) fn declare(&mut self, mode: TlsMode, file: Option<Arc<str>>) {
@@ -98,7 +105,7 @@ impl Entry {
     /// From now on another source gives the certificate; that of the old one is not to be used any
     /// more, and what went wrong there does not count. Who waits goes on waiting.
     pub(super) fn turn_to(&mut self, source: Source, now: SystemTime) {
-        let before = std::mem::replace(self, Self::new(source, now));
+        let before = std::mem::replace(self, Self::new(source, self.histories.count(), now));
         self.mode = before.mode;
         self.file = before.file;
         self.gone_since = before.gone_since;
@@ -139,14 +146,10 @@ impl Entry {
 
     /// The answer while an attempt has failed and the next is not due.
     pub(super) fn refusal(&self, now: SystemTime) -> Option<ObtainError> {
-        let retry_at = self.history.retry_at(now)?;
-        let cause = self
-            .history
-            .error
-            .as_deref()
-            .unwrap_or("an earlier attempt failed");
+        let retry_at = self.histories.retry_at(now)?;
+        let cause = self.histories.error();
         Some(ObtainError::Failed {
-            cause: cause.into(),
+            cause: cause.map_or_else(|| "an earlier attempt failed".into(), Into::into),
             retry_at,
         })
     }
@@ -168,7 +171,7 @@ impl Entry {
             (_, None) => None,
         }?;
         Some(
-            self.history
+            self.histories
                 .retry_at(now)
                 .map_or(wanted, |free| free.max(wanted)),
         )

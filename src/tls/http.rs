@@ -68,6 +68,27 @@ impl AcmeHttp {
             .build(connector);
         Ok(Self { client })
     }
+
+    /// One request and its answer, both in memory.
+    pub(super) async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        let whole = async {
+            let (parts, body) = send(&self.client, request).await?.into_parts();
+            let body = Limited::new(body, BODY_MAX).collect().await;
+            let body = body.map_err(Error::Other)?.to_bytes();
+            Ok::<_, Error>((parts, body))
+        };
+        let (parts, body) = tokio::time::timeout(REQUEST, whole)
+            .await
+            .map_err(|_| Error::Other("no answer within 30 s".into()))??;
+        if matches!(parts.status.as_u16(), 429 | 503) {
+            return Err(other(Refused {
+                status: parts.status.as_u16(),
+                retry_after: retry_after(&parts.headers, SystemTime::now()),
+                detail: detail(&body),
+            }));
+        }
+        Ok(Response::from_parts(parts, body))
+    }
 }
 
 impl HttpClient for AcmeHttp {
@@ -75,38 +96,21 @@ impl HttpClient for AcmeHttp {
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        let client = self.client.clone();
+        let http = self.clone();
         Box::pin(async move {
-            let whole = async {
-                let (parts, body) = send(&client, request).await?.into_parts();
-                let body = Limited::new(body, BODY_MAX).collect().await;
-                let body = body.map_err(Error::Other)?.to_bytes();
-                Ok::<_, Error>((parts, body))
-            };
-            let (parts, body) = tokio::time::timeout(REQUEST, whole)
-                .await
-                .map_err(|_| Error::Other("no answer within 30 s".into()))??;
-            if matches!(parts.status.as_u16(), 429 | 503) {
-                return Err(other(Refused {
-                    status: parts.status.as_u16(),
-                    retry_after: retry_after(&parts.headers, SystemTime::now()),
-                    detail: detail(&body),
-                }));
-            }
-            Ok(Response::from_parts(parts, Full::new(body)).into())
+            let (parts, body) = request.into_parts();
+            // Already in memory.
+            let body = body.collect().await.map_err(other)?.to_bytes();
+            let answer = http.exchange(Request::from_parts(parts, body)).await?;
+            Ok(answer.map(Full::new).into())
         })
     }
 }
 
 /// Sends a request, once more where the connection broke before an answer: CAs close idle ones, and
 /// that may be under way. Harmless if the first did arrive: its nonce is used up, and the CA says so.
-async fn send(
-    client: &HyperClient,
-    request: Request<BodyWrapper<Bytes>>,
-) -> Result<Response<Incoming>, Error> {
+async fn send(client: &HyperClient, request: Request<Bytes>) -> Result<Response<Incoming>, Error> {
     let (parts, body) = request.into_parts();
-    // Already in memory.
-    let body = body.collect().await.map_err(other)?.to_bytes();
     let again = || Request::from_parts(parts.clone(), Full::new(body.clone()));
     match client.request(again()).await {
         Err(broken) if !broken.is_connect() => client.request(again()).await.map_err(other),

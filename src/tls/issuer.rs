@@ -11,7 +11,9 @@ use crate::model::HostPattern;
 use super::TlsError;
 use super::acme::Acme;
 use super::book::Shared;
+use super::ca::Ca;
 use super::entry::Source;
+use super::fault::FailureClass;
 use super::own;
 use super::renew::Setback;
 use super::work::{jitter, work};
@@ -20,7 +22,8 @@ use super::work::{jitter, work};
 /// all orders.
 pub struct Issuer {
     shared: Arc<Shared>,
-    acme: Arc<Acme>,
+    /// One for each CA.
+    acmes: Arc<[Acme]>,
     orders: JoinSet<()>,
     names: HashMap<Id, (HostPattern, Urgency)>,
     /// State of the certificate files that have been read.
@@ -38,8 +41,12 @@ enum Urgency {
 
 impl Issuer {
     pub(super) fn new(shared: Arc<Shared>, stamp: own::Stamp) -> Result<Self, TlsError> {
+        let open = |ca: &Ca| {
+            let store = Arc::clone(&ca.store);
+            Acme::new(Arc::clone(&shared), ca.config.clone(), store)
+        };
         Ok(Self {
-            acme: Arc::new(Acme::new(Arc::clone(&shared))?),
+            acmes: shared.cas.iter().map(open).collect::<Result<_, _>>()?,
             shared,
             stamp,
             orders: JoinSet::new(),
@@ -104,7 +111,7 @@ impl Issuer {
         let mut next: Option<SystemTime> = None;
         let mut book = self.shared.book();
         for (pattern, entry) in book.iter_mut().filter(|(_, entry)| !entry.running) {
-            entry.history.settle_clock(now);
+            entry.histories.settle_clock(now);
             let Some(at) = entry.due_at(now) else {
                 continue;
             };
@@ -171,7 +178,7 @@ impl Issuer {
         }
         let work = work(
             Arc::clone(&self.shared),
-            Arc::clone(&self.acme),
+            Arc::clone(&self.acmes),
             host.clone(),
         );
         let id = self.orders.spawn(work).id();
@@ -186,13 +193,11 @@ impl Issuer {
         entry.running = false;
         if panicked {
             tracing::error!(host = %pattern, "an order ended in a panic");
+            self.shared.tally.failed(FailureClass::Internal);
             let (setback, now) = (Setback::Refused { validations: 0 }, SystemTime::now());
-            entry.history.note(
-                setback,
-                "a fault in Wharf; see its log".into(),
-                now,
-                jitter(),
-            );
+            let text = "a fault in Wharf; see its log".into();
+            let history = entry.histories.of_mut(0);
+            history.note(setback, text, false, now, jitter());
             if let Some(refusal) = entry.refusal(now) {
                 entry.land(Err(refusal));
             }
@@ -224,7 +229,11 @@ async fn keep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(KEEP_AGAIN).await;
         let shared = Arc::clone(&shared);
-        let kept = tokio::task::spawn_blocking(move || shared.store.retry());
+        let kept = tokio::task::spawn_blocking(move || {
+            for ca in &shared.cas {
+                ca.store.retry();
+            }
+        });
         if kept.await.is_err() {
             tracing::error!("storing what could not be stored ended in a panic");
         }

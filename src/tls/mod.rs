@@ -5,10 +5,14 @@
 //! it, and wait in [`Certs::obtain`] for a certificate that does not exist yet. [`Issuer`] is the one
 //! background task: it alone talks to the CA. A name nobody declared never reaches the CA.
 
-// The account and one order.
+// Our account at a CA.
+mod account;
+// One order.
 mod acme;
 // What is known about each name; who waits for it.
 mod book;
+// The CAs, and how they stand in for each other.
+mod ca;
 // The answer to one pending challenge.
 mod challenge;
 // One name in the book.
@@ -23,6 +27,8 @@ mod index;
 mod internal;
 // The background task.
 mod issuer;
+// One certificate to be had, and what it leaves in the store.
+mod job;
 // The operator's own certificates.
 mod own;
 // When to renew and when to try again; pure.
@@ -35,7 +41,9 @@ mod served;
 mod store;
 // Cipher suites and their order.
 mod suites;
-// One order as a task.
+// Counters.
+mod tally;
+// One name's order as a task.
 mod work;
 // Names and times of a certificate.
 mod x509;
@@ -46,16 +54,18 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::Guard;
 use rustls::ServerConfig;
-use rustls_pki_types::CertificateDer;
 use serde::{Serialize, Serializer};
 
+pub use crate::config::{CaConfig, Eab};
 use crate::model::{HostPattern, TlsMode};
 
 use self::book::Shared;
+pub use self::fault::FailureClass;
 pub use self::index::CertIndex;
 pub use self::issuer::Issuer;
 pub use self::served::Served;
 pub use self::suites::Preference;
+pub use self::tally::CertTotals;
 
 /// Process settings of this module.
 #[derive(Debug, Clone)]
@@ -64,16 +74,13 @@ pub struct CertsConfig {
     pub data: Option<PathBuf>,
     /// Where the operator's own certificates are. `None`: there are none.
     pub own: Option<PathBuf>,
-    /// The ACME directory (RFC 8555 section 7.1.1), an `https` URL.
-    pub directory: String,
-    /// Whether that CA is a public one: local names then come from the built-in CA.
-    pub directory_is_public: bool,
+    /// Who is asked for certificates, in this order; the next one only where the one before cannot help.
+    /// Never empty.
+    pub cas: Vec<CaConfig>,
     /// Whether a plain listener answers HTTP-01; without one only TLS-ALPN-01 is tried, because each
     /// failed validation counts against a limit of the CA.
     pub http_01: bool,
-    /// More roots for talking to the ACME server, beside the public ones.
-    pub roots: Vec<CertificateDer<'static>>,
-    /// Contact of the ACME account.
+    /// Contact of the ACME accounts.
     pub email: Option<String>,
     /// How long [`Certs::obtain`] waits (`WHARF_TLS_HOLD`). Default [`CertsConfig::HOLD`].
     pub hold: Duration,
@@ -128,7 +135,7 @@ impl Certs {
     /// be run on a tokio runtime with time and I/O; without it nothing is ever ordered.
     ///
     /// # Errors
-    /// A `directory` that is no `https` URL, a failing TLS library.
+    /// No CA, a directory that is no `https` URL, a failing TLS library.
     pub fn open(config: CertsConfig) -> Result<(Self, Issuer), TlsError> {
         // Before the files are read: what changes meanwhile is seen later.
         let stamp = own::stamp(config.own.as_deref());
@@ -181,7 +188,12 @@ impl Certs {
 
     /// How the store is.
     pub fn store_report(&self) -> StoreReport {
-        self.shared.store.report()
+        self.shared.store_report()
+    }
+
+    /// What has happened since the start.
+    pub fn totals(&self) -> CertTotals {
+        self.shared.totals()
     }
 
     /// What is wrong with the operator's certificate files, sorted by path.
@@ -198,6 +210,8 @@ impl Certs {
 /// Why [`Certs::open`] failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    #[error("there is no CA to ask")]
+    NoCa,
     #[error("the ACME directory must be an https URL, not `{0}`")]
     Directory(String),
     #[error("setting up TLS")]
@@ -264,7 +278,7 @@ pub struct StoreReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CertSource {
-    /// The CA of [`CertsConfig::directory`].
+    /// One of [`CertsConfig::cas`].
     Acme,
     /// The built-in CA.
     Internal,

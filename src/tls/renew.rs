@@ -48,6 +48,9 @@ pub(super) struct History {
     pub(super) not_before: Option<u64>,
     #[serde(default)]
     pub(super) error: Option<String>,
+    /// Whether another CA may be asked instead.
+    #[serde(default)]
+    pub(super) elsewhere: bool,
     /// Times in a row the CA could not be reached. Not stored: a restart may try at once.
     #[serde(skip)]
     pub(super) unreachable: u32,
@@ -55,7 +58,14 @@ pub(super) struct History {
 
 impl History {
     /// Notes a failed attempt and sets the time of the next.
-    pub(super) fn note(&mut self, setback: Setback, error: String, now: SystemTime, jitter: f64) {
+    pub(super) fn note(
+        &mut self,
+        setback: Setback,
+        error: String,
+        elsewhere: bool,
+        now: SystemTime,
+        jitter: f64,
+    ) {
         let stretch = |delay: Duration| delay.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 5.0);
         let at = match setback {
             Setback::Unreachable { until } => {
@@ -87,6 +97,7 @@ impl History {
         self.last_failure = Some(to_unix(now));
         self.not_before = Some(to_unix_up(at));
         self.error = Some(error);
+        self.elsewhere = elsewhere;
     }
 
     /// When the next attempt may start; `None`: at once.
@@ -186,7 +197,7 @@ mod tests {
         let mut now = NOW;
         for minutes in [1, 10, 100, 24 * 60, 24 * 60] {
             let refused = Setback::Refused { validations: 1 };
-            history.note(refused, "no".into(), from_unix(now), 0.0);
+            history.note(refused, "no".into(), false, from_unix(now), 0.0);
             assert_eq!(history.not_before, Some(now + minutes * 60));
             now += minutes * 60;
         }
@@ -197,13 +208,13 @@ mod tests {
     fn five_failures_an_hour_are_the_most() {
         let mut history = History::default();
         let two = Setback::Refused { validations: 2 };
-        history.note(two, "no".into(), from_unix(NOW), 0.0);
+        history.note(two, "no".into(), false, from_unix(NOW), 0.0);
         assert_eq!(history.budget(from_unix(NOW)), 3);
-        history.note(two, "no".into(), from_unix(NOW + 60), 0.0);
+        history.note(two, "no".into(), false, from_unix(NOW + 60), 0.0);
         assert_eq!(history.budget(from_unix(NOW + 660)), 1);
         let one = Setback::Refused { validations: 1 };
         history.failures = 0;
-        history.note(one, "no".into(), from_unix(NOW + 660), 0.0);
+        history.note(one, "no".into(), false, from_unix(NOW + 660), 0.0);
         assert_eq!(history.not_before, Some(NOW + HOUR));
         assert_eq!(history.budget(from_unix(NOW + HOUR)), 2);
     }
@@ -213,7 +224,7 @@ mod tests {
         let mut history = History::default();
         for seconds in [5, 10, 20, 40, 80, 160, 300, 300] {
             let unreachable = Setback::Unreachable { until: None };
-            history.note(unreachable, "down".into(), from_unix(NOW), 0.0);
+            history.note(unreachable, "down".into(), true, from_unix(NOW), 0.0);
             assert_eq!(history.not_before, Some(NOW + seconds));
         }
         assert_eq!((history.failures, history.budget(from_unix(NOW))), (0, 5));
@@ -225,7 +236,7 @@ mod tests {
             let mut history = History::default();
             let until = from_unix(NOW + asked);
             let limited = Setback::Limited { until };
-            history.note(limited, "slow".into(), from_unix(NOW), 0.5);
+            history.note(limited, "slow".into(), true, from_unix(NOW), 0.5);
             assert_eq!(history.not_before, Some(NOW + kept));
         }
     }
@@ -234,7 +245,7 @@ mod tests {
     fn a_clock_set_back_does_not_block_for_longer() {
         let mut history = History::default();
         let refused = Setback::Refused { validations: 1 };
-        history.note(refused, "no".into(), from_unix(NOW), 0.0);
+        history.note(refused, "no".into(), false, from_unix(NOW), 0.0);
         history.settle_clock(from_unix(NOW - 40 * DAY));
         assert_eq!(history.not_before, Some(NOW - 40 * DAY + 60));
     }

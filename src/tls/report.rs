@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::book::Shared;
 use super::entry::{Entry, Source};
-use super::{Action, CertProblem, CertReport, CertSource, CertState, NextAction};
+use super::{Action, CertProblem, CertReport, CertSource, CertState, NextAction, StoreReport};
 use crate::model::HostPattern;
 
 impl Shared {
@@ -42,26 +42,38 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Of the stores of all CAs, which are in one place.
+    pub(super) fn store_report(&self) -> StoreReport {
+        let mut all = self.store.report();
+        for ca in &self.cas[1..] {
+            let more = ca.store.report();
+            all.error = all.error.or(more.error);
+            all.unsaved.extend(more.unsaved);
+            all.aside.extend(more.aside);
+        }
+        all
+    }
+}
+
 fn line(
     pattern: &HostPattern,
     entry: &Entry,
     missing: Option<String>,
     now: SystemTime,
 ) -> CertReport {
+    let error = entry.histories.error();
     let state = match &entry.served {
         Some(served) if served.not_after > now => CertState::Valid,
         Some(_) => CertState::Expired,
         // A failed order may still be writing its record.
-        None if entry.running && entry.history.retry_at(now).is_none() => CertState::Ordering,
-        None if missing.is_some()
-            || entry.source == Source::Nowhere
-            || entry.history.error.is_some() =>
-        {
+        None if entry.running && entry.histories.retry_at(now).is_none() => CertState::Ordering,
+        None if missing.is_some() || entry.source == Source::Nowhere || error.is_some() => {
             CertState::Failed
         }
         None => CertState::Waiting,
     };
-    let action = match (&entry.served, &entry.history.error) {
+    let action = match (&entry.served, &error) {
         (Some(_), _) => Action::Renew,
         (None, Some(_)) => Action::Retry,
         (None, None) => Action::Order,
@@ -79,6 +91,6 @@ fn line(
         not_after: entry.served.as_ref().map(|served| served.not_after),
         state,
         next: entry.due_at(now).map(|at| NextAction { action, at }),
-        last_error: missing.or(wildcard).or_else(|| entry.history.error.clone()),
+        last_error: missing.or(wildcard).or(error),
     }
 }

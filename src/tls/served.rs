@@ -72,6 +72,12 @@ impl Served {
         Some(Arc::clone(config))
     }
 
+    /// Whether it is to be preferred to another one of the same name: the later one, if it is valid.
+    pub(super) fn is_newer(&self, other: &Self, now: SystemTime) -> bool {
+        let rank = |served: &Self| (served.not_after > now, served.not_before, served.not_after);
+        rank(self) > rank(other)
+    }
+
     /// The chain with its key, which fit each other; found out once.
     pub(super) fn certified(&self) -> Result<&Arc<CertifiedKey>, &ServeError> {
         let certified = self.certified.get_or_init(|| {

@@ -8,115 +8,191 @@ use crate::model::{Host, HostPattern};
 
 use super::acme::{Acme, Issued};
 use super::book::Shared;
+use super::ca::Histories;
 use super::entry::Source;
 use super::fault::Fault;
+use super::job::{Job, Keeper};
+use super::renew::History;
 use super::served::Served;
-use super::store::{Record, VERSION};
+use super::store::{ChallengeKind, Record, VERSION};
 use super::{CertSource, ObtainError};
 
-/// One order from the lock to the file. Waiters are told before the file is written: a slow disk
-/// holds no handshake.
-pub(super) async fn work(shared: Arc<Shared>, acme: Arc<Acme>, host: Host) {
+/// One name from the lock to the file, with the first CA that helps. Waiters are told before the file
+/// is written: a slow disk holds no handshake.
+pub(super) async fn work(shared: Arc<Shared>, acmes: Arc<[Acme]>, host: Host) {
     let pattern = HostPattern::Exact(host.clone());
     let lock = shared.store.lock(host.as_str()).await;
     // Another process may have done, or failed, it meanwhile.
-    let (mut record, stored) = look(&shared, &host).await;
-    if adopt(&shared, &pattern, &record, stored, SystemTime::now()) {
+    let mut found = look(&shared, &host).await;
+    if adopt(&shared, &pattern, &mut found, SystemTime::now()) {
         return;
     }
-    let started = Instant::now();
-    let challenge = record.challenge.unwrap_or_default();
-    let budget = record.history.budget(SystemTime::now());
-    let issued = tokio::time::timeout(ORDER_MOST, acme.issue(&host, challenge, budget))
-        .await
-        .unwrap_or_else(|_| Err(Fault::broken("the order took longer than 150 s".into())))
-        .and_then(|issued| check(&shared, &pattern, issued));
-    let now = SystemTime::now();
-    match issued {
-        Ok((issued, served)) => {
-            tracing::info!(
-                host = host.as_str(), issuer = served.issuer, challenge = issued.challenge.name(),
-                took = ?started.elapsed(), "certificate obtained"
-            );
-            record.key = Some(issued.key);
-            record.chain = Some(issued.chain);
-            record.challenge = Some(issued.challenge);
-            record.history = Default::default();
-            install(&shared, &pattern, &record, served, now);
+    while let Ok(ca) = found.histories.next(SystemTime::now()) {
+        let fault = match order(&shared, &acmes[ca], &mut found, ca, &pattern, &host).await {
+            Ok(()) => break,
+            Err(fault) => fault,
+        };
+        shared.tally.failed(fault.class);
+        let now = SystemTime::now();
+        let text = match shared.cas.as_slice() {
+            [_] => fault.text,
+            all => format!("{}: {}", all[ca].config.name, fault.text),
+        };
+        if let Some(entry) = shared.book().get_mut(&pattern) {
+            let open = found.records[ca].open.clone();
+            entry.open = open.map(|open| (ca, open));
         }
-        Err(fault) => {
-            record
-                .history
-                .note(fault.setback, fault.text, now, jitter());
-            refuse(&shared, &pattern, &record, now);
+        let history = found.histories.of_mut(ca);
+        history.note(fault.setback, text, fault.elsewhere, now, jitter());
+        found.records[ca].history.clone_from(history);
+        if found.histories.retry_at(now).is_some() {
+            refuse(&shared, &pattern, &found.histories, now);
         }
-    }
-    let saved = tokio::task::spawn_blocking({
-        let shared = Arc::clone(&shared);
-        move || shared.store.save(&record)
-    });
-    match saved.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::error!(host = host.as_str(), %error, "cannot be stored for now; a restart would lose it");
-        }
-        Err(error) => tracing::error!(host = host.as_str(), %error, "cannot be stored"),
+        let mut keeper = Keeper::new(Arc::clone(&shared.cas[ca].store), found.records[ca].clone());
+        keeper.keep().await;
+        keeper.written().await;
     }
     drop(lock);
 }
 
+/// One certificate from one CA, put into use and kept. After a failure the record says what is open.
+async fn order(
+    shared: &Arc<Shared>,
+    acme: &Acme,
+    found: &mut Found,
+    ca: usize,
+    pattern: &HostPattern,
+    host: &Host,
+) -> Result<(), Fault> {
+    let started = Instant::now();
+    let record = found.records[ca].clone();
+    let mut keeper = Keeper::new(Arc::clone(&shared.cas[ca].store), record);
+    let mut job = Job {
+        host,
+        challenge: found.challenge.unwrap_or_default(),
+        budget: found.histories.of(ca).budget(SystemTime::now()),
+        replaces: None,
+        open: keeper.record.open.clone(),
+        keeper: Some(&mut keeper),
+    };
+    let issued = tokio::time::timeout(ORDER_MOST, acme.issue(&mut job))
+        .await
+        .unwrap_or_else(|_| Err(Fault::broken("the order took longer than 150 s".into())))
+        .and_then(|issued| check(shared, pattern, issued));
+    let (issued, served) = match issued {
+        Ok(issued) => issued,
+        Err(fault) => {
+            // One write after the other.
+            keeper.written().await;
+            found.records[ca].open = keeper.record.open;
+            return Err(fault);
+        }
+    };
+    shared.tally.issued();
+    tracing::info!(
+        host = host.as_str(), issuer = served.issuer, challenge = issued.challenge.name(),
+        took = ?started.elapsed(), "certificate obtained"
+    );
+    let record = &mut keeper.record;
+    record.key = Some(issued.key);
+    record.chain = Some(issued.chain);
+    record.challenge = Some(issued.challenge);
+    record.open = None;
+    record.history = History::default();
+    found.challenge = record.challenge;
+    *found.histories.of_mut(ca) = History::default();
+    install(shared, pattern, found, ca, served, SystemTime::now());
+    keeper.keep().await;
+    keeper.written().await;
+    Ok(())
+}
+
+/// What is known of a name before it is ordered.
+struct Found {
+    /// One for each CA.
+    records: Vec<Record>,
+    /// The newest certificate of the store, and the CA it is from.
+    stored: Option<(usize, Arc<Served>)>,
+    histories: Histories,
+    challenge: Option<ChallengeKind>,
+}
+
 /// What the store holds of `host` now, with what memory knows beside it.
-async fn look(shared: &Arc<Shared>, host: &Host) -> (Record, Option<Arc<Served>>) {
+async fn look(shared: &Arc<Shared>, host: &Host) -> Found {
     let looked = tokio::task::spawn_blocking({
         let (shared, host) = (Arc::clone(shared), host.clone());
-        move || shared.look(&host)
+        move || -> Vec<_> {
+            let cas = 0..shared.cas.len();
+            cas.map(|ca| shared.look(ca, &host)).collect()
+        }
     });
-    let looked = looked.await.ok().flatten();
-    let (mut record, served) = looked.unwrap_or_else(|| {
-        let nothing = Record {
-            version: VERSION,
-            host: host.as_str().to_owned(),
-            source: shared.config.directory.clone(),
-            key: None,
-            chain: None,
-            challenge: None,
-            history: Default::default(),
-        };
-        (nothing, None)
-    });
-    record.history.settle_clock(SystemTime::now());
+    let mut looked = looked.await.unwrap_or_default();
+    looked.resize_with(shared.cas.len(), || None);
+    let now = SystemTime::now();
+    let mut found = Found {
+        records: Vec::new(),
+        stored: None,
+        histories: Histories::new(shared.cas.len()),
+        challenge: None,
+    };
+    for (ca, looked) in looked.into_iter().enumerate() {
+        let (record, served) = looked.unwrap_or_else(|| (nothing(shared, ca, host), None));
+        if let Some(served) = served
+            && found
+                .stored
+                .as_ref()
+                .is_none_or(|(_, best)| served.is_newer(best, now))
+        {
+            found.stored = Some((ca, served));
+        }
+        found.challenge = found.challenge.or(record.challenge);
+        found.histories.of_mut(ca).clone_from(&record.history);
+        found.records.push(record);
+    }
+    found.histories.settle_clock(now);
     if let Some(entry) = shared.book().get(&HostPattern::Exact(host.clone())) {
         // Memory is ahead where the disk could not be written, and counts what is not stored.
-        if entry.history.last_failure >= record.history.last_failure {
-            record.history = entry.history.clone();
+        found.histories.catch_up(&entry.histories);
+        found.challenge = found.challenge.or(entry.challenge);
+        if let Some((ca, open)) = &entry.open {
+            found.records[*ca].open.get_or_insert_with(|| open.clone());
         }
-        record.challenge = record.challenge.or(entry.challenge);
     }
-    (record, served)
+    found
+}
+
+fn nothing(shared: &Shared, ca: usize, host: &Host) -> Record {
+    Record {
+        version: VERSION,
+        host: host.as_str().to_owned(),
+        source: shared.cas[ca].config.directory.clone(),
+        key: None,
+        chain: None,
+        challenge: None,
+        open: None,
+        history: History::default(),
+    }
 }
 
 /// Takes over what another process did: a newer certificate, or a failure whose back-off runs.
-fn adopt(
-    shared: &Shared,
-    pattern: &HostPattern,
-    record: &Record,
-    stored: Option<Arc<Served>>,
-    now: SystemTime,
-) -> bool {
+fn adopt(shared: &Shared, pattern: &HostPattern, found: &mut Found, now: SystemTime) -> bool {
     let known = shared
         .book()
         .get(pattern)
         .and_then(|entry| entry.served.clone());
     let newer = |stored: &Arc<Served>| match &known {
-        Some(known) => stored.not_after > known.not_after,
+        Some(known) => stored.is_newer(known, now),
         None => true,
     };
-    if let Some(stored) = stored.filter(newer).filter(|stored| stored.not_after > now) {
-        install(shared, pattern, record, stored, now);
+    if let Some((ca, stored)) = found.stored.take()
+        && newer(&stored)
+        && stored.not_after > now
+    {
+        install(shared, pattern, found, ca, stored, now);
         return true;
     }
-    if record.history.retry_at(now).is_some() {
-        refuse(shared, pattern, record, now);
+    if found.histories.retry_at(now).is_some() {
+        refuse(shared, pattern, &found.histories, now);
         return true;
     }
     false
@@ -142,7 +218,8 @@ fn check(
 fn install(
     shared: &Shared,
     pattern: &HostPattern,
-    record: &Record,
+    found: &Found,
+    ca: usize,
     served: Arc<Served>,
     now: SystemTime,
 ) {
@@ -152,22 +229,24 @@ fn install(
         .get_mut(pattern)
         .filter(|entry| entry.source == Source::Acme)
     {
-        entry.history = record.history.clone();
-        entry.challenge = record.challenge;
+        entry.histories.clone_from(&found.histories);
+        entry.challenge = found.challenge;
+        entry.ca = ca;
+        entry.open = None;
         let served = shared.put(pattern, entry, served, now);
         entry.land(Ok(served));
     }
 }
 
-fn refuse(shared: &Shared, pattern: &HostPattern, record: &Record, now: SystemTime) {
-    let cause = record.history.error.as_deref().unwrap_or_default();
-    let retry_at = record.history.retry_at(now).unwrap_or(now);
+fn refuse(shared: &Shared, pattern: &HostPattern, histories: &Histories, now: SystemTime) {
+    let cause = histories.error().unwrap_or_default();
+    let retry_at = histories.retry_at(now).unwrap_or(now);
     tracing::warn!(
-        host = %pattern, error = cause, failures = record.history.failures,
+        host = %pattern, error = cause, failures = histories.failures(),
         retry_at = %httpdate::fmt_http_date(retry_at), "no certificate"
     );
     if let Some(entry) = shared.book().get_mut(pattern) {
-        entry.history = record.history.clone();
+        entry.histories.clone_from(histories);
         entry.land(Err(ObtainError::Failed {
             cause: cause.into(),
             retry_at,

@@ -76,6 +76,8 @@ mod stalls;
 mod targets;
 // Certificates from Pebble: what works.
 mod tls;
+// What a CA may answer, and what each answer means for the next attempt.
+mod tls_answers;
 // Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
 // Request bodies: framing, `Expect`, trailers, and bodies nobody reads.

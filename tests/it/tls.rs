@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use wharf::model::{HostPattern, TlsMode};
-use wharf::tls::{CertReport, CertState, Certs, CertsConfig, ObtainError, Wanted};
+use wharf::tls::{CaConfig, CertReport, CertState, Certs, CertsConfig, ObtainError, Wanted};
 
 use crate::support::pebble::Pebble;
 use crate::support::responder::{Ports, Responder, handshake};
@@ -74,12 +74,19 @@ pub(crate) fn config(ca: &Pebble, data: Option<&Path>) -> CertsConfig {
     CertsConfig {
         data: data.map(Path::to_owned),
         own: None,
-        directory: ca.directory(),
-        directory_is_public: false,
+        cas: vec![authority(ca.directory(), &ca.listener_root())],
         http_01: true,
-        roots: vec![CertificateDer::from_pem_file(ca.listener_root()).unwrap()],
         email: Some("ops@example.com".into()),
         hold: CertsConfig::HOLD,
+    }
+}
+
+/// A private CA.
+pub(crate) fn authority(directory: String, root: &Path) -> CaConfig {
+    CaConfig {
+        public: false,
+        roots: vec![CertificateDer::from_pem_file(root).unwrap()],
+        ..CaConfig::new(directory)
     }
 }
 
@@ -267,12 +274,26 @@ pub(crate) fn find(dir: &Path, name: &str) -> Option<std::path::PathBuf> {
     })
 }
 
-/// As [`walk`], once there is such a file: certificates are written after they are put into use.
+/// As [`walk`], once there is such a file and it tells of no order under way: certificates are written
+/// after they are put into use.
 pub(crate) async fn stored(dir: &Path, name: &str) -> String {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while find(dir, name).is_none() {
-        assert!(Instant::now() < deadline, "no {name} under {dir:?}");
+    stored_with(dir, name, |record| !record.contains(ORDER)).await
+}
+
+/// As [`walk`], once the file says what `done` wants.
+pub(crate) async fn stored_with(dir: &Path, name: &str, done: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let path = find(dir, name);
+        // Replaced whole: there is always one to read.
+        let record = path.map(|path| std::fs::read_to_string(path).unwrap());
+        if let Some(record) = record.filter(|record| done(record)) {
+            return record;
+        }
+        assert!(Instant::now() < deadline, "no such {name} under {dir:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    walk(dir, name)
 }
+
+/// In the URL of each order of Pebble.
+pub(crate) const ORDER: &str = "/my-order/";

@@ -1,7 +1,5 @@
 //! Certificates from Pebble: what fails, and comes back.
 
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +9,7 @@ use wharf::tls::{CertReport, CertState, ObtainError, Wanted};
 use crate::support::pebble::{Pebble, free_port};
 use crate::support::responder::{Ports, Responder, handshake};
 use crate::support::scripted_ca::ScriptedCa;
-use crate::tls::{Running, config, find, pattern, stored, walk};
+use crate::tls::{Running, authority, config, find, pattern, stored, walk};
 
 fn valid(line: &CertReport) -> bool {
     line.state == CertState::Valid
@@ -353,10 +351,8 @@ async fn bad_answers_of_the_ca_are_survived_and_told() {
         let running = Running::open_with(wharf::tls::CertsConfig {
             data: None,
             own: None,
-            directory: ca.directory(),
-            directory_is_public: false,
+            cas: vec![authority(ca.directory(), &ca.listener_root())],
             http_01: true,
-            roots: vec![CertificateDer::from_pem_file(ca.listener_root()).unwrap()],
             email: None,
             hold: Duration::from_secs(5),
         });

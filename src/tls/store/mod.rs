@@ -26,7 +26,7 @@ use std::io;
 use std::path::Path;
 
 pub(super) use self::files::Files;
-pub(super) use self::record::{ChallengeKind, LocalRoot, Pending, Record, VERSION};
+pub(super) use self::record::{ChallengeKind, LocalRoot, OpenOrder, Pending, Record, VERSION};
 pub(super) use self::records::{ACCOUNT_LOCK, Records};
 
 /// Bytes under keys, and locks, shared by all processes that serve the same names.

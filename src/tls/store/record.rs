@@ -20,8 +20,23 @@ pub(in crate::tls) struct Record {
     /// The challenge that worked last.
     #[serde(default)]
     pub(in crate::tls) challenge: Option<ChallengeKind>,
+    /// An order under way, or left open by a process that ended.
+    #[serde(default)]
+    pub(in crate::tls) open: Option<OpenOrder>,
     #[serde(default)]
     pub(in crate::tls) history: History,
+}
+
+/// An order the CA has not decided on. Holds a private key: no `Debug`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(in crate::tls) struct OpenOrder {
+    /// Its URL.
+    pub(in crate::tls) order: String,
+    /// PEM; the certificate will be for this key.
+    pub(in crate::tls) key: String,
+    pub(in crate::tls) challenge: ChallengeKind,
+    /// Unix seconds.
+    pub(in crate::tls) at: u64,
 }
 
 /// The two challenges Wharf answers.

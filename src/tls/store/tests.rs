@@ -18,6 +18,7 @@ fn record(host: &str) -> Record {
         key: None,
         chain: None,
         challenge: Some(ChallengeKind::TlsAlpn01),
+        open: None,
         history: History {
             failures: 3,
             error: Some("no".into()),

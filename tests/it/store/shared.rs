@@ -21,9 +21,12 @@ async fn two_processes_make_one_order_for_each_name() {
         shaken.unwrap();
     }
     assert_eq!((shared.ca.orders(), shared.ca.accounts()), (6, 1));
-    let by_both = [&one, &two].map(obtained);
-    println!("orders: {by_both:?}");
-    assert_eq!(by_both.iter().sum::<usize>(), 6);
+    // The log comes by a pipe.
+    crate::support::eventually("six lines of the log", PATIENCE, || {
+        let by_both = [&one, &two].map(obtained);
+        let all = by_both.iter().sum::<usize>() == 6;
+        all.then_some(()).ok_or_else(|| format!("{by_both:?}"))
+    });
     assert_eq!(records(shared.data.path()).len(), 6);
 }
 
@@ -37,7 +40,12 @@ async fn the_ca_may_ask_the_other_process() {
     for shaken in shared.handshakes(&orders, &hosts).await {
         shaken.unwrap();
     }
-    assert_eq!((obtained(&orders), obtained(&asked)), (2, 0));
+    crate::support::eventually("both lines of the log", PATIENCE, || {
+        let two = obtained(&orders) == 2;
+        two.then_some(())
+            .ok_or_else(|| orders.log_lines().join("\n"))
+    });
+    assert_eq!(obtained(&asked), 0);
     assert_eq!(shared.ca.orders(), 2);
     // Nothing is left of a challenge that is over.
     let left = || std::fs::read_dir(shared.data.path().join("challenges")).unwrap();

@@ -29,6 +29,8 @@ pub(crate) mod peer;
 pub(crate) mod responder;
 // An ACME server that gives bad answers.
 pub(crate) mod scripted_ca;
+// An ACME server that gives other answers than Pebble where asked to.
+pub(crate) mod shim;
 // A `wharf` with routes to a test's own servers.
 pub(crate) mod site;
 // A running `wharf socket-proxy`.

@@ -118,6 +118,10 @@ impl Pebble {
         self.children.clear();
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// URL of the ACME directory.
     pub(crate) fn directory(&self) -> String {
         format!("https://localhost:{}/dir", self.port)
