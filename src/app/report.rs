@@ -12,8 +12,8 @@ use crate::admin::{self, Certificate, Explaining, Listener, ProblemLine, Route, 
 use crate::config::TrustedProxies;
 use crate::control::Published;
 use crate::docker::EngineState;
-use crate::metrics::{CertificateGauge, EngineGauges, Gauges, HealthGauge, Metrics};
-use crate::tls::{CertReport, Certs, NextAction, StoreReport};
+use crate::metrics::{CertificateGauge, EngineGauges, Gauges, HealthGauge, IssuingGauges, Metrics};
+use crate::tls::{CertReport, Certs, FailureClass, NextAction, StoreReport};
 
 /// The ends of everything there is to tell.
 pub(super) struct Report {
@@ -112,6 +112,7 @@ impl Report {
                 .collect(),
             problems: published.problems.len() as u64,
             certificates: certificates.collect(),
+            issuing: issuing(&self.certs),
             engine: EngineGauges {
                 connected: state.connected,
                 lists: state.lists,
@@ -130,6 +131,16 @@ fn unanswered(state: &EngineState) -> Option<(&'static str, u64)> {
     let asked = state.unanswered?;
     let seconds = ago(asked.since)?;
     (!state.connected || seconds >= PATIENCE).then_some((asked.call, seconds))
+}
+
+fn issuing(certs: &Certs) -> IssuingGauges {
+    let totals = certs.totals();
+    let failures = FailureClass::ALL.map(|class| (class.as_str(), totals.failures_of(class)));
+    IssuingGauges {
+        issued: totals.issued,
+        failures: failures.into(),
+        waiting: totals.waiting,
+    }
 }
 
 fn engine(state: &EngineState) -> admin::Engine {

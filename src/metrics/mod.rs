@@ -5,13 +5,17 @@
 //! another.
 
 mod render;
+mod tls;
 mod totals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use render::{CONTENT_TYPE, CertificateGauge, EngineGauges, Gauges, HealthGauge};
+pub use render::{
+    CONTENT_TYPE, CertificateGauge, EngineGauges, Gauges, HealthGauge, IssuingGauges,
+};
+pub use tls::{KeyExchange, SessionMetrics, SessionTotals, TlsVersion};
 pub use totals::{ConnectionTotals, HistogramTotals, Totals};
 
 /// All workers' counters.
@@ -47,6 +51,8 @@ pub struct WorkerMetrics {
     pub https: ConnectionMetrics,
     pub handshakes_ok: Counter,
     pub handshakes_failed: Counter,
+    /// Those of `handshakes_ok`, by what was negotiated.
+    pub sessions: SessionMetrics,
     /// By status class; see [`WorkerMetrics::count_status`].
     pub responses: [Counter; 5],
     pub requests_h1: Counter,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use super::{BUCKETS, ErrorKind, HistogramTotals, Metrics, RetryReason, Totals};
+use super::{
+    BUCKETS, ErrorKind, HistogramTotals, KeyExchange, Metrics, RetryReason, TlsVersion, Totals,
+};
 
 /// What `/metrics` tells besides the workers' counters; read at render time.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +19,7 @@ pub struct Gauges {
     pub problems: u64,
     /// Of two with one host the one that lasts longer is told.
     pub certificates: Vec<CertificateGauge>,
+    pub issuing: IssuingGauges,
     pub engine: EngineGauges,
 }
 
@@ -37,6 +40,17 @@ pub struct CertificateGauge {
     pub host: String,
     /// Unix time of its end.
     pub not_after: i64,
+}
+
+/// What the certificates of the process have come to.
+#[derive(Debug, Clone, Default)]
+pub struct IssuingGauges {
+    /// Obtained by ACME since the start.
+    pub issued: u64,
+    /// Failed attempts since the start, by class.
+    pub failures: Vec<(&'static str, u64)>,
+    /// Connections and requests that wait for a certificate.
+    pub waiting: u64,
 }
 
 /// The Docker side.
@@ -92,6 +106,17 @@ fn workers(page: &mut Page, t: &Totals) {
     );
     page.sample(&[("result", "ok")], t.handshakes_ok);
     page.sample(&[("result", "failed")], t.handshakes_failed);
+    page.family(
+        "wharf_tls_sessions_total",
+        "counter",
+        "TLS sessions by version and key exchange.",
+    );
+    for (version, counts) in TlsVersion::ALL.iter().zip(t.sessions) {
+        for (group, count) in KeyExchange::ALL.iter().zip(counts) {
+            let labels = [("version", version.as_str()), ("group", group.as_str())];
+            page.sample(&labels, count);
+        }
+    }
 
     page.family("wharf_requests_total", "counter", "Requests by protocol.");
     page.sample(&[("protocol", "h1")], t.requests_h1);
@@ -231,6 +256,27 @@ fn around(page: &mut Page, g: &Gauges) {
     for (host, end) in ends {
         page.sample(&[("host", host)], end);
     }
+
+    page.one(
+        "wharf_certificates_issued_total",
+        "counter",
+        "Certificates obtained by ACME.",
+        g.issuing.issued,
+    );
+    page.family(
+        "wharf_certificate_failures_total",
+        "counter",
+        "Attempts to obtain a certificate that failed, by class.",
+    );
+    for (class, count) in &g.issuing.failures {
+        page.sample(&[("class", class)], count);
+    }
+    page.one(
+        "wharf_certificate_waiting",
+        "gauge",
+        "Connections and requests that wait for a certificate.",
+        g.issuing.waiting,
+    );
 
     page.one(
         "wharf_docker_connected",

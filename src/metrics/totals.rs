@@ -1,7 +1,8 @@
 //! All workers' counters as one set of plain numbers.
 
 use super::{
-    BUCKETS, ConnectionMetrics, ErrorKind, Histogram, Metrics, RetryReason, WorkerMetrics,
+    BUCKETS, ConnectionMetrics, ErrorKind, Histogram, Metrics, RetryReason, SessionTotals,
+    WorkerMetrics,
 };
 
 /// The sum over workers at one look; the fields are those of [`WorkerMetrics`].
@@ -11,6 +12,7 @@ pub struct Totals {
     pub https: ConnectionTotals,
     pub handshakes_ok: u64,
     pub handshakes_failed: u64,
+    pub sessions: SessionTotals,
     /// 1xx to 5xx.
     pub responses: [u64; 5],
     pub requests_h1: u64,
@@ -72,6 +74,7 @@ impl Totals {
             https,
             handshakes_ok,
             handshakes_failed,
+            sessions,
             responses,
             requests_h1,
             requests_h2,
@@ -93,6 +96,7 @@ impl Totals {
         self.http.add(http);
         self.https.add(https);
         self.request_seconds.add(request_seconds);
+        sessions.add_to(&mut self.sessions);
         for (sum, counter) in self.responses.iter_mut().zip(responses) {
             *sum += counter.get();
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use rustls::server::Acceptor;
+use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
@@ -24,6 +24,7 @@ use super::state::{ConnState, HEAD_TIMEOUT, Protocol};
 use super::stream::ClientStream;
 use super::worker::{Open, Worker};
 use super::{http1, http2};
+use crate::metrics::{KeyExchange, TlsVersion};
 use crate::model::{HostPattern, TlsMode};
 use crate::tls::Preference;
 
@@ -75,6 +76,8 @@ async fn accept_tls(worker: &Worker, stream: TcpStream, peer: SocketAddr) -> Opt
     match handshake.await {
         Ok(Ok(Some(accepted))) => {
             worker.metrics.handshakes_ok.inc();
+            let (version, exchange) = negotiated(accepted.0.get_ref().1);
+            worker.metrics.sessions.count(version, exchange);
             return Some(accepted);
         }
         Ok(Ok(None)) => return None,
@@ -83,6 +86,28 @@ async fn accept_tls(worker: &Worker, stream: TcpStream, peer: SocketAddr) -> Opt
     }
     worker.metrics.handshakes_failed.inc();
     None
+}
+
+/// For metrics.
+fn negotiated(tls: &ServerConnection) -> (TlsVersion, KeyExchange) {
+    let version = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => TlsVersion::V12,
+        _ => TlsVersion::V13,
+    };
+    if tls.handshake_kind() == Some(HandshakeKind::Resumed) {
+        return (version, KeyExchange::Resumed);
+    }
+    let exchange = match tls
+        .negotiated_key_exchange_group()
+        .map(|group| group.name())
+    {
+        Some(NamedGroup::X25519MLKEM768) => KeyExchange::X25519MlKem768,
+        Some(NamedGroup::X25519) => KeyExchange::X25519,
+        Some(NamedGroup::secp256r1) => KeyExchange::P256,
+        Some(NamedGroup::secp384r1) => KeyExchange::P384,
+        _ => KeyExchange::Other,
+    };
+    (version, exchange)
 }
 
 /// A stream is more than a kilobyte, and every future it goes through would have room for it.

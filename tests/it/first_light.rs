@@ -94,6 +94,16 @@ fn the_first_request_is_answered_and_a_restart_needs_no_ca() {
     assert_eq!(light.ca.orders(), 2);
     assert_eq!(https(&wharf, by_http, &root).unwrap().status, 200);
 
+    let metrics = wharf.metrics();
+    for line in [
+        "wharf_certificates_issued_total 2",
+        r#"wharf_certificate_failures_total{class="validation"} 0"#,
+        "wharf_certificate_waiting 0",
+        r#"wharf_tls_sessions_total{version="1.3",group="X25519"} 2"#,
+    ] {
+        assert!(metrics.lines().any(|one| one == line), "{line}\n{metrics}");
+    }
+
     let [stranger] = self::hosts("stranger");
     let refused = https(&wharf, &stranger, &root).unwrap_err();
     assert!(refused.contains("unrecognized name"), "{refused}");
