@@ -35,6 +35,10 @@ struct State {
     /// In ticks; `NEVER` while disarmed.
     at: Cell<u32>,
     fired: Cell<bool>,
+    /// Whose connection it belongs to: an endpoint's id; 0 for a client's.
+    endpoint: u64,
+    /// When the endpoint is taken to be gone, in ticks; `NEVER` while it is there.
+    lost_at: Cell<u32>,
     waker: Cell<Option<Waker>>,
 }
 
@@ -111,9 +115,16 @@ impl Clock {
 
     /// A disarmed timer.
     pub(crate) fn timer(self: &Rc<Self>) -> Timer {
+        self.timer_of(0)
+    }
+
+    /// A disarmed timer for a connection to an endpoint.
+    pub(crate) fn timer_of(self: &Rc<Self>, endpoint: u64) -> Timer {
         let state = Rc::new(State {
             at: Cell::new(NEVER),
             fired: Cell::new(false),
+            endpoint,
+            lost_at: Cell::new(NEVER),
             waker: Cell::new(None),
         });
         let mut slots = self.timers.borrow_mut();
@@ -143,6 +154,20 @@ impl Clock {
                 state.at.set(NEVER);
                 state.fired.set(true);
                 state.wake();
+            }
+            if state.lost_at.get() <= now {
+                state.wake();
+            }
+        }
+    }
+
+    /// Endpoints are gone for good, address and all: what is under way to them ends after [`LAST_WORDS`].
+    pub(crate) fn lose(&self, endpoints: &[u64]) {
+        let ticks = LAST_WORDS.as_millis().div_ceil(TICK.as_millis()) as u32 + 1;
+        let at = self.now.get().saturating_add(ticks).min(NEVER - 1);
+        for state in self.timers.borrow().states.iter().flatten() {
+            if state.endpoint != 0 && endpoints.contains(&state.endpoint) {
+                state.lost_at.set(state.lost_at.get().min(at));
             }
         }
     }
@@ -185,6 +210,11 @@ impl Timer {
         self.state.fired.get()
     }
 
+    /// Whether the endpoint of its connection is gone, and has had time for what it sent before.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.state.lost_at.get() <= self.clock.now()
+    }
+
     /// Whether it has fired or will within `delay`.
     pub(crate) fn is_within(&self, delay: Duration) -> bool {
         let ticks = delay.as_millis().div_ceil(TICK.as_millis()) + 1;
@@ -222,6 +252,9 @@ impl Drop for Timer {
 
 /// How often the worker sweeps.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// What a container has sent arrives while its network is taken down, 80 ms as a rule; the kernel goes on
+/// sending for a process that has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A tick that does not come.
 pub(crate) const NEVER: u32 = u32::MAX;
 
@@ -243,6 +276,22 @@ mod tests {
         assert!(timer.has_fired());
         timer.arm(Duration::from_secs(1));
         assert!(!timer.has_fired(), "armed again");
+    }
+
+    #[test]
+    fn what_leads_to_a_lost_endpoint_is_lost_a_moment_later() {
+        let clock = Clock::new();
+        let (of_client, one, other) = (clock.timer(), clock.timer_of(1), clock.timer_of(2));
+        clock.lose(&[7, 1]);
+        assert!(!one.is_lost());
+        clock.sweep_at(LAST_WORDS);
+        // Told again, which moves nothing.
+        clock.lose(&[7, 1]);
+        clock.sweep_at(LAST_WORDS + 2 * TICK);
+        assert!(one.is_lost() && !one.has_fired());
+        assert!(!other.is_lost() && !of_client.is_lost());
+        drop(one);
+        assert!(!clock.timer_of(3).is_lost());
     }
 
     #[test]

@@ -120,9 +120,10 @@ impl ProxyError {
             }
             Self::ConnectTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Exchange { cause, .. } => match cause {
-                ExchangeError::Closed(_) | ExchangeError::Response(_) | ExchangeError::Interim => {
-                    StatusCode::BAD_GATEWAY
-                }
+                ExchangeError::Closed(_)
+                | ExchangeError::Lost
+                | ExchangeError::Response(_)
+                | ExchangeError::Interim => StatusCode::BAD_GATEWAY,
                 ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
                     StatusCode::GATEWAY_TIMEOUT
                 }
@@ -191,6 +192,9 @@ impl ProxyError {
                 ExchangeError::Closed(_) => {
                     "the application closed the connection without an answer".into()
                 }
+                ExchangeError::Lost => {
+                    "the application's instance went away without an answer".into()
+                }
                 ExchangeError::ReadTimeout(_) => "the application did not answer in time".into(),
                 ExchangeError::WriteTimeout(_) => {
                     "the application did not take the request in time".into()
@@ -232,6 +236,9 @@ impl ProxyError {
                 ExchangeError::Closed(_) => format!(
                     "`docker logs {container}` may tell why; an app that speaks HTTPS on this port needs wharf.port to name its plain HTTP port"
                 ),
+                ExchangeError::Lost => format!(
+                    "`docker ps -a` and the networks in `docker inspect {container}` tell what became of it; whether it has acted on the request nobody knows"
+                ),
                 ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => format!(
                     "`docker logs {container}` may tell what it does; wharf.timeout sets the limits"
                 ),
@@ -268,7 +275,7 @@ impl ExchangeError {
     /// How it is counted.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
-            Self::Closed(_) => ErrorKind::UpstreamClosed,
+            Self::Closed(_) | Self::Lost => ErrorKind::UpstreamClosed,
             Self::ReadTimeout(_) | Self::WriteTimeout(_) => ErrorKind::UpstreamTimeout,
             Self::ClientTimeout(_) => ErrorKind::ClientTimeout,
             Self::ClientBody(_) | Self::ClientGone => ErrorKind::ClientClosed,

@@ -215,7 +215,7 @@ impl Forward<'_> {
             return Err(left(endpoint));
         }
         let open = async {
-            let open = Link::open(endpoint.addr, &self.worker.clock);
+            let open = Link::open(endpoint.addr, endpoint.live.id, &self.worker.clock);
             if limit.is_zero() {
                 return Ok(open.await);
             }

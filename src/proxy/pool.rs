@@ -54,8 +54,12 @@ pub(crate) struct Pool {
 }
 
 impl Link {
-    /// Connects to `address`.
-    pub(crate) async fn open(address: SocketAddr, clock: &Rc<Clock>) -> io::Result<Self> {
+    /// Connects to `endpoint` at `address`.
+    pub(crate) async fn open(
+        address: SocketAddr,
+        endpoint: u64,
+        clock: &Rc<Clock>,
+    ) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
@@ -65,7 +69,7 @@ impl Link {
             read_at: 0,
             filled: false,
             out: Vec::new(),
-            timer: clock.timer(),
+            timer: clock.timer_of(endpoint),
             reused: false,
             requests: 0,
             born: clock.now(),

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use super::buffers::{Buffers, SMALL};
+use super::clock::Timer;
 use super::pool::Link;
 use super::state::ConnState;
 use super::stream::ClientStream;
@@ -24,6 +25,8 @@ use super::worker::Worker;
 pub(crate) struct Tunnel {
     client: ClientStream,
     upstream: TcpStream,
+    /// Tells when the endpoint is gone.
+    endpoint: Timer,
     up: Direction,
     down: Direction,
     worker: Rc<Worker>,
@@ -60,6 +63,7 @@ impl Tunnel {
         Self {
             client,
             upstream: link.stream,
+            endpoint: link.timer,
             up: Direction::starting_with(early),
             down: Direction::starting_with(answered),
             worker,
@@ -91,6 +95,10 @@ impl Tunnel {
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok(()));
         }
+        if self.endpoint.is_lost() {
+            return Poll::Ready(Ok(()));
+        }
+        self.endpoint.wake_with(cx.waker());
         if self.up.ended || self.down.ended {
             let timer = self.state.timer();
             let moved = self.up.bytes + self.down.bytes > before;

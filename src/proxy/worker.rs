@@ -160,6 +160,9 @@ impl Worker {
         let table = cached.load();
         let mut pinned = self.pinned.borrow_mut();
         if !Arc::ptr_eq(table, &pinned.0) {
+            if table.lost != pinned.lost {
+                self.clock.lose(&table.lost);
+            }
             *pinned = Rc::new(Pinned(Arc::clone(table)));
             self.pool.follow(table);
         }

@@ -41,6 +41,9 @@ pub struct RouteTable {
     pub https_port: Option<u16>,
     /// Gateways of Wharf's own container: clients that come from there may be anybody.
     pub gateways: Vec<IpAddr>,
+    /// Endpoints that are gone, not only for new requests: ids, the last ones of this and of earlier
+    /// tables, since a worker may skip some.
+    pub lost: Vec<u64>,
     /// Counts compiles; 0 before the first one.
     pub generation: u64,
 }

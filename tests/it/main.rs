@@ -52,6 +52,8 @@ mod leaving;
 mod own_certificates;
 // Where apps are: published ports, addresses outside Docker, networks of all kinds.
 mod outside;
+// Containers that are gone under a request.
+mod lost;
 // What goes on while something else happens.
 mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.

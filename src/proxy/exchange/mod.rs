@@ -94,6 +94,8 @@ enum Waiting {
 pub(crate) enum ExchangeError {
     #[error("it closed the connection without an answer")]
     Closed(#[source] Option<io::Error>),
+    #[error("it is gone from there and leaves this unanswered")]
+    Lost,
     #[error("it sent no answer for {0:?}")]
     ReadTimeout(Duration),
     #[error("it took none of the request for {0:?}")]
@@ -117,6 +119,8 @@ impl ExchangeError {
             Self::Closed(_) => Some(Failure::Closed),
             Self::ReadTimeout(_) | Self::WriteTimeout(_) => Some(Failure::Timeout),
             Self::Response(_) | Self::Interim => Some(Failure::Unusable),
+            // Whoever has stopped it, or taken it off its network.
+            Self::Lost => None,
             Self::ClientTimeout(_) | Self::ClientBody(_) | Self::ClientGone => None,
         }
     }
@@ -220,8 +224,10 @@ impl Exchange {
         match cause {
             _ if !self.saw_nothing() => None,
             ExchangeError::Closed(_) if self.was_stale() => Some(RetryReason::Stale),
-            ExchangeError::Closed(_) if !self.wrote => Some(RetryReason::Connect),
-            ExchangeError::Closed(_) => Some(RetryReason::Closed),
+            ExchangeError::Closed(_) | ExchangeError::Lost if !self.wrote => {
+                Some(RetryReason::Connect)
+            }
+            ExchangeError::Closed(_) | ExchangeError::Lost => Some(RetryReason::Closed),
             ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
                 Some(RetryReason::Timeout)
             }
@@ -358,6 +364,9 @@ impl Exchange {
 
     /// Why waiting is over, once it is.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<ExchangeError> {
+        if self.link.timer.is_lost() {
+            return Poll::Ready(ExchangeError::Lost);
+        }
         if !self.link.timer.has_fired() {
             self.link.timer.wake_with(cx.waker());
             return Poll::Pending;

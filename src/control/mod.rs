@@ -3,6 +3,9 @@
 //! Runs on the control thread. A snapshot that changes nothing ends after the comparison; workers
 //! never notice.
 
+/// Endpoints that are gone with all that is under way to them.
+mod lost;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use self::lost::{Departed, lost};
 use crate::docker::plan::{KEPT, PlanOptions, notes, plan};
 use crate::docker::{Container, Position, Snapshot};
 use crate::model::{ContainerNote, Names, Plan, Problem, Severity, TlsMode};
@@ -59,6 +63,7 @@ pub async fn run(
         table,
         certs,
         out,
+        departed: Departed::default(),
     };
     loop {
         // Cancel safe, both.
@@ -83,6 +88,7 @@ struct Control {
     table: Arc<SharedTable>,
     certs: Certs,
     out: Outputs,
+    departed: Departed,
 }
 
 impl Control {
@@ -115,9 +121,11 @@ impl Control {
             .map(|port| public_port(snapshot, port));
         let first = before.table.generation == 0;
         let gateways = gateways(snapshot);
+        let mut gone = self.departed.take_gone(snapshot);
         let same = plan == before.plan
             && https_port == before.table.https_port
-            && gateways == before.table.gateways;
+            && gateways == before.table.gateways
+            && gone.is_empty();
         let told = same && problems == before.problems && !first;
         if told {
             let notes = notes(snapshot, &self.config.plan, &plan, &problems);
@@ -147,6 +155,9 @@ impl Control {
             let mut compiled = route::compile(&plan, &before.table, &self.config.secret, now);
             compiled.https_port = https_port;
             compiled.gateways = gateways;
+            self.departed.note(&before, &compiled);
+            gone.extend(self.departed.take_gone(snapshot));
+            compiled.lost = lost(&before.table.lost, gone);
             let table = Arc::new(compiled);
             // Declared first: a request that finds the new route may want its certificate at once.
             self.certs.declare(match https_port {
