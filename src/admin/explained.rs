@@ -25,7 +25,7 @@ pub fn render_explanation(told: &Explanation, colour: bool, width: Option<usize>
     let endpoints = told.endpoints.iter().map(|one| {
         let good = |good| if good { Tone::Good } else { Tone::Warn };
         let endpoint = &one.endpoint;
-        let mut state = endpoint.state.clone();
+        let mut state = endpoint.state.clone() + &endpoint.load();
         if let Some(failure) = endpoint
             .last_failure
             .as_ref()

@@ -78,6 +78,8 @@ pub struct Route {
 pub struct Upstream {
     pub name: String,
     pub endpoints: Vec<Endpoint>,
+    /// Requests that wait for a place at one of them (`wharf.max_conns`).
+    pub queued: u64,
     /// Containers that give no endpoint, a sentence each.
     pub unreachable: Vec<String>,
 }
@@ -91,6 +93,10 @@ pub struct Endpoint {
     pub weight: u16,
     /// `ok`, or in a word what keeps requests away.
     pub state: String,
+    /// Requests under way and WebSockets, where `max_conns` limits them.
+    pub under_way: u32,
+    /// `wharf.max_conns`; 0: no limit.
+    pub max_conns: u32,
     /// What went wrong last, and when.
     pub last_failure: Option<String>,
     /// What its health check asks, what came of it last, and when; `None` without `wharf.health`.
@@ -190,6 +196,16 @@ impl From<&crate::tls::CertProblem> for ProblemLine {
             file: problem.path.display().to_string(),
             reason: problem.reason.clone(),
             ..Self::default()
+        }
+    }
+}
+
+impl Endpoint {
+    /// `, 3 of 100 at once`, where there is a limit.
+    pub(super) fn load(&self) -> String {
+        match self.max_conns {
+            0 => String::new(),
+            limit => format!(", {} of {limit} at once", self.under_way),
         }
     }
 }

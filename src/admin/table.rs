@@ -52,10 +52,14 @@ pub fn render(status: &Status, now: i64, colour: bool, width: Option<usize>) -> 
             };
             let last = endpoint.check.as_ref().or(endpoint.last_failure.as_ref());
             let failure = last.filter(|_| tone != Tone::Good);
-            let state = match failure {
+            let mut state = match failure {
                 Some(failure) => format!("{}: {failure}", endpoint.state),
                 None => endpoint.state.clone(),
             };
+            state += &endpoint.load();
+            if endpoint.max_conns > 0 && upstream.queued > 0 {
+                state += &format!(", {} wait", upstream.queued);
+            }
             endpoints.push(vec![
                 Cell::of(&upstream.name),
                 Cell::of(&endpoint.container),

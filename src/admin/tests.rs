@@ -118,11 +118,13 @@ fn sample() -> Status {
                     state: "ok".into(),
                     ..Endpoint::default()
                 }],
+                queued: 0,
                 unreachable: Vec::new(),
             },
             Upstream {
                 name: "shop/api".into(),
                 endpoints: Vec::new(),
+                queued: 0,
                 unreachable: vec!["shop-api-1 shares no network with Wharf".into()],
             },
         ],

@@ -70,6 +70,11 @@ pub(super) fn endpoint(endpoint: &upstream::Endpoint, now: Instant) -> Endpoint 
         address: endpoint.addr.to_string(),
         weight: endpoint.weight,
         state: state(endpoint, now).into(),
+        under_way: match endpoint.max_conns {
+            0 => 0,
+            _ => endpoint.under_way(),
+        },
+        max_conns: endpoint.max_conns,
         last_failure: endpoint
             .last_failure(now)
             .map(|(failure, ago)| format!("{failure} {} ago", span(ago))),
@@ -94,6 +99,7 @@ fn state(endpoint: &upstream::Endpoint, now: Instant) -> &'static str {
         endpoint if endpoint.is_out() => "unhealthy",
         endpoint if !endpoint.is_ready() => "does not listen",
         endpoint if endpoint.rests(|| now) => "resting after failures",
+        endpoint if endpoint.is_full() => "full",
         endpoint if endpoint.backup => "backup",
         _ => "ok",
     }

@@ -206,6 +206,7 @@ fn upstream(upstream: &crate::upstream::Upstream) -> Upstream {
     Upstream {
         name: upstream.key.to_string(),
         endpoints: endpoints.collect(),
+        queued: upstream.queued() as u64,
         unreachable: upstream.unreachable.clone(),
     }
 }

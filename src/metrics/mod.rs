@@ -76,6 +76,8 @@ pub struct WorkerMetrics {
     pub retries_refused: Counter,
     /// Requests that had to wait for an endpoint.
     pub held: Counter,
+    /// Requests that had to wait for a place at an endpoint.
+    pub queued: Counter,
     pub upgrades: Counter,
     pub upgrades_open: Gauge,
     /// By kind; see [`WorkerMetrics::count_error`].
@@ -110,6 +112,8 @@ pub enum ErrorKind {
     NoCertificate,
     /// No endpoint to choose.
     NoEndpoint,
+    /// All endpoints have as many requests as they may.
+    Full,
     /// No endpoint could be connected.
     Connect,
     /// An endpoint did not answer in time.
@@ -240,7 +244,7 @@ impl RetryReason {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
@@ -249,6 +253,7 @@ impl ErrorKind {
         Self::Misdirected,
         Self::NoCertificate,
         Self::NoEndpoint,
+        Self::Full,
         Self::Connect,
         Self::UpstreamTimeout,
         Self::UpstreamClosed,
@@ -267,6 +272,7 @@ impl ErrorKind {
             Self::Misdirected => "misdirected",
             Self::NoCertificate => "no_certificate",
             Self::NoEndpoint => "no_endpoint",
+            Self::Full => "full",
             Self::Connect => "connect",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamClosed => "upstream_closed",

@@ -183,6 +183,12 @@ fn workers(page: &mut Page, t: &Totals) {
         t.held,
     );
     page.one(
+        "wharf_requests_queued_total",
+        "counter",
+        "Requests that had to wait for a place at an endpoint (wharf.max_conns).",
+        t.queued,
+    );
+    page.one(
         "wharf_upgrades_total",
         "counter",
         "Connections upgraded, WebSocket for one.",

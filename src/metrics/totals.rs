@@ -28,6 +28,7 @@ pub struct Totals {
     pub retries: [u64; RetryReason::ALL.len()],
     pub retries_refused: u64,
     pub held: u64,
+    pub queued: u64,
     pub upgrades: u64,
     pub upgrades_open: u64,
     /// In the order of [`ErrorKind::ALL`].
@@ -88,6 +89,7 @@ impl Totals {
             retries,
             retries_refused,
             held,
+            queued,
             upgrades,
             upgrades_open,
             errors,
@@ -122,6 +124,7 @@ impl Totals {
             (&mut self.upstream_reuses, upstream_reuses.get()),
             (&mut self.retries_refused, retries_refused.get()),
             (&mut self.held, held.get()),
+            (&mut self.queued, queued.get()),
             (&mut self.upgrades, upgrades.get()),
             (&mut self.upgrades_open, upgrades_open.get()),
             (&mut self.access_lines_dropped, access_lines_dropped.get()),

@@ -1,4 +1,5 @@
-//! How long a route waits for its app, and which connections to it are kept (product.md S66, S67).
+//! How long a route waits for its app, which connections to it are kept, and how many requests it has at
+//! once (product.md S66, S67, B31).
 
 use std::time::Duration;
 
@@ -44,6 +45,18 @@ pub struct Keepalive {
     pub time: Duration,
 }
 
+/// `wharf.max_conns`: how many requests a replica has at once, and how many wait for a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MaxConns {
+    /// Requests under way and WebSockets, over all workers (nginx `max_conns`). Default 0: no limit.
+    pub count: u32,
+    /// Requests that wait for a place, at any replica of the upstream. Default 100; 0: none.
+    pub queue: u32,
+    /// How long each of them waits. Default 2 s; 0: not at all.
+    #[serde(serialize_with = "duration")]
+    pub wait: Duration,
+}
+
 impl Keepalive {
     /// HTTP/2 clients bring requests in bursts of a hundred each; a pool as small as nginx's default of
     /// 32 would close and dial in step with them. One that is not needed again goes after `timeout`.
@@ -63,6 +76,21 @@ impl Default for Timeouts {
             read: Duration::from_secs(60),
             send: Duration::from_secs(60),
             body: Duration::from_secs(60),
+        }
+    }
+}
+
+impl MaxConns {
+    /// Requests that wait for one upstream at most.
+    pub const MAX_QUEUE: u32 = 1000;
+}
+
+impl Default for MaxConns {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            queue: 100,
+            wait: Duration::from_secs(2),
         }
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{HealthCheck, HostPattern, Keepalive, Matcher, Retry, Timeouts, Via, duration};
+use super::{
+    HealthCheck, HostPattern, Keepalive, Matcher, MaxConns, Retry, Timeouts, Via, duration,
+};
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
 /// route. Never shown to clients.
@@ -83,6 +85,7 @@ pub struct EndpointSpec {
     pub fail: FailLimit,
     /// `wharf.health`.
     pub health: HealthCheck,
+    pub max_conns: MaxConns,
 }
 
 /// `wharf.fail`: so many failures within such a time, and an endpoint rests for that time (nginx

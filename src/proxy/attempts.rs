@@ -30,8 +30,9 @@ pub(super) struct Attempts<'a> {
 
 /// An answer that is passed on if nobody has a better one.
 pub(super) struct Answered<'a> {
-    pub(super) index: u16,
     pub(super) endpoint: &'a Endpoint,
+    /// A sticky client has to be told where it is now.
+    pub(super) moves: bool,
     pub(super) exchange: Box<Exchange>,
     pub(super) busy: Option<Busy>,
 }
@@ -85,8 +86,13 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// What comes of them all.
-    pub(super) fn refusal(self, nobody: impl FnOnce() -> ProxyError) -> Refusal {
+    /// What comes of them all, in the end for want of a place at another endpoint (`full`) or without one.
+    pub(super) fn refusal(mut self, full: bool, nobody: impl FnOnce() -> ProxyError) -> Refusal {
+        if full && !self.sent {
+            return Refusal::Full;
+        }
+        // What was sent once would be sent to the same endpoint again after a wait.
+        self.hopeless |= full && self.cut.is_none();
         match (self.failed, self.cut) {
             (Some(error), _) if self.hopeless => Refusal::Final(error),
             (Some(error), Some(endpoint)) => Refusal::Cut(error, endpoint),

@@ -1,5 +1,6 @@
 //! Why a request gets an answer of Wharf's own, and which: the one table.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -54,6 +55,10 @@ pub(crate) enum ProxyError {
         /// A sentence for each container.
         reasons: Vec<String>,
     },
+    #[error(
+        "every container of upstream {upstream} has as many requests as wharf.max_conns allows; {why}"
+    )]
+    Full { upstream: UpstreamKey, why: NoWait },
     #[error("{max} requests wait for upstream {upstream} already; {cause}")]
     Crowded {
         upstream: UpstreamKey,
@@ -96,6 +101,30 @@ pub(crate) enum ProxyError {
     },
 }
 
+/// Why a request does not wait for a place, or no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoWait {
+    /// None may.
+    Off,
+    /// So many wait already.
+    Crowded(u32),
+    /// It has.
+    InVain(Duration),
+    /// It does, for so long; nobody is refused for that.
+    Still(Duration),
+}
+
+impl fmt::Display for NoWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("none may wait"),
+            Self::Crowded(count) => write!(f, "{count} wait for a place already"),
+            Self::Still(_) => f.write_str("there is room in the line"),
+            Self::InVain(time) => write!(f, "waited {time:?} in vain for a place"),
+        }
+    }
+}
+
 impl ProxyError {
     /// What the client is told.
     pub(crate) fn status(&self) -> StatusCode {
@@ -112,6 +141,7 @@ impl ProxyError {
             | Self::NoEndpoint(_)
             | Self::Unhealthy { .. }
             | Self::Left { .. }
+            | Self::Full { .. }
             | Self::Crowded { .. }
             | Self::Waited { .. }
             | Self::Unreachable { awaited: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -150,6 +180,7 @@ impl ProxyError {
             | Self::NoEndpoint(_)
             | Self::Unhealthy { .. }
             | Self::Left { .. } => ErrorKind::NoEndpoint,
+            Self::Full { .. } => ErrorKind::Full,
             Self::Crowded { cause, .. } | Self::Waited { cause, .. } => cause.kind(),
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
             Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
@@ -180,6 +211,9 @@ impl ProxyError {
             }
             Self::Unreachable { .. } | Self::NoEndpoint(_) | Self::Left { .. } => {
                 "the application has no running instance that can be reached".into()
+            }
+            Self::Full { why, .. } => {
+                format!("the application has as many requests as it may; {why}")
             }
             Self::Crowded { .. } => "too many requests wait for the application already".into(),
             Self::Waited { limit, .. } => {
@@ -217,6 +251,17 @@ impl ProxyError {
         )
     }
 
+    /// How long the request would wait for a place, if that is all that is wrong.
+    pub(crate) fn waits_in_line(&self) -> Option<Duration> {
+        match self {
+            Self::Full {
+                why: NoWait::Still(limit),
+                ..
+            } => Some(*limit),
+            _ => None,
+        }
+    }
+
     /// What to do about it, for those who may see the cause.
     pub(crate) fn next_step(&self) -> Option<String> {
         Some(match self {
@@ -226,6 +271,7 @@ impl ProxyError {
             Self::Unreachable { awaited: true, .. } => "it is served again once a container of it runs and its HEALTHCHECK, if it has one, passes; `docker ps -a` and `docker logs` tell what keeps it".into(),
             Self::Unhealthy { .. } => "it is served again once a container of it passes its health check; `docker logs` may tell why none does, wharf.health what is asked".into(),
             Self::NoEndpoint(_) => "each of its containers has wharf.weight: 0: give one another weight".into(),
+            Self::Full { .. } => "wharf.max_conns sets how many requests each container has at once, how many wait (queue=) and how long (wait=); more containers share them".into(),
             Self::Connect { endpoint, exposed, cause, .. } if cause.kind() == io::ErrorKind::ConnectionRefused => {
                 nothing_listens(*endpoint, exposed)
             }
@@ -267,7 +313,10 @@ impl ProxyError {
 
     /// Seconds after which trying again makes sense.
     pub(crate) fn retry_after(&self) -> Option<u32> {
-        matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE).then_some(5)
+        match self {
+            Self::Full { .. } => Some(1),
+            _ => matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE).then_some(5),
+        }
     }
 }
 

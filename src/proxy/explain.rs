@@ -12,6 +12,7 @@ use super::error::ProxyError;
 use super::fields::FieldIndex;
 use super::forward::{choice, holder, nobody};
 use super::head::RequestHead;
+use super::queue::full;
 use super::{h1, headers, hints, service};
 use crate::config::TrustedProxies;
 use crate::model::{ContainerNote, HttpsMode};
@@ -128,7 +129,7 @@ impl<'t> Decision<'t> {
         let held = holder(route, request.fields());
         let candidates = route.upstream.candidates(choice, now);
         if candidates.is_empty() {
-            return Err(nobody(&route.upstream));
+            return Err(full(&route.upstream).unwrap_or_else(|| nobody(&route.upstream)));
         }
         // A sticky client stays where it was, if it can.
         Ok(match held.filter(|index| candidates.contains(index)) {

@@ -24,7 +24,7 @@ use super::worker::Worker;
 use crate::metrics::RetryReason;
 use crate::model::{Balance, HashOn};
 use crate::route::Route;
-use crate::upstream::{Ask, Choice, Endpoint, Failure, Key, Upstream};
+use crate::upstream::{Ask, Choice, Endpoint, Failure, Key, NoPlace, Taken, Upstream};
 
 /// One request on its way to an upstream.
 pub(crate) struct Forward<'a> {
@@ -55,6 +55,8 @@ pub(crate) enum Refusal {
     Final(ProxyError),
     /// Nothing of the request has been lost; there may soon be an endpoint for it.
     ForNow(ProxyError),
+    /// All endpoints have as many requests as they may; nothing has been sent.
+    Full,
     /// The last endpoint that was asked has gone away under the request, which may go to another; to
     /// the same one it is not sent again.
     Cut(ProxyError, u64),
@@ -88,10 +90,21 @@ impl Forward<'_> {
         if !std::mem::replace(&mut record.asked, true) {
             upstream.asked();
         }
-        while let Some((index, endpoint)) = upstream.pick(&ask, &attempts.tried, Instant::now) {
-            if upstream.counted {
-                record.busy = Some(endpoint.busy());
-            }
+        let full = loop {
+            let queued = record.queued.is_some();
+            let taken = upstream.take(&ask, &attempts.tried, queued, Instant::now);
+            let Taken {
+                index,
+                endpoint,
+                busy,
+                away,
+            } = match taken {
+                Ok(taken) => taken,
+                Err(none) => break none == NoPlace::Full,
+            };
+            let moves = held != Some(index) && !away;
+            record.busy = busy;
+            record.queued = None;
             attempts.count(&self.worker.metrics);
             let mut pooled = true;
             loop {
@@ -113,8 +126,8 @@ impl Forward<'_> {
                                 self.turned_down(status, endpoint);
                                 let busy = record.busy.take();
                                 attempts.answered(Box::new(Answered {
-                                    index,
                                     endpoint,
+                                    moves,
                                     exchange,
                                     busy,
                                 }));
@@ -126,7 +139,7 @@ impl Forward<'_> {
                             tracing::info!(container, endpoint = %endpoint.addr, "answers again");
                         }
                         attempts.forget();
-                        return self.accept(held != Some(index), endpoint, exchange, record);
+                        return self.accept(moves, endpoint, exchange, record);
                     }
                     Err(ExchangeError::ClientGone) => return Ok(Answer::Gone),
                     Err(cause) => {
@@ -145,21 +158,22 @@ impl Forward<'_> {
                 }
             }
             attempts.tried.add(index);
+            record.busy = None;
             if !self.goes_on(&mut attempts) {
-                break;
+                break false;
             }
-        }
+        };
         if let Some(answered) = attempts.take_answer() {
             let Answered {
-                index,
                 endpoint,
+                moves,
                 exchange,
                 busy,
             } = *answered;
             record.busy = busy;
-            return self.accept(held != Some(index), endpoint, exchange, record);
+            return self.accept(moves, endpoint, exchange, record);
         }
-        Err(attempts.refusal(|| nobody(&self.route.upstream)))
+        Err(attempts.refusal(full, || nobody(&self.route.upstream)))
     }
 
     /// The answer of `endpoint` is the one; `moves`: a sticky client has to be told where it is now.

@@ -16,6 +16,8 @@ use crate::upstream::{Held, NoHold, Upstream};
 pub(super) enum Stop {
     Refused(ProxyError),
     Held(Box<Hold>),
+    /// All endpoints have as many requests as they may.
+    Full(Arc<Upstream>),
     /// Nobody knows the containers yet.
     Starting,
 }

@@ -30,6 +30,7 @@ mod linger;
 mod page;
 mod pipe;
 mod pool;
+mod queue;
 mod service;
 mod spare;
 mod start;

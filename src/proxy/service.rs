@@ -15,6 +15,7 @@ use super::headers::{self, HostName, Origin};
 use super::hints::hints;
 use super::hold::{Stop, hold};
 use super::page;
+use super::queue::queue;
 use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
@@ -48,6 +49,7 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     let client = Client::of(&worker.engine.trusted, conn.peer.ip(), head.fields());
     record.client = Some(client.address);
     let mut wait = None;
+    let mut line_end = None;
     let error = loop {
         match steps(worker, conn, head, client, side, record).await {
             Ok(answer) => return answer,
@@ -58,6 +60,13 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
                 Ok(false) => return Answer::Gone,
                 Err(error) => break error,
             },
+            Err(Stop::Full(upstream)) => {
+                match Box::pin(queue(worker, side, record, &mut line_end, &upstream)).await {
+                    Ok(true) => {}
+                    Ok(false) => return Answer::Gone,
+                    Err(error) => break error,
+                }
+            }
             Err(Stop::Starting) => {
                 match Box::pin(first_table(worker, |cx| side.poll_gone(cx))).await {
                     Ok(true) => {}
@@ -67,6 +76,9 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
             }
         }
     };
+    // The client may take its time over the page.
+    record.busy = None;
+    record.queued = None;
     worker.metrics.count_error(error.kind());
     tracing::debug!(%error, request_id = format_args!("{request_id:016x}"));
     let table = worker.table();
@@ -134,6 +146,7 @@ async fn steps<C: ClientSide>(
         Ok(answer) => Ok(answer),
         Err(Refusal::Final(error)) => Err(error.into()),
         Err(Refusal::ForNow(error)) => Err(Stop::held(error, route, None)),
+        Err(Refusal::Full) => Err(Stop::Full(Arc::clone(&route.upstream))),
         Err(Refusal::Cut(error, endpoint)) => Err(Stop::held(error, route, Some(endpoint))),
     }
 }

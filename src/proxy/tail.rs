@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::access::AccessLine;
 use crate::metrics::ErrorKind;
 use crate::route::Route;
-use crate::upstream::Busy;
+use crate::upstream::{Busy, Queued};
 
 /// One request. Its end counts it, logs it and tells the connection; that is on drop, so also when
 /// the client goes away.
@@ -41,6 +41,8 @@ pub(crate) struct Record {
     pub(crate) endpoint: Option<SocketAddr>,
     /// Where the upstream counts what is under way.
     pub(crate) busy: Option<Busy>,
+    /// While it waits in line for a place.
+    pub(crate) queued: Option<Queued>,
     /// What was sent of the body by a try that has failed, while there may be another.
     pub(crate) kept: Option<Box<Kept>>,
     /// Whether its upstream has counted it.

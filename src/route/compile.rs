@@ -28,7 +28,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
             let before = old.get(&spec.key).map(|upstream| &***upstream);
             let later = previous.generation > 0;
             let mut upstream = Upstream::compile(spec, before, secret, later, now);
-            upstream.counted = counted.contains(&spec.key);
+            upstream.counted |= counted.contains(&spec.key);
             (&spec.key, Arc::new(upstream))
         })
         .collect();

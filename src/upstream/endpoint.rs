@@ -10,6 +10,7 @@ use super::balance::{self, Load};
 use super::failure::{Failure, LastFailure};
 use super::health::Marks;
 use super::outcome::{LastOutcome, Outcome};
+use super::queue::Queue;
 use super::token::Secret;
 use crate::model::{EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
 
@@ -27,6 +28,8 @@ pub struct Endpoint {
     pub backup: bool,
     fail: FailLimit,
     pub health: Arc<HealthCheck>,
+    /// Requests it has at once at most; 0: no limit.
+    pub max_conns: u32,
     /// Its part in rendezvous hashing: the same for the life of the container.
     pub(super) seed: u64,
     pub live: Arc<EndpointLive>,
@@ -44,8 +47,10 @@ pub struct EndpointLive {
     pub connect_failures: AtomicU64,
     /// Requests under way, over all workers. Shared rather than a count per worker: with few requests
     /// at once each worker alone would see all endpoints idle. Two relaxed additions per request,
-    /// and only where a policy asks.
+    /// and only where a policy or a limit asks.
     busy: AtomicU32,
+    /// Who waits for one of them to end.
+    queue: Arc<Queue>,
     marks: Marks,
     failure: LastFailure,
     checked: LastOutcome,
@@ -73,6 +78,7 @@ impl Endpoint {
         spec: &EndpointSpec,
         key: &UpstreamKey,
         previous: Option<&Upstream>,
+        queue: &Arc<Queue>,
         secret: &Secret,
         later: bool,
         now: Instant,
@@ -89,7 +95,8 @@ impl Endpoint {
                     let token = secret.token(key, &spec.container_id, spec.addr.port());
                     let joins = previous.is_some_and(|upstream| !upstream.endpoints.is_empty());
                     let listens_by = listens_by(spec.created, later, now);
-                    Arc::new(EndpointLive::new(token, joins, listens_by, now))
+                    let queue = Arc::clone(queue);
+                    Arc::new(EndpointLive::new(token, queue, joins, listens_by, now))
                 },
                 |old| Arc::clone(&old.live),
             );
@@ -105,6 +112,7 @@ impl Endpoint {
             backup: spec.backup,
             fail: spec.fail,
             health: Arc::new(spec.health.clone()),
+            max_conns: spec.max_conns.count,
             seed: balance::hash(format!("{}:{}", spec.container_id, spec.addr.port()).as_bytes()),
             live,
         }
@@ -182,10 +190,27 @@ impl Endpoint {
         Some(format!("does not pass its health check ({told})"))
     }
 
-    /// Counts one more request as under way.
-    pub fn busy(&self) -> Busy {
-        self.live.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(&self.live))
+    /// Counts one more request as under way, unless it has as many as it may.
+    pub(super) fn busy(&self) -> Option<Busy> {
+        if self.max_conns == 0 {
+            self.live.busy.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let more = |busy| (busy < self.max_conns).then_some(busy + 1);
+            // In one order with `Queue::waiting`.
+            let order = Ordering::SeqCst;
+            self.live.busy.fetch_update(order, order, more).ok()?;
+        }
+        Some(Busy(Arc::clone(&self.live)))
+    }
+
+    /// Whether it has as many requests as it may.
+    pub fn is_full(&self) -> bool {
+        self.max_conns > 0 && self.under_way() >= self.max_conns
+    }
+
+    /// Requests under way, where they are counted.
+    pub fn under_way(&self) -> u32 {
+        self.live.busy.load(Ordering::SeqCst)
     }
 
     /// It gets a request; see [`Marks::chosen`].
@@ -248,19 +273,27 @@ impl Endpoint {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        self.0.queue.freed();
     }
 }
 
 impl EndpointLive {
     /// `joins`: others are there already.
-    fn new(token: Box<str>, joins: bool, listens_by: Instant, now: Instant) -> Self {
+    fn new(
+        token: Box<str>,
+        queue: Arc<Queue>,
+        joins: bool,
+        listens_by: Instant,
+        now: Instant,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             token,
             connect_failures: AtomicU64::new(0),
             busy: AtomicU32::new(0),
+            queue,
             marks: Marks::new(now),
             failure: LastFailure::new(now),
             checked: LastOutcome::new(now),

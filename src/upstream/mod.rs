@@ -13,15 +13,18 @@ mod health;
 mod hold;
 mod outcome;
 mod pick;
+mod queue;
+#[cfg(test)]
+mod queue_tests;
 #[cfg(test)]
 mod tests;
 mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::model::{UpstreamKey, UpstreamSpec};
+use crate::model::{MaxConns, UpstreamKey, UpstreamSpec};
 
 pub use active::{Change, Judge};
 pub use balance::{Choice, Key, Schedule, next_turn};
@@ -29,7 +32,8 @@ pub use endpoint::{Busy, Endpoint, EndpointLive};
 pub use failure::Failure;
 pub use hold::{Held, NoHold};
 pub use outcome::Outcome;
-pub use pick::{Ask, Tried};
+pub use pick::{Ask, NoPlace, Taken, Tried};
+pub use queue::Queued;
 pub use token::Secret;
 
 /// A named group of endpoints with its balancing schedule.
@@ -41,13 +45,24 @@ pub struct Upstream {
     pub unreachable: Vec<String>,
     /// Some of them are missing for a time.
     pub awaited: bool,
-    /// Whether requests under way are counted, because a route that leads here asks for it.
+    /// Whether requests under way are counted, because a route that leads here or an endpoint's limit
+    /// asks for it.
     pub counted: bool,
     /// Whether Wharf checks any of its endpoints, so that all of them may be out.
     checked: bool,
+    /// Where an endpoint has a limit: how many requests wait for a place, and how long. Of endpoints that
+    /// differ the largest counts.
+    pub line: Option<LineSpec>,
     /// Turns of all but the backups, and of those.
     turns: [Schedule; 2],
     live: Arc<Live>,
+}
+
+/// How requests wait for a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineSpec {
+    pub limit: u32,
+    pub wait: Duration,
 }
 
 /// The part of an upstream that outlives a compile.
@@ -58,6 +73,7 @@ struct Live {
     cursors: [AtomicU64; 2],
     budget: budget::Budget,
     holding: hold::Holding,
+    queue: Arc<queue::Queue>,
 }
 
 impl Upstream {
@@ -71,12 +87,17 @@ impl Upstream {
         later: bool,
         now: Instant,
     ) -> Self {
+        let live = previous.map_or_else(|| Arc::new(Live::new(now)), |old| Arc::clone(&old.live));
         let endpoints: Vec<Endpoint> = spec
             .endpoints
             .iter()
             .take(usize::from(u16::MAX))
-            .map(|endpoint| Endpoint::compile(endpoint, &spec.key, previous, secret, later, now))
+            .map(|endpoint| {
+                let queue = &live.queue;
+                Endpoint::compile(endpoint, &spec.key, previous, queue, secret, later, now)
+            })
             .collect();
+        let line = line(spec);
         if let Some(before) = previous
             && !endpoints.iter().all(|one| {
                 before
@@ -100,9 +121,10 @@ impl Upstream {
             endpoints,
             unreachable: spec.unreachable.clone(),
             awaited: spec.awaited,
-            counted: false,
+            counted: line.is_some(),
+            line,
             turns,
-            live: previous.map_or_else(|| Arc::new(Live::new(now)), |old| Arc::clone(&old.live)),
+            live,
         }
     }
 
@@ -130,6 +152,22 @@ impl Upstream {
         out.take(MAX_COMPLAINTS).collect()
     }
 
+    /// Gets in line for a place. `None` where as many wait as may.
+    pub fn queue_up(&self) -> Option<Queued> {
+        let line = self.line.filter(|line| !line.wait.is_zero())?;
+        self.live.queue.join(line.limit as usize)
+    }
+
+    /// Whether a place in line is in this upstream's.
+    pub fn is_line_of(&self, queued: &Queued) -> bool {
+        queued.is_in(&self.live.queue)
+    }
+
+    /// Requests that wait for a place.
+    pub fn queued(&self) -> usize {
+        self.live.queue.len()
+    }
+
     /// The endpoint a client names.
     pub fn holder(&self, token: &[u8]) -> Option<u16> {
         let mut endpoints = (0_u16..).zip(&self.endpoints);
@@ -138,12 +176,26 @@ impl Upstream {
     }
 }
 
+fn line(spec: &UpstreamSpec) -> Option<LineSpec> {
+    let limits = spec.endpoints.iter().map(|endpoint| endpoint.max_conns);
+    let limits = limits.filter(|limit| limit.count > 0);
+    let limits = limits.map(|limit| LineSpec {
+        limit: limit.queue.min(MaxConns::MAX_QUEUE),
+        wait: limit.wait,
+    });
+    limits.reduce(|a, b| LineSpec {
+        limit: a.limit.max(b.limit),
+        wait: a.wait.max(b.wait),
+    })
+}
+
 impl Live {
     fn new(now: Instant) -> Self {
         Self {
             cursors: Default::default(),
             budget: budget::Budget::new(now),
             holding: hold::Holding::default(),
+            queue: Arc::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::balance::{self, Choice};
-use super::{Endpoint, Upstream};
+use super::{Busy, Endpoint, Upstream};
 
 /// What a request asks of its upstream.
 #[derive(Debug, Clone, Copy)]
@@ -15,13 +15,96 @@ pub struct Ask {
     pub slow_start: Duration,
 }
 
+/// An endpoint for a request.
+#[derive(Debug)]
+pub struct Taken<'a> {
+    pub index: u16,
+    pub endpoint: &'a Endpoint,
+    /// Its place there, where requests under way are counted.
+    pub busy: Option<Busy>,
+    /// The client is elsewhere at home, where there is no place for now.
+    pub away: bool,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPlace {
+    /// All were tried, or none takes requests.
+    Nobody,
+    /// Those that would take it have as many requests as they may, or others wait for a place already.
+    Full,
+}
+
 /// Endpoints already tried for one request.
 #[derive(Debug, Default)]
 pub struct Tried(Vec<u16>);
 
 impl Upstream {
-    /// The endpoint for the next request that is not in `tried`, or `None` when all were tried or
-    /// none takes requests.
+    /// The endpoint for the next request, which counts as under way there from now on. `queued`: it has
+    /// waited in line, so that those who do are no reason to let it wait.
+    #[inline]
+    pub fn take(
+        &self,
+        ask: &Ask,
+        tried: &Tried,
+        queued: bool,
+        now: impl Fn() -> Instant,
+    ) -> Result<Taken<'_>, NoPlace> {
+        if self.counted {
+            return self.take_counted(ask, tried, queued, now);
+        }
+        let (index, endpoint) = self.pick(ask, tried, now).ok_or(NoPlace::Nobody)?;
+        Ok(Taken {
+            index,
+            endpoint,
+            busy: None,
+            away: false,
+        })
+    }
+
+    #[inline(never)]
+    fn take_counted(
+        &self,
+        ask: &Ask,
+        tried: &Tried,
+        queued: bool,
+        now: impl Fn() -> Instant,
+    ) -> Result<Taken<'_>, NoPlace> {
+        let limited = self.line.is_some();
+        // One that has been somewhere already has waited its turn.
+        if limited && !queued && tried.is_empty() && !self.live.queue.is_empty() {
+            return Err(NoPlace::Full);
+        }
+        loop {
+            let full = |index: u16| self.endpoints[usize::from(index)].is_full();
+            let away = ask.held.is_some_and(full);
+            let (index, endpoint) = self.pick_among(ask, tried, None, &now)?;
+            // Another request may have been faster; then it looks again.
+            let Some(busy) = endpoint.busy() else {
+                continue;
+            };
+            endpoint.chosen(&now);
+            if queued && limited && self.has_room(&now) {
+                // Nobody may have told the next in line: an endpoint that rested does so no longer.
+                self.live.queue.freed();
+            }
+            return Ok(Taken {
+                index,
+                endpoint,
+                busy: Some(busy),
+                away: away && ask.held != Some(index),
+            });
+        }
+    }
+
+    /// Whether a request would find a place.
+    fn has_room(&self, now: &impl Fn() -> Instant) -> bool {
+        let mut endpoints = self.endpoints.iter();
+        endpoints.any(|one| one.weight > 0 && one.is_ready() && !one.is_full() && !one.rests(now))
+    }
+
+    /// The endpoint for the next request that is not in `tried`, or `None` when all were tried, none
+    /// takes requests or has a place for one. Nothing is counted.
     ///
     /// A client goes where it has been before, unless that endpoint takes no new requests and another
     /// does. `now` is asked only if time matters.
@@ -47,7 +130,9 @@ impl Upstream {
             }
             resting = Some(index);
         }
-        self.pick_among(ask, tried, resting, now)
+        let (index, endpoint) = self.pick_among(ask, tried, resting, &now).ok()?;
+        endpoint.chosen(now);
+        Some((index, endpoint))
     }
 
     /// Whether any endpoint that is not in `tried` takes requests.
@@ -59,15 +144,15 @@ impl Upstream {
     }
 
     /// `resting` had its turn, but rests or does not listen yet: where that is so of all, it gets the
-    /// request.
+    /// request. Those that rest get none while others have just no place for it.
     #[inline(never)]
     fn pick_among(
         &self,
         ask: &Ask,
         tried: &Tried,
         resting: Option<u16>,
-        now: impl Fn() -> Instant,
-    ) -> Option<(u16, &Endpoint)> {
+        now: &impl Fn() -> Instant,
+    ) -> Result<(u16, &Endpoint), NoPlace> {
         let untried = |index: u16| !tried.0.contains(&index);
         let is_out = |index: &u16| self.endpoints[usize::from(*index)].is_out();
         let held = ask.held.filter(|index| untried(*index) && !is_out(index));
@@ -75,10 +160,13 @@ impl Upstream {
         let takes = |index: &u16| self.endpoints[usize::from(*index)].weight > 0;
         let mut chosen = None;
         for step in STEPS {
+            if step.resting && !step.backup && self.is_full(false, untried, now) {
+                return Err(NoPlace::Full);
+            }
             if self.turns[usize::from(step.backup)].is_empty() {
                 continue;
             }
-            let open = |index: u16| untried(index) && self.is_open(index, step, &now);
+            let open = |index: u16| untried(index) && self.is_open(index, step, now);
             let stays = held.filter(takes).filter(|index| open(*index));
             let first = resting.filter(|_| step.resting && !step.backup);
             chosen = stays.or(first).or_else(|| match ask.slow_start.is_zero() {
@@ -89,15 +177,48 @@ impl Upstream {
                 break;
             }
         }
-        let index = chosen.or(held)?;
+        let Some(index) = chosen.or(held) else {
+            return Err(match self.is_full(true, untried, now) {
+                true => NoPlace::Full,
+                false => NoPlace::Nobody,
+            });
+        };
         let endpoint = &self.endpoints[usize::from(index)];
-        endpoint.chosen(now);
-        Some((index, endpoint))
+        if endpoint.is_full() {
+            return Err(NoPlace::Full);
+        }
+        Ok((index, endpoint))
+    }
+
+    /// Whether an endpoint would take a request, had it a place. `resting`: even one that rests.
+    fn is_full(
+        &self,
+        resting: bool,
+        untried: impl Fn(u16) -> bool,
+        now: &impl Fn() -> Instant,
+    ) -> bool {
+        let mut endpoints = (0_u16..).zip(&self.endpoints);
+        endpoints.any(|(index, endpoint)| {
+            endpoint.is_full()
+                && endpoint.weight > 0
+                && untried(index)
+                && match resting {
+                    true => !endpoint.is_out(),
+                    false => endpoint.is_ready() && !endpoint.rests(now),
+                }
+        })
+    }
+
+    /// Whether all endpoints that would take a request have as many as they may.
+    pub fn has_no_place(&self, now: Instant) -> bool {
+        let now = || now;
+        !self.has_room(&now) && self.is_full(false, |_| true, &now)
     }
 
     fn is_open(&self, index: u16, step: Step, now: &impl Fn() -> Instant) -> bool {
         let endpoint = &self.endpoints[usize::from(index)];
         endpoint.backup == step.backup
+            && !endpoint.is_full()
             && match step.resting {
                 true => !endpoint.is_out(),
                 false => endpoint.is_ready() && !endpoint.rests(now),
@@ -108,6 +229,9 @@ impl Upstream {
     /// where none takes requests. Uses up no turn.
     pub fn candidates(&self, choice: Choice, now: Instant) -> Vec<u16> {
         for step in STEPS {
+            if step.resting && !step.backup && self.is_full(false, |_| true, &|| now) {
+                break;
+            }
             let all = 0..self.endpoints.len().min(usize::from(u16::MAX)) as u16;
             let takes = |index: &u16| self.endpoints[usize::from(*index)].weight > 0;
             let open = |index: &u16| self.is_open(*index, step, &|| now);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::model::{ActiveCheck, EndpointSpec, FailLimit, HealthAsk, HealthCheck, Via};
+use crate::model::{ActiveCheck, EndpointSpec, FailLimit, HealthAsk, HealthCheck, MaxConns, Via};
 
 fn compile(spec: &UpstreamSpec, previous: Option<&Upstream>) -> Upstream {
     compile_at(spec, previous, Instant::now())
@@ -49,6 +49,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
                 backup: false,
                 fail: FailLimit::default(),
                 health: HealthCheck::Docker,
+                max_conns: MaxConns::default(),
             })
             .collect(),
         unreachable: Vec::new(),
@@ -110,7 +111,7 @@ fn what_is_under_way_and_whose_turn_it_is_survive_a_compile() {
     let (first, endpoint) = old
         .pick(&ask(Choice::LeastBusy), &none, Instant::now)
         .unwrap();
-    let busy = endpoint.busy();
+    let busy = endpoint.busy().unwrap();
     // An unrelated label changed.
     let new = compile(&spec(&[("a", 1), ("b", 1)]), Some(&old));
     assert_ne!(pick(&new, Choice::Turn, &none).unwrap(), first);

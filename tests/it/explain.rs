@@ -8,7 +8,7 @@ use crate::support::site::{Site, app, get};
 use crate::support::wharf::Wharf;
 
 /// Runs it with these words.
-fn explain(wharf: &Wharf, words: &[&str]) -> Output {
+pub(crate) fn explain(wharf: &Wharf, words: &[&str]) -> Output {
     let admin = wharf.admin.to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
     let command = command.args(["explain", "--admin", &admin]).args(words);

@@ -50,6 +50,8 @@ mod keepalive;
 mod leaving;
 // The operator's own certificates, as files that change.
 mod own_certificates;
+// How many requests a replica has at once, and who waits for a place.
+mod max_conns;
 // Where apps are: published ports, addresses outside Docker, networks of all kinds.
 mod outside;
 // Containers that are gone under a request.

@@ -316,6 +316,14 @@ impl Story<'_> {
         let chosen = match &self.decision.verdict {
             Verdict::Forward(chosen) => chosen,
             Verdict::Refuse(error) => {
+                if let Some(limit) = error.waits_in_line() {
+                    self.told.status = Some(503);
+                    self.told.verdict = format!(
+                        "{way}wait up to {limit:?} for a place, and get 503 if none becomes free: {error}"
+                    );
+                    self.told.hints.clone_from(&self.decision.hints);
+                    return;
+                }
                 let of_upstream = error.is_of_upstream();
                 let status = match of_upstream && waits {
                     true => 503,

@@ -21,7 +21,7 @@ mod value;
 use std::collections::BTreeMap;
 
 use crate::model::{
-    FailLimit, HealthCheck, HostPattern, Matcher, PathPrefix, Problem, Settings, Severity,
+    FailLimit, HealthCheck, HostPattern, Matcher, MaxConns, PathPrefix, Problem, Settings, Severity,
 };
 
 use read::{Draft, Drafts};
@@ -48,6 +48,8 @@ pub struct Labels {
     pub backup: bool,
     /// `wharf.fail`.
     pub fail: FailLimit,
+    /// `wharf.max_conns`.
+    pub max_conns: MaxConns,
     /// How the container is dialled for a route its own labels do not name.
     pub dial: Dial,
     /// The default route first, then named ones by name. The default route is present if it has a
@@ -193,6 +195,18 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
         Some(Value::Fail(limit)) => *limit,
         _ => FailLimit::default(),
     };
+    let max_conns = max_conns(&default);
+    for option in ["max_conns.queue", "max_conns.wait"] {
+        if let Some(given) = default.values.get(option).filter(|_| max_conns.count == 0) {
+            problems.push(Problem {
+                severity: Severity::Warning,
+                container: container.to_owned(),
+                label: excerpt(&given.label),
+                value: excerpt(&given.text),
+                reason: "without effect: there is no `max_conns`".to_owned(),
+            });
+        }
+    }
     if routes.is_empty() {
         hostless(container, &default, pool.is_some(), &mut problems);
     }
@@ -202,9 +216,26 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
         weight,
         backup: matches!(value(&default, "backup"), Some(Value::Switch(true))),
         fail,
+        max_conns,
         dial: layers.dial(),
         routes,
         problems,
+    }
+}
+
+fn max_conns(draft: &Draft) -> MaxConns {
+    let default = MaxConns::default();
+    let count = |option: &str| match value(draft, option) {
+        Some(Value::Count(count)) => Some(*count),
+        _ => None,
+    };
+    MaxConns {
+        count: count("max_conns").unwrap_or(default.count),
+        queue: count("max_conns.queue").unwrap_or(default.queue),
+        wait: match value(draft, "max_conns.wait") {
+            Some(Value::Duration(wait)) => *wait,
+            _ => default.wait,
+        },
     }
 }
 
@@ -240,6 +271,17 @@ fn hostless(container: &str, draft: &Draft, replica: bool, problems: &mut Vec<Pr
 }
 
 /// What a replica without a host may say about itself.
-const REPLICA_OPTIONS: [&str; 9] = [
-    "pool", "weight", "backup", "fail", "port", "network", "upstream", "health", "enable",
+const REPLICA_OPTIONS: [&str; 12] = [
+    "pool",
+    "weight",
+    "backup",
+    "fail",
+    "max_conns",
+    "max_conns.queue",
+    "max_conns.wait",
+    "port",
+    "network",
+    "upstream",
+    "health",
+    "enable",
 ];

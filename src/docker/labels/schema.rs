@@ -69,6 +69,10 @@ pub enum Kind {
     Timeouts,
     /// A number of connections, and how long and how often each is used.
     Keepalive,
+    /// A number of requests, and how many wait how long beyond it.
+    MaxConns,
+    /// How many may wait; zero and `off`: none.
+    Queue,
     /// A number; zero and `off` are no limit.
     Count,
     /// A word or a path, and how it is asked.
@@ -170,6 +174,8 @@ impl Kind {
                 "`connect=` `first=` `read=` `send=` `body=`, each a duration; a bare duration is `read`"
             }
             Self::Keepalive => "number or `off`; `timeout=` `requests=` `time=` as below",
+            Self::MaxConns => "number or `off`; `queue=` and `wait=` as below",
+            Self::Queue => "number, 0 to 1000, or `off`",
             Self::Count => "number, or `off`",
             Self::Health => {
                 "`docker`, `tcp`, `off` or a path, and `interval=` `timeout=` `fails=` `passes=` `status=` `host=` `port=` as below"

@@ -5,8 +5,8 @@ use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
     Authority, Balance, Budget, CheckCount, CheckTarget, CheckTime, Cookie, Count, Duration, Fail,
-    Health, Hold, HoldMax, Hosts, Https, Keepalive, Matchers, Name, Path, Port, Retry, RetryOn,
-    Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, Upstream,
+    Health, Hold, HoldMax, Hosts, Https, Keepalive, Matchers, MaxConns, Name, Path, Port, Queue,
+    Retry, RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -55,6 +55,9 @@ pub const OPTIONS: &[Entry] = &[
     on("weight", Replica, Share, "share of requests of this replica; 0 gets no new ones. Where several services have one host and path, the share of the service", "1", "5"),
     on("backup", Replica, Switch, "used only while no other replica can be", "off", "true"),
     on("fail", Replica, Fail, "failures within a time after which the replica rests for that time; the last one that is left never does", "1/10s", "3/30s"),
+    on("max_conns", Replica, MaxConns, "requests and WebSockets this replica has at once; others go to another replica, or wait for a place", "off", "100 queue=50 wait=2s"),
+    on("max_conns.queue", Replica, Queue, "requests of the service that wait for a place at most; `off`: none", "100", "50"),
+    on("max_conns.wait", Replica, Duration, "how long each waits; `off`: not at all", "2s", "500ms"),
     on("canary", Route, Matchers, "requests that go to this service rather than to another that shares its host and path", "none", "header:X-Canary=1, cookie:beta"),
     on("routes", Container, Routes, "long form of a named route, for names that are option words: `wharf.routes.<route>.<option>`", "none", "wharf.routes.log.path: /log"),
     on("enable", Container, Switch, "false: Wharf ignores the container, other labels may stay", "true", "false"),
@@ -69,7 +72,6 @@ pub const OPTIONS: &[Entry] = &[
     later("upstream.proxy_protocol", Route, "PROXY protocol towards the app", "off", "v2"),
     later("proto", Route, "protocol spoken to the app", "http", "grpc"),
     later("swarm", Container, "how Swarm services are reached", "tasks", "vip"),
-    later("max_conns", Replica, "connections to this replica at most", "off", "100"),
     later("strip.cookies", Route, "give cookie paths their prefix back", "on", "true"),
     later("rewrite", Route, "path sent to the app", "none", "/base"),
     later("redirect", Route, "paths answered with a redirect", "none", "/old/* -> /new/{1} 301"),

@@ -110,6 +110,7 @@ fn endpoint(member: &Member<'_>, ip: IpAddr, port: u16, health: &HealthCheck) ->
         backup: member.labels.backup,
         fail: member.labels.fail,
         health: health.clone(),
+        max_conns: member.labels.max_conns,
     }
 }
 

@@ -189,6 +189,7 @@ fn endpoint(
         backup: member.labels.backup,
         fail: member.labels.fail,
         health: health(container, dial, before),
+        max_conns: member.labels.max_conns,
     })
 }
 

@@ -1,7 +1,8 @@
-//! Values of `timeout`, `keepalive` and `hold`.
+//! Values of `timeout`, `keepalive`, `hold` and `max_conns`.
 
 use super::{Parsed, Value, duration, note, number};
 use crate::docker::labels::text::quote;
+use crate::model::MaxConns;
 
 /// `connect=5s read=30s send=30s`, in any order; a bare duration is `read`.
 pub(super) fn timeouts(text: &str) -> Parsed {
@@ -57,6 +58,34 @@ pub(super) fn hold_max(text: &str) -> Result<u32, String> {
         let range = format!("the most that may wait is a number from 1 to {MAX_HOLD_MAX}");
         format!("{range}; `wharf.hold: off` lets none")
     })
+}
+
+/// `100 queue=50 wait=2s`, in any order, or `off`.
+pub(super) fn max_conns(text: &str) -> Parsed {
+    let form = "it looks like 100 queue=50 wait=2s, or off";
+    fields(text, form, |key, value| match key {
+        "" => match count(value) {
+            Ok(conns) => Ok(("max_conns", Value::Count(conns))),
+            Err(_) => Err(format!("{}: {form}", quote(value))),
+        },
+        "queue" => match queue(value) {
+            Ok(queue) => Ok(("max_conns.queue", Value::Count(queue))),
+            Err(reason) => Err(format!("{key}: {reason}")),
+        },
+        "wait" => span("max_conns.wait", key, value),
+        key => Err(format!("there is no {} here: {form}", quote(key))),
+    })
+}
+
+/// How many may wait; `off` is 0.
+pub(super) fn queue(text: &str) -> Result<u32, String> {
+    match count(text) {
+        Ok(queue) if queue <= MaxConns::MAX_QUEUE => Ok(queue),
+        _ => Err(format!(
+            "it is a number up to {}, or off",
+            MaxConns::MAX_QUEUE
+        )),
+    }
 }
 
 /// A number; `off` is 0.

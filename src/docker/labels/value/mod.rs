@@ -82,6 +82,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Hold
             | Kind::Timeouts
             | Kind::Keepalive
+            | Kind::MaxConns
+            | Kind::Queue
             | Kind::Count
             | Kind::Health
     );
@@ -93,6 +95,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Hosts => return hosts(text),
         Kind::Timeouts => return limits::timeouts(text),
         Kind::Keepalive => return limits::keepalive(text),
+        Kind::MaxConns => return limits::max_conns(text),
         Kind::Sticky => return sticky(text),
         Kind::Hold => return limits::hold(text),
         Kind::Retry => return retry::retry(text),
@@ -116,6 +119,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Fail => fail(text).map(Value::Fail),
         Kind::RetryOn => retry::on(text).map(Value::RetryOn),
         Kind::Budget => retry::budget(text).map(Value::Budget),
+        Kind::Queue => limits::queue(text).map(Value::Count),
         Kind::Count => limits::count(text).map(Value::Count),
         Kind::Duration => duration(text).map(Value::Duration),
         Kind::HoldMax => limits::hold_max(text).map(Value::HoldMax),
@@ -128,6 +132,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Hosts
         | Kind::Timeouts
         | Kind::Keepalive
+        | Kind::MaxConns
         | Kind::Sticky
         | Kind::Matchers
         | Kind::Hold

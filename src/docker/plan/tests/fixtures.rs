@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use super::super::{PlanOptions, plan};
 use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
-    ActiveCheck, FailLimit, HealthAsk, HealthCheck, Lookup, Plan, Problem, Retry, RouteSpec,
-    Settings, Severity, StatusSet, UpstreamSpec, Via,
+    ActiveCheck, FailLimit, HealthAsk, HealthCheck, Lookup, MaxConns, Plan, Problem, Retry,
+    RouteSpec, Settings, Severity, StatusSet, UpstreamSpec, Via,
 };
 
 #[test]
@@ -368,6 +368,10 @@ fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
         if endpoint.fail != FailLimit::default() {
             let FailLimit { count, within } = endpoint.fail;
             let _ = write!(out, " (fail {count}/{within:?})");
+        }
+        if endpoint.max_conns != MaxConns::default() {
+            let MaxConns { count, queue, wait } = endpoint.max_conns;
+            let _ = write!(out, " (max_conns {count} queue={queue} wait={wait:?})");
         }
         match &endpoint.health {
             HealthCheck::Docker => {}
