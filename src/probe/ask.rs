@@ -57,3 +57,23 @@ fn is_ours(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     ours.iter().any(|errno| code == Some(errno.raw_os_error()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wharf_lacks_is_no_fault_of_an_endpoint() {
+        use rustix::io::Errno;
+        for (errno, ours) in [
+            (Errno::MFILE, true),
+            (Errno::ADDRNOTAVAIL, true),
+            (Errno::CONNREFUSED, false),
+            (Errno::HOSTUNREACH, false),
+            (Errno::TIMEDOUT, false),
+        ] {
+            assert_eq!(is_ours(&errno.into()), ours, "{errno}");
+        }
+        assert!(!is_ours(&io::ErrorKind::TimedOut.into()));
+    }
+}

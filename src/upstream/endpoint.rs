@@ -12,6 +12,7 @@ use super::health::Marks;
 use super::outcome::{LastOutcome, Outcome};
 use super::queue::Queue;
 use super::token::Secret;
+use super::warmth::Warmth;
 use crate::model::{EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
 
 /// One address of one container.
@@ -61,10 +62,7 @@ pub struct EndpointLive {
     reached: AtomicBool,
     /// Until then it may be that it just needs its time.
     pub(super) listens_by: Instant,
-    /// Times are milliseconds since then.
-    since: Instant,
-    /// When it became ready, if it was not always: [`WARM`], [`COLD`], or the time and 2.
-    warms: AtomicU64,
+    warmth: Warmth,
     /// Moves on with every request that might have come here while the endpoint was warming up.
     rolls: AtomicU64,
 }
@@ -158,7 +156,7 @@ impl Endpoint {
             }
             false => {
                 self.live.ready.store(false, Ordering::Relaxed);
-                self.live.warms.store(COLD, Ordering::Relaxed);
+                self.live.warmth.cool();
             }
         }
     }
@@ -248,14 +246,7 @@ impl Endpoint {
     /// How much of its share it takes at `now`: 1 once it has been ready for `slow_start`, and if it was
     /// when it joined nobody.
     pub(super) fn warmth(&self, slow_start: Duration, now: Instant) -> f64 {
-        let at = match self.live.warms.load(Ordering::Relaxed) {
-            WARM => return 1.0,
-            COLD => return COLDEST,
-            warms => self.live.since + Duration::from_millis(warms - FIRST_TIME),
-        };
-        let age = now.saturating_duration_since(at);
-        let warmth = age.as_secs_f64() / slow_start.as_secs_f64();
-        warmth.clamp(COLDEST, 1.0)
+        self.live.warmth.at(slow_start, now)
     }
 
     /// Whether this request, of all that might have come here, must go elsewhere.
@@ -300,8 +291,7 @@ impl EndpointLive {
             ready: AtomicBool::new(listens_by <= now),
             reached: AtomicBool::new(false),
             listens_by,
-            since: now,
-            warms: AtomicU64::new(if joins { COLD } else { WARM }),
+            warmth: Warmth::new(joins, now),
             rolls: AtomicU64::new(0),
         }
     }
@@ -311,10 +301,7 @@ impl EndpointLive {
         if self.ready.swap(true, Ordering::Relaxed) {
             return false;
         }
-        if self.warms.load(Ordering::Relaxed) == COLD {
-            let at = now.saturating_duration_since(self.since).as_millis() as u64;
-            self.warms.store(FIRST_TIME + at, Ordering::Relaxed);
-        }
+        self.warmth.heat(now);
         true
     }
 }
@@ -332,10 +319,3 @@ fn listens_by(created: i64, later: bool, now: Instant) -> Instant {
 
 /// Most applications listen this soon after their container runs.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
-/// Not to be warmed up.
-const WARM: u64 = 0;
-/// To be warmed up once it is ready.
-const COLD: u64 = 1;
-const FIRST_TIME: u64 = 2;
-/// Share of its weight that an endpoint takes from the start: a key or a turn has to find it.
-const COLDEST: f64 = 0.01;

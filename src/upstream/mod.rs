@@ -19,6 +19,7 @@ mod queue_tests;
 #[cfg(test)]
 mod tests;
 mod token;
+mod warmth;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
