@@ -255,7 +255,9 @@ impl Forward<'_> {
             Some(Ok(Ok(link))) => {
                 metrics.upstream_connects.inc();
                 endpoint.listens(Instant::now());
-                self.route.upstream.reached();
+                if self.route.upstream.reached() {
+                    self.worker.engine.table.touch();
+                }
                 Ok(Some(Box::new(link)))
             }
             Some(Ok(Err(cause))) => {

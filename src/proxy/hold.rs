@@ -10,7 +10,7 @@ use super::error::ProxyError;
 use super::exchange::Client;
 use super::worker::Worker;
 use crate::route::Route;
-use crate::upstream::{Held, NoHold, Upstream};
+use crate::upstream::{Held, NoHold, TRY_AGAIN, Upstream};
 
 /// Why a request goes no further.
 pub(super) enum Stop {
@@ -102,7 +102,20 @@ pub(super) async fn hold<C: Client>(
             cause: Box::new(hold.error),
         });
     }
-    Ok(change(worker, side, left.min(TRY_AGAIN)).await)
+    let end = *end;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match change(worker, side, left.min(TRY_AGAIN)).await {
+            Change::Left => return Ok(false),
+            Change::Table => return Ok(true),
+            Change::Nothing => {}
+        }
+        // In the end everyone tries once more: what is told then is of that moment.
+        let now = Instant::now();
+        if now >= end || hold.upstream.may_try(now) {
+            return Ok(true);
+        }
+    }
 }
 
 /// Waits until an endpoint has left its upstream: `Some(true)`. `None`: it stays. `Some(false)`: the client
@@ -124,7 +137,7 @@ async fn leaves<C: Client>(
         if left.is_zero() {
             return None;
         }
-        if !change(worker, side, left).await {
+        if matches!(change(worker, side, left).await, Change::Left) {
             return Some(false);
         }
     }
@@ -140,24 +153,30 @@ impl Hold {
     }
 }
 
-/// Waits for a change of the table, at most for `limit`; `false` when the client has left.
-async fn change<C: Client>(worker: &Worker, side: &mut C, limit: Duration) -> bool {
+/// What ended a wait.
+enum Change {
+    /// The table has changed, or something of what it holds.
+    Table,
+    Nothing,
+    /// The client has left.
+    Left,
+}
+
+/// Waits for a change, at most for `limit`.
+async fn change<C: Client>(worker: &Worker, side: &mut C, limit: Duration) -> Change {
     let mut changed = pin!(worker.changed.notified());
     let mut pause = pin!(tokio::time::sleep(limit));
     poll_fn(|cx| {
         if side.poll_gone(cx).is_ready() {
-            return Poll::Ready(false);
+            return Poll::Ready(Change::Left);
         }
-        if changed.as_mut().poll(cx).is_ready() || pause.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(true);
+        if changed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Change::Table);
         }
-        Poll::Pending
+        pause.as_mut().poll(cx).map(|()| Change::Nothing)
     })
     .await
 }
 
 /// The engine tells of a container that goes away this soon after its application does.
 const PROOF: Duration = Duration::from_millis(500);
-/// Between two tries of a request that waits, where nothing tells of a change: an application may be
-/// restarted inside its container.
-const TRY_AGAIN: Duration = Duration::from_millis(100);

@@ -1,17 +1,22 @@
 //! Requests that wait while no endpoint can take them (product.md B26), and when that makes sense.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::Upstream;
 
 /// What is known of requests that wait for an upstream; shared by all workers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Holding {
+    since: Instant,
     count: AtomicU32,
     /// One has waited its whole time in vain, and nothing has happened since.
     in_vain: AtomicBool,
+    /// When one of those that wait tried last, in milliseconds from `since`.
+    tried: AtomicU64,
+    /// That it did, and nobody has reached an endpoint since.
+    trying: AtomicBool,
 }
 
 /// A request that waits, for as long as this lives.
@@ -28,6 +33,16 @@ pub enum NoHold {
 }
 
 impl Holding {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            count: AtomicU32::default(),
+            in_vain: AtomicBool::default(),
+            tried: AtomicU64::default(),
+            trying: AtomicBool::default(),
+        }
+    }
+
     pub(super) fn hope(&self) {
         if self.in_vain.load(Ordering::Relaxed) {
             self.in_vain.store(false, Ordering::Relaxed);
@@ -74,9 +89,30 @@ impl Upstream {
         self.live.holding.count.load(Ordering::Relaxed)
     }
 
-    /// An endpoint was reached.
-    pub fn reached(&self) {
-        self.live.holding.hope();
+    /// Whether it is for this one, of all that wait, to find out if an endpoint can be reached again,
+    /// where nothing would tell: an application may be restarted inside its container. A thousand that
+    /// all tried would be a flood.
+    pub fn may_try(&self, now: Instant) -> bool {
+        let holding = &self.live.holding;
+        let now = now.saturating_duration_since(holding.since).as_millis() as u64;
+        let last = holding.tried.load(Ordering::Relaxed);
+        let due = now.saturating_sub(last) >= TRY_AGAIN.as_millis() as u64;
+        let mine = due
+            && (holding.tried)
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if mine {
+            holding.trying.store(true, Ordering::Relaxed);
+        }
+        mine
+    }
+
+    /// An endpoint was reached. Gives whether those that wait have to be told.
+    #[must_use]
+    pub fn reached(&self) -> bool {
+        let holding = &self.live.holding;
+        holding.hope();
+        holding.trying.load(Ordering::Relaxed) && holding.trying.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -92,3 +128,6 @@ impl Drop for Held {
         self.0.live.holding.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+/// Between two tries of requests that wait.
+pub const TRY_AGAIN: Duration = Duration::from_millis(100);

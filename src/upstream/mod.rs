@@ -31,7 +31,7 @@ pub use active::{Change, Judge};
 pub use balance::{Choice, Key, Schedule, next_turn};
 pub use endpoint::{Busy, Endpoint, EndpointLive};
 pub use failure::Failure;
-pub use hold::{Held, NoHold};
+pub use hold::{Held, NoHold, TRY_AGAIN};
 pub use outcome::Outcome;
 pub use pick::{Ask, NoPlace, Taken, Tried};
 pub use queue::Queued;
@@ -195,7 +195,7 @@ impl Live {
         Self {
             cursors: Default::default(),
             budget: budget::Budget::new(now),
-            holding: hold::Holding::default(),
+            holding: hold::Holding::new(now),
             queue: Arc::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! Requests that wait for a replica: starts, restarts, and when not to wait.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -223,6 +223,46 @@ fn as_many_wait_as_the_label_says() {
     assert_eq!(refused.status(), 503);
     let cause = "2 requests wait for upstream";
     assert!(refused.text().contains(cause), "{}", refused.text());
+}
+
+#[test]
+fn of_many_that_wait_one_finds_out_for_all() {
+    let port = free_port();
+    let served = Served::on(listen(port), |_| once("hi"));
+    let site = Site::start([app("app", port, &format!("{LABELS}\nwharf.hold: 5m"))]);
+    assert_eq!(site.send(get("/")).message().status(), 200);
+    // Restarted inside its container, so that the engine has nothing to tell.
+    drop(served);
+    eventually(
+        "the end of its listener",
+        Duration::from_secs(5),
+        || match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(_) => Err("it accepts".into()),
+            Err(_) => Ok(()),
+        },
+    );
+    let mut waiting: Vec<_> = (0..100).map(|_| site.send(get("/"))).collect();
+    held(&site, 100.0);
+    let failed = || site.metric("wharf_upstream_connects_total{result=\"failed\"}");
+    let more = |count| {
+        let wanted = failed() + count;
+        eventually("tries", Duration::from_secs(20), || match failed() {
+            now if now >= wanted => Ok(()),
+            now => Err(format!("{now} of {wanted}")),
+        });
+    };
+    more(1.0);
+    let start = Instant::now();
+    more(5.0);
+    let took = start.elapsed();
+    assert!(
+        took > Duration::from_millis(300),
+        "a flood: five tries in {took:?}"
+    );
+    let _served = Served::on(listen(port), |request| ok(&request.body));
+    for client in &mut waiting {
+        assert_eq!(client.message().status(), 200);
+    }
 }
 
 #[test]
