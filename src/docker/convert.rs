@@ -35,6 +35,7 @@ fn container(summary: Summary) -> Option<Container> {
         id: Some(summary.id).filter(|id| !id.is_empty())?,
         labels: summary.labels,
         created: summary.created,
+        ended: 0,
         state: state(&summary.state),
         health: health(&summary.status),
         complaint: exit_code(&summary.status),
@@ -264,6 +265,7 @@ mod tests {
             name: "dkA".into(),
             labels: [("wharf.host".into(), "a.test".into())].into(),
             created: 1_795_440_343,
+            ended: 0,
             state: State::Running,
             health: Health::Starting,
             networks: vec![

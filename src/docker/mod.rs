@@ -39,6 +39,9 @@ pub struct Container {
     /// Unix seconds (API field `Created`).
     pub created: i64,
     pub state: State,
+    /// When its process last ended, as far as events have told: the engine's clock, nanoseconds; 0 if none has.
+    /// What runs after that is another process, even at the same address.
+    pub ended: i64,
     pub health: Health,
     /// What its HEALTHCHECK said last, where that failed, or its exit code: one line, see
     /// [`complaint`](convert::complaint).

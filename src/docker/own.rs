@@ -160,6 +160,7 @@ mod tests {
             name: format!("name-{}", &id[..3]),
             labels: [].into(),
             created: 0,
+            ended: 0,
             state: State::Running,
             health: Health::None,
             networks: vec![Attachment {

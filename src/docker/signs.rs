@@ -20,6 +20,9 @@ use super::{Container, Health, State};
 #[derive(Debug, Default)]
 pub struct Signs {
     of: HashMap<String, Sign>,
+    /// When the process of a container ended last, see [`Container::ended`]. It may run again by the time
+    /// anybody looks.
+    ended: HashMap<String, i64>,
     /// The engine's time of the newest event.
     newest: i64,
     /// How far our clock is ahead of the engine's, with the way of an event.
@@ -100,6 +103,7 @@ impl Signs {
             return false;
         };
         self.newest = self.newest.max(event.at);
+        self.note_end(event);
         let known = self.of.contains_key(&event.container);
         if event.container.is_empty() || !known && self.of.len() >= MOST_SIGNS {
             return false;
@@ -136,6 +140,14 @@ impl Signs {
         age < LAG
     }
 
+    fn note_end(&mut self, event: &Event) {
+        let known = self.ended.contains_key(&event.container);
+        if event.action == Action::Down && (known || self.ended.len() < MOST_SIGNS) {
+            let ended = self.ended.entry(event.container.clone()).or_default();
+            *ended = event.at.max(*ended);
+        }
+    }
+
     /// A list begun at `begun` shows `containers`, which are sorted by id: forgets what it settles.
     pub fn settle(&mut self, containers: &[Container], begun: Instant, facts: &FactsById) {
         self.of.retain(|id, sign| {
@@ -145,10 +157,17 @@ impl Signs {
             }
             !sign.is_empty()
         });
+        let listed = |id: &String| containers.binary_search_by(|c| c.id.cmp(id)).is_ok();
+        self.ended.retain(|id, _| listed(id));
     }
 
     /// Lays the marks over `containers`, which are sorted by id.
     pub fn apply(&self, containers: &mut [Container], facts: &FactsById) {
+        for (id, ended) in &self.ended {
+            if let Ok(at) = containers.binary_search_by(|c| c.id.cmp(id)) {
+                containers[at].ended = *ended;
+            }
+        }
         for (id, sign) in &self.of {
             if let Ok(at) = containers.binary_search_by(|c| c.id.cmp(id)) {
                 sign.apply(&mut containers[at], stop(facts, id).signal);

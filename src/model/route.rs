@@ -74,6 +74,8 @@ pub struct EndpointSpec {
     pub container: String,
     /// When the container was created, Unix seconds.
     pub created: i64,
+    /// When its process last ended, see `docker::Container::ended`.
+    pub ended: i64,
     pub addr: SocketAddr,
     pub via: Via,
     /// TCP ports the container exposes, for messages: sorted, at most [`EndpointSpec::MAX_EXPOSED`].

@@ -178,7 +178,7 @@ fn settle(endpoint: &Endpoint, table: &SharedTable, ready: bool) {
             .any(|one| one.live.id == endpoint.live.id)
     });
     if let Some(upstream) = of.filter(|_| ready) {
-        upstream.reached();
+        let _ = upstream.reached(); // who waits is told in any case
     }
     table.touch();
 }

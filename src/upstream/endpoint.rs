@@ -20,6 +20,8 @@ use crate::model::{EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
 pub struct Endpoint {
     pub addr: SocketAddr,
     pub container_id: Arc<str>,
+    /// See `model::EndpointSpec::ended`.
+    ended: i64,
     pub container: Arc<str>,
     /// See `model::EndpointSpec::exposed`.
     pub exposed: Arc<[u16]>,
@@ -82,12 +84,7 @@ impl Endpoint {
         now: Instant,
     ) -> Self {
         let live = previous
-            .and_then(|upstream| {
-                upstream
-                    .endpoints
-                    .iter()
-                    .find(|old| *old.container_id == *spec.container_id && old.addr == spec.addr)
-            })
+            .and_then(|upstream| upstream.endpoints.iter().find(|old| old.is(spec)))
             .map_or_else(
                 || {
                     let token = secret.token(key, &spec.container_id, spec.addr.port());
@@ -104,6 +101,7 @@ impl Endpoint {
         Self {
             addr: spec.addr,
             container_id: spec.container_id.as_str().into(),
+            ended: spec.ended,
             container: spec.container.as_str().into(),
             exposed: spec.exposed.as_slice().into(),
             weight: spec.weight,
@@ -114,6 +112,13 @@ impl Endpoint {
             seed: balance::hash(format!("{}:{}", spec.container_id, spec.addr.port()).as_bytes()),
             live,
         }
+    }
+
+    /// Whether it is the same process at the same address.
+    fn is(&self, spec: &EndpointSpec) -> bool {
+        *self.container_id == *spec.container_id
+            && self.addr == spec.addr
+            && self.ended == spec.ended
     }
 
     /// Whether it is known to be ready, or has been there for so long that it is taken for granted.

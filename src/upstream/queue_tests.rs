@@ -32,6 +32,7 @@ fn spec(limits: &[u32]) -> UpstreamSpec {
         container_id: index.to_string(),
         container: index.to_string(),
         created: 0,
+        ended: 0,
         addr: SocketAddr::from(([10, 0, 0, index + 1], 80)),
         via: Via::Loopback,
         exposed: Vec::new(),

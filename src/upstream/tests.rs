@@ -42,6 +42,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
                 container_id: (*id).into(),
                 container: (*id).into(),
                 created: 0,
+                ended: 0,
                 addr: SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)),
                 via: Via::Loopback,
                 exposed: Vec::new(),
@@ -304,6 +305,20 @@ fn backups_wait_until_all_others_are_out_whatever_the_policy() {
     }
     spec.endpoints.retain(|endpoint| endpoint.backup);
     assert_eq!(ten(&compile_at(&spec, None, start), start, 0), [10, 0, 0]);
+}
+
+#[test]
+fn another_process_of_a_container_is_another_endpoint() {
+    let mut spec = spec(&[("a", 1), ("b", 1)]);
+    let ids = |upstream: &Upstream| {
+        let endpoints = upstream.endpoints.iter();
+        endpoints.map(|one| one.live.id).collect::<Vec<_>>()
+    };
+    let before = compile(&spec, None);
+    spec.endpoints[0].ended = 5;
+    let after = compile(&spec, Some(&before));
+    assert_ne!(ids(&after)[0], ids(&before)[0]);
+    assert_eq!(ids(&after)[1], ids(&before)[1]);
 }
 
 #[test]

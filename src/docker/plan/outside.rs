@@ -103,6 +103,7 @@ fn endpoint(member: &Member<'_>, ip: IpAddr, port: u16, health: &HealthCheck) ->
         container_id: format!("http://{addr}"),
         container: member.container.name.clone(),
         created: member.container.created,
+        ended: 0,
         addr,
         via: Via::Label,
         exposed: Vec::new(),

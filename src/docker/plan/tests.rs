@@ -17,6 +17,7 @@ fn container(name: &str, created: i64) -> Container {
         name: name.to_owned(),
         labels: BTreeMap::new(),
         created,
+        ended: 0,
         state: State::Running,
         health: Health::None,
         networks: Vec::new(),

@@ -179,6 +179,7 @@ fn endpoint(
         container_id: container.id.clone(),
         container: container.name.clone(),
         created: container.created,
+        ended: container.ended,
         addr,
         via,
         exposed: exposed

@@ -34,6 +34,7 @@ fn container(id: &str, state: State) -> Container {
         name: id.into(),
         labels: BTreeMap::new(),
         created: 0,
+        ended: 0,
         state,
         health: Health::None,
         networks: vec![network],
@@ -115,6 +116,30 @@ impl Scene {
     fn off(&self) -> bool {
         self.seen().networks.is_empty()
     }
+}
+
+#[test]
+fn a_restart_between_two_looks_leaves_a_trace() {
+    let mut scene = Scene::new();
+    let mut tell = |at: i64, action| {
+        let event = Event {
+            at,
+            ..event(action)
+        };
+        scene.signs.note(&event, scene.start + ms(at as u64));
+    };
+    tell(5, Action::Down);
+    tell(6, Action::Down);
+    tell(7, Action::Start);
+    assert_eq!(scene.list(8, State::Running), State::Running);
+    assert_eq!(scene.seen().ended, 6);
+    // For as long as there is such a container.
+    scene.list.clear();
+    scene
+        .signs
+        .settle(&scene.list, scene.start + ms(9), &scene.facts);
+    scene.list.push(container(APP, State::Running));
+    assert_eq!(scene.seen().ended, 0);
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn container() -> impl Strategy<Value = Container> {
                 name: String::new(),
                 labels,
                 created,
+                ended: 0,
                 state: match state {
                     0 => State::Paused,
                     1 => State::Exited,
