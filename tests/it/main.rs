@@ -18,6 +18,8 @@ mod bodies;
 mod broken;
 // Wharf in a container.
 mod container;
+// Deploys, crashes and other changes under a load of every kind: what may fail, and what may not.
+mod churn;
 // Compose recreates a service while requests go on.
 mod deploys;
 // Labels of real containers -> who answers; Wharf on the host.

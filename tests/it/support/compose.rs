@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use super::docker::{RUN_LABEL, app_image, try_docker, unique};
+use super::docker::{RUN_LABEL, app_image, docker, try_docker, unique};
 
 /// The project; nothing of it runs until [`Compose::up`].
 pub(crate) struct Compose {
@@ -62,6 +62,17 @@ impl Compose {
         format!("{}/web", self.project)
     }
 
+    /// Ids of its containers, stopped ones included.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        let ids = docker(["ps", "-aq", "--no-trunc", "--filter", &self.filter()]);
+        ids.lines().map(String::from).collect()
+    }
+
+    /// For `docker`: what belongs to the project.
+    pub(crate) fn filter(&self) -> String {
+        format!("label=com.docker.compose.project={}", self.project)
+    }
+
     /// `up -d` for what several files (name, text) hold together.
     pub(crate) fn up_files(&self, files: &[(String, String)]) {
         let run = format!("{RUN_LABEL}: '{}'", std::process::id());
@@ -106,7 +117,7 @@ impl Drop for Compose {
         // The project's own command takes seconds for the same.
         let words =
             |args: &[&str]| -> Vec<String> { args.iter().map(|arg| arg.to_string()).collect() };
-        let filter = format!("label=com.docker.compose.project={}", self.project);
+        let filter = self.filter();
         let ids = try_docker(&words(&["ps", "-aq", "--filter", &filter])).unwrap_or_default();
         let mut remove = words(&["rm", "-f", "-v"]);
         remove.extend(ids.lines().map(String::from));

@@ -19,6 +19,8 @@ pub(crate) mod frames;
 pub(crate) mod h2;
 // The smallest HTTP/1.1 client.
 pub(crate) mod http;
+// Clients that ask all the time.
+pub(crate) mod load;
 // A real ACME server.
 pub(crate) mod pebble;
 // Upstreams on loopback.
