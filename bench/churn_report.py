@@ -20,41 +20,55 @@ def line(figures):
 
 def as_markdown(results, peers, about_peers, about_scenes, about):
     scenes = [name for name in about_scenes if any(result["scene"] == name for result in results)]
-    parts = [about, "**Failed requests**, of all that were sent in the scene; dropped WebSockets"]
-    parts.append(table(["", *peers], [failed_row(results, peers, about_scenes[name], name) for name in scenes]))
-    parts.append("**How they failed**, GET and POST; answered ones: p50, p99 and longest, ms")
-    rows = [[about_scenes[name].title, peer, *details(of(results, name, peer))] for name in scenes for peer in peers]
-    parts.append(table(["", "", "GET", "POST", "p50", "p99", "max"], rows))
+    parts = [about, "Failed requests, and of how many:"]
+    parts.append(table(["", *peers], [row for name in scenes for row in rows(results, peers, about_scenes[name], name)]))
     parts.append("\n".join(f"- `{peer}`: {about_peers[peer].about}" for peer in peers))
+    parts.append("How they failed, and how long the others took (p50, p99, longest, ms; of several rounds the worst):")
+    for name in scenes:
+        parts.append(f"**{about_scenes[name].title}**")
+        lines = [[peer, *details(of(results, name, peer))] for peer in peers if of(results, name, peer)]
+        parts.append(table(["", "GET", "POST", "p50", "p99", "max"], lines))
     return "\n\n".join(parts) + "\n"
 
 
-def failed_row(results, peers, scene, name):
-    cells = []
-    for peer in peers:
-        found = of(results, name, peer)
-        sent = sum(sum(result["sent"].values()) for result in found)
-        failed = sum(sum(errors.values()) for result in found for errors in result["failed"].values())
-        cell = f"{failed:,} of {sent:,}" if found else "–"
-        if found and scene.sockets:
-            dropped = sum(result["websockets"]["dropped"] for result in found)
-            cell += f"; {dropped} of {sum(result['websockets']['open'] for result in found)}"
-            processes, memory = (max(result[key] for result in found) for key in ("processes", "MB"))
-            cell += f"; {processes} processes, {memory:.0f} MB"
-        cells.append(cell)
-    return [scene.title, *cells]
+def rows(results, peers, scene, name):
+    found = {peer: of(results, name, peer) for peer in peers}
+    yield [scene.title] + [failed(found[peer]) for peer in peers]
+    if scene.sockets:
+        yield ["– WebSockets dropped"] + [dropped(found[peer]) for peer in peers]
+        yield ["– the proxy afterwards"] + [weight(found[peer]) for peer in peers]
+
+
+def failed(results):
+    if not results:
+        return "–"
+    sent = sum(sum(result["sent"].values()) for result in results)
+    gets, posts = (ways.total() for ways in by_method(results))
+    return "0" if gets + posts == 0 else f"{gets:,} GET, {posts:,} POST of {sent:,}"
+
+
+def dropped(results):
+    sockets = [result["websockets"] for result in results]
+    return f"{sum(one['dropped'] for one in sockets)} of {sum(one['open'] for one in sockets)}" if sockets else "–"
+
+
+def weight(results):
+    processes, memory = (max((result[key] for result in results), default=0) for key in ("processes", "MB"))
+    return f"{processes} processes, {memory:.0f} MB" if results else "–"
 
 
 def details(found):
-    if not found:
-        return ["–"] * 5
+    cells = [counted(ways) or "0" for ways in by_method(found)]
+    return cells + [f"{max(result['ms'][name] for result in found):,.0f}" for name in ("p50", "p99", "max")]
+
+
+def by_method(results):
+    """How requests failed: GETs, POSTs."""
     ways = {"GET": Counter(), "POST": Counter()}
-    for result in found:
+    for result in results:
         for kind, errors in result["failed"].items():
             ways[kind.partition(",")[0]].update(errors)
-    cells = [counted(ways[kind]) or "0" for kind in ways]
-    # Of several rounds the worst: an average of maxima says nothing.
-    return cells + [f"{max(result['ms'][name] for result in found):,.0f}" for name in ("p50", "p99", "max")]
+    return ways.values()
 
 
 def counted(errors):
