@@ -151,7 +151,10 @@ PEERS = {
     "caddy": Peer(caddy, "as caddy-docker-proxy has it: written anew and loaded after each change"),
     "caddy-tuned": Peer(partial(caddy, options=configs.CADDY_TUNED), "the same with `lb_try_duration 15s`"),
     "caddy-dns": Peer(caddy_dns, "`reverse_proxy app:3000`, looked up in Docker's DNS"),
-    "caddy-dns-tuned": Peer(partial(caddy_dns, options=configs.CADDY_DNS_TUNED), "the same, `lb_try_duration 15s`"),
+    "caddy-dns-tuned": Peer(
+        partial(caddy_dns, options=configs.CADDY_DNS_TUNED),
+        "`reverse_proxy app:3000`, looked up in Docker's DNS, with `lb_try_duration 15s`",
+    ),
     "haproxy": Peer(
         partial(haproxy, settings=configs.HAPROXY_TYPICAL), "`server-template` with `check`, from Docker's DNS"
     ),

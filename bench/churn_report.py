@@ -21,7 +21,8 @@ def line(figures):
 def as_markdown(results, peers, about_peers, about_scenes, about):
     scenes = [name for name in about_scenes if any(result["scene"] == name for result in results)]
     parts = [about, "Failed requests, and of how many:"]
-    parts.append(table(["", *peers], [row for name in scenes for row in rows(results, peers, about_scenes[name], name)]))
+    lines = [row for name in scenes for row in rows(results, peers, about_scenes[name], name)]
+    parts.append(table(["", *peers], lines))
     parts.append("\n".join(f"- `{peer}`: {about_peers[peer].about}" for peer in peers))
     parts.append("How they failed, and how long the others took (p50, p99, longest, ms; of several rounds the worst):")
     for name in scenes:
@@ -36,15 +37,16 @@ def rows(results, peers, scene, name):
     yield [scene.title] + [failed(found[peer]) for peer in peers]
     if scene.sockets:
         yield ["– WebSockets dropped"] + [dropped(found[peer]) for peer in peers]
-        yield ["– the proxy afterwards"] + [weight(found[peer]) for peer in peers]
+        yield ["– memory of the proxy, in how many processes"] + [weight(found[peer]) for peer in peers]
 
 
 def failed(results):
     if not results:
         return "–"
     sent = sum(sum(result["sent"].values()) for result in results)
-    gets, posts = (ways.total() for ways in by_method(results))
-    return "0" if gets + posts == 0 else f"{gets:,} GET, {posts:,} POST of {sent:,}"
+    counts = zip((ways.total() for ways in by_method(results)), ("GET", "POST"))
+    parts = [f"{count:,} {method}" for count, method in counts if count]
+    return f"{', '.join(parts)} of {sent:,}" if parts else "0"
 
 
 def dropped(results):
@@ -54,7 +56,7 @@ def dropped(results):
 
 def weight(results):
     processes, memory = (max((result[key] for result in results), default=0) for key in ("processes", "MB"))
-    return f"{processes} processes, {memory:.0f} MB" if results else "–"
+    return f"{memory:.0f} MB in {processes}" if results else "–"
 
 
 def details(found):
