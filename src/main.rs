@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             };
             cli::explain::explain(admin.admin, &question, json)
         }
+        Command::Certs(certs) => cli::certs::certs(*certs),
         Command::Labels { markdown } => cli::print(&label_help(markdown)),
         Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
         Command::SocketProxy(raw) => socket_proxy(&raw),
@@ -89,6 +90,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List certificates, or renew, revoke, export and import them
+    Certs(Box<cli::certs::Certs>),
     /// List the labels Wharf knows
     Labels {
         /// As a Markdown table

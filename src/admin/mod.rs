@@ -4,6 +4,7 @@
 //! The other end is here too: [`fetch`] asks a running Wharf and [`render`] shows its [`Status`],
 //! for `wharf status` and `wharf healthcheck`.
 
+mod certs;
 mod explained;
 mod explanation;
 mod fetch;
@@ -12,6 +13,7 @@ mod serve;
 mod status;
 mod table;
 
+pub use certs::{CertificateLine, day, render_certificates};
 pub use explained::render_explanation;
 pub use explanation::{Dialled, Explanation, Step};
 pub use fetch::{FetchError, fetch, reachable};

@@ -20,6 +20,8 @@ pub struct Status {
     pub upstreams: Vec<Upstream>,
     pub certificates: Vec<Certificate>,
     pub store: Store,
+    /// What is wrong with the machine's clock.
+    pub clock: Option<String>,
     pub problems: Vec<ProblemLine>,
     /// Every container with labels for Wharf.
     pub containers: Vec<Container>,

@@ -269,6 +269,8 @@ fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
         rows.push((tone, certificate.host.clone(), told));
     }
     rows.extend(store(&status.store));
+    let clock = status.clock.iter().cloned();
+    rows.extend(clock.map(|told| (Tone::Bad, "clock".to_owned(), told)));
     rows.sort_by_key(|(tone, ..)| std::cmp::Reverse(*tone));
     rows.into_iter()
         .map(|(tone, whose, told)| {
@@ -307,7 +309,7 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-fn time_left(certificate: &Certificate, now: i64) -> (Tone, String) {
+pub(super) fn time_left(certificate: &Certificate, now: i64) -> (Tone, String) {
     let Some(end) = certificate.not_after else {
         return (Tone::Plain, String::new());
     };

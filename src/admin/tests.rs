@@ -150,6 +150,7 @@ fn sample() -> Status {
             place: "/data".into(),
             ..Store::default()
         },
+        clock: Some("the clock is 3 h behind".into()),
         problems: vec![ProblemLine {
             file: String::new(),
             severity: "warning".into(),
@@ -340,6 +341,7 @@ Listening: http [::]:80
 Problems
   error    shop-api-1             b.test answers 503: wharf.auth was not understood
   error    long-name.example.com  certificate: DNS points elsewhere
+  error    clock                  the clock is 3 h behind
   warning  shop-web-1             wharf.cahce: on\\u{1b}[2J: unknown label; did you mean wharf.cache?
 
 Containers

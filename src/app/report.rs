@@ -70,6 +70,7 @@ impl Report {
                 .collect(),
             certificates: self.certs.report().iter().map(certificate).collect(),
             store: store(self.certs.store_report()),
+            clock: self.certs.clock_fault(),
             problems: self.problems(&published),
             containers: containers::containers(&published, Instant::now()),
         }

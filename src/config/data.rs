@@ -13,6 +13,12 @@ use std::process;
 pub struct DataDir;
 
 impl DataDir {
+    /// Where a Wharf that was told `wanted` keeps its certificates: there, or where [`DataDir::open`] went
+    /// instead. Makes nothing.
+    pub fn find(wanted: &Path) -> PathBuf {
+        find_with(wanted, |name| env::var_os(name), &env::temp_dir())
+    }
+
     /// Creates the directory with mode 0700 and tests it by writing. Where that fails, falls back to
     /// `$XDG_STATE_HOME/wharf`, `~/.local/state/wharf`, then a directory below the system's
     /// temporary one, and the warning says so. A directory that exists keeps its mode.
@@ -23,6 +29,13 @@ impl DataDir {
     pub fn open(wanted: &Path) -> (PathBuf, Option<String>) {
         open_with(wanted, |name| env::var_os(name), &env::temp_dir())
     }
+}
+
+fn find_with(wanted: &Path, variable: impl Fn(&str) -> Option<OsString>, temp: &Path) -> PathBuf {
+    let places = [wanted.to_owned()].into_iter().chain(state_dirs(variable));
+    let mut places = places.chain([temp.join("wharf-state")]);
+    let found = places.find(|place| place.join("certificates").is_dir());
+    found.unwrap_or_else(|| wanted.to_owned())
 }
 
 fn open_with(
@@ -167,6 +180,11 @@ mod tests {
         let (dir, warning) = open_with(&wanted, state, temp.path());
         assert_eq!(dir, wanted);
         assert!(warning.unwrap().contains("what it holds is served"));
+        assert_eq!(find_with(&wanted, state, temp.path()), wanted);
+        let elsewhere = temp.path().join("state/wharf");
+        fs::create_dir_all(elsewhere.join("certificates")).unwrap();
+        let nowhere = temp.path().join("nowhere");
+        assert_eq!(find_with(&nowhere, state, temp.path()), elsewhere);
     }
 
     #[test]

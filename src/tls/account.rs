@@ -76,6 +76,14 @@ impl Registrar {
         }
     }
 
+    /// Asks the CA for its directory, for the sake of its answer's Date.
+    pub(super) async fn look(&self) -> Result<(), Fault> {
+        let odd = |_| Fault::broken("the ACME directory is no address".into());
+        let request = Request::get(&*self.ca.directory).body(Default::default());
+        let looked = self.http.exchange(request.map_err(odd)?).await;
+        looked.map(drop).map_err(sort_account)
+    }
+
     /// Forgets the account the CA refused, unless another order did so already.
     pub(super) async fn forget(&self, id: &str) {
         let mut registration = self.account.lock().await;

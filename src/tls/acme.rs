@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use instant_acme::{
     Account, AuthorizationStatus, CertificateIdentifier, ChallengeStatus, ChallengeType, Error,
-    Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+    Identifier, NewOrder, Order, OrderStatus, Problem, RetryPolicy, RevocationReason,
+    RevocationRequest,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls_pki_types::CertificateDer;
 
 use crate::config::CaConfig;
 use crate::model::Host;
@@ -21,7 +23,7 @@ use super::fault::{FailureClass, Fault, Said, sort};
 use super::http::AcmeHttp;
 use super::job::Job;
 use super::renew::{from_unix, to_unix};
-use super::store::{ChallengeKind, OpenOrder, Records};
+use super::store::{ChallengeKind, OpenOrder, Reason, Records};
 
 /// One CA and our account there.
 pub(super) struct Acme {
@@ -44,7 +46,11 @@ impl Acme {
         ca: CaConfig,
         store: Arc<Records>,
     ) -> Result<Self, TlsError> {
-        let http = AcmeHttp::new(shared.parts.provider(), &ca.roots)?;
+        let http = AcmeHttp::new(
+            shared.parts.provider(),
+            &ca.roots,
+            Arc::clone(&shared.clock),
+        )?;
         let email = shared.config.email.clone();
         Ok(Self {
             registrar: Registrar::new(ca, email, store, http),
@@ -79,12 +85,38 @@ impl Acme {
         }
     }
 
+    /// Tells the CA that a certificate is not to be trusted (RFC 8555 section 7.6). One that it knows to be
+    /// revoked already is as good.
+    pub(super) async fn revoke(
+        &self,
+        leaf: &CertificateDer<'_>,
+        reason: Reason,
+    ) -> Result<(), Fault> {
+        let reason = match reason {
+            Reason::Unspecified => RevocationReason::Unspecified,
+            Reason::KeyCompromise => RevocationReason::KeyCompromise,
+            Reason::AffiliationChanged => RevocationReason::AffiliationChanged,
+            Reason::Superseded => RevocationReason::Superseded,
+            Reason::CessationOfOperation => RevocationReason::CessationOfOperation,
+        };
+        let account = self.registrar.account().await?;
+        let request = RevocationRequest {
+            certificate: leaf,
+            reason: Some(reason),
+        };
+        match account.revoke(&request).await {
+            Err(Error::Api(problem)) if is_revoked(&problem) => Ok(()),
+            other => other.map_err(sort),
+        }
+    }
+
     /// One order, made or looked at again where the CA lost track: of a nonce, of the account, of what
     /// is to be replaced, of how far the order is.
     async fn attempt(&self, job: &mut Job<'_>, kind: ChallengeKind) -> Result<Issued, Fault> {
         let (mut nonces, mut accounts, mut looks) = (NONCE_RETRIES, 1, 1);
         loop {
             let account = self.registrar.account().await?;
+            self.check_clock().await?;
             let fault = match self.order(&account, job, kind).await {
                 Ok(issued) => return Ok(issued),
                 Err(fault) => fault,
@@ -108,6 +140,18 @@ impl Acme {
                 | Said::UnknownAccount
                 | Said::Else => return Err(fault),
             }
+        }
+    }
+
+    /// With a clock that is far from the CA's nothing is ordered.
+    async fn check_clock(&self) -> Result<(), Fault> {
+        let forbids = || self.shared.clock.forbids(SystemTime::now());
+        if forbids().is_some() && self.shared.clock.is_stale() {
+            self.registrar.look().await?;
+        }
+        match forbids() {
+            Some(why) => Err(Fault::broken(format!("nothing is ordered: {why}"))),
+            None => Ok(()),
         }
     }
 
@@ -302,6 +346,11 @@ async fn begin(
     Ok((order, pending))
 }
 
+fn is_revoked(problem: &Problem) -> bool {
+    let kind = problem.r#type.as_deref().unwrap_or_default();
+    kind.ends_with(":alreadyRevoked")
+}
+
 /// The CA does not know what it means to replace a certificate, or does not say that it will.
 fn is_ignorant(error: &Error) -> bool {
     match error {
@@ -322,7 +371,7 @@ fn csr(host: &Host, key: &str) -> Result<Vec<u8>, rcgen::Error> {
 
 /// Finds out why an order became invalid: the order has the reason with some CAs, the challenge with
 /// others.
-async fn not_validated(order: &mut Order, problem: Option<instant_acme::Problem>) -> Fault {
+async fn not_validated(order: &mut Order, problem: Option<Problem>) -> Fault {
     let mut found = None;
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {

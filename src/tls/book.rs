@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::model::{Host, HostPattern, TlsMode};
 
 use super::ca::Ca;
+use super::clock::Clock;
 use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
 use super::internal::LocalCa;
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     /// Looks into the store for another process's challenge.
     pub(super) lookups: Semaphore,
     pub(super) tally: Tally,
+    pub(super) clock: Arc<Clock>,
 }
 
 pub(super) type Book = BTreeMap<HostPattern, Entry>;
@@ -64,6 +66,10 @@ impl Shared {
         let now = SystemTime::now();
         let local = LocalCa::open(&store, now)?;
         let book = restore_all(&parts, &cas, now);
+        let clock = Clock::default();
+        let served = book.values().filter_map(|entry| entry.served.as_ref());
+        served.for_each(|served| clock.begun(served.not_before));
+        clock.tell();
         let own = match &config.own {
             Some(directory) => Own::assemble(own::scan(directory), &parts, &Own::default()),
             None => Own::default(),
@@ -80,6 +86,7 @@ impl Shared {
             waiters: Semaphore::new(WAITERS_IN_ALL),
             lookups: Semaphore::new(LOOKUPS),
             tally: Tally::default(),
+            clock: Arc::new(clock),
             config,
             parts,
             cas,
@@ -318,7 +325,7 @@ impl Shared {
     }
 
     /// Nothing known about a name yet.
-    fn entry(&self, source: Source, now: SystemTime) -> Entry {
+    pub(super) fn entry(&self, source: Source, now: SystemTime) -> Entry {
         Entry::new(source, self.cas.len(), now)
     }
 
@@ -343,6 +350,26 @@ impl Shared {
         };
         store.set_aside(host.as_str(), &why);
         None
+    }
+
+    /// Its certificate is not to be trusted any more: whether it is to be replaced, or was just forgotten.
+    pub(super) fn revoked(&self, pattern: &HostPattern) -> bool {
+        let mut book = self.book();
+        let asked = book.get(pattern).is_some_and(|entry| entry.mode.is_some());
+        if !asked && book.remove(pattern).is_some() {
+            self.index
+                .rcu(|index| index.without_certificates(std::slice::from_ref(pattern)));
+        }
+        asked
+    }
+
+    pub(super) fn serve(
+        &self,
+        pattern: &HostPattern,
+        key: Option<String>,
+        chain: Option<String>,
+    ) -> Result<Option<Arc<Served>>, ServeError> {
+        serve(&self.parts, pattern, key, chain)
     }
 
     /// Certificates in use.

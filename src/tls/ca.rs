@@ -58,6 +58,18 @@ impl Histories {
         all.fold(0, u32::saturating_add)
     }
 
+    /// Somebody wants an attempt now, whatever was said before. Only the CA's limit of failed validations
+    /// stays: `Err` is when there will be room.
+    pub(super) fn hasten(&mut self, now: SystemTime) -> Result<(), SystemTime> {
+        if let Some(spent) = self.0.iter().find(|history| history.budget(now) == 0) {
+            return Err(spent.retry_at(now).unwrap_or(now));
+        }
+        for history in &mut self.0 {
+            history.not_before = None;
+        }
+        Ok(())
+    }
+
     pub(super) fn settle_clock(&mut self, now: SystemTime) {
         for history in &mut self.0 {
             history.settle_clock(now);

@@ -9,7 +9,6 @@ use crate::model::TlsMode;
 
 use super::ObtainError;
 use super::ca::Histories;
-use super::renew;
 use super::served::Served;
 use super::store::{ChallengeKind, OpenOrder};
 
@@ -75,9 +74,8 @@ impl Entry {
 
     /// Takes a certificate over; the index is the caller's.
     pub(super) fn put(&mut self, served: Option<Arc<Served>>, now: SystemTime) {
-        let spread = served.as_ref().map_or(0.0, |served| spread(served));
         self.renew_at = served.as_ref().map(|served| {
-            let due = renew::renew_at(served.not_before, served.not_after, spread);
+            let due = served.renew_at();
             // Whatever a CA issues, an order does not follow the last one at once.
             if served.not_after > now {
                 due.max(now + RENEW_PAUSE)
@@ -176,12 +174,6 @@ impl Entry {
                 .map_or(wanted, |free| free.max(wanted)),
         )
     }
-}
-
-/// A number in 0..1 that is always the same for one certificate: the jitter of its renewal must not be
-/// drawn again at each start, or restarts would pull renewals forward.
-fn spread(served: &Served) -> f64 {
-    served.hash as f64 / u64::MAX as f64
 }
 
 /// Whatever a CA issues, orders of one name are this far apart.

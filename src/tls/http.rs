@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use ::http::header::RETRY_AFTER;
+use ::http::header::{DATE, RETRY_AFTER};
 use ::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -20,11 +20,13 @@ use rustls::crypto::CryptoProvider;
 use rustls_pki_types::CertificateDer;
 
 use super::TlsError;
+use super::clock::Clock;
 
 /// Cheap to clone; clones share idle connections.
 #[derive(Clone)]
 pub(super) struct AcmeHttp {
     client: HyperClient,
+    clock: Arc<Clock>,
 }
 
 type HyperClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -43,6 +45,7 @@ impl AcmeHttp {
     pub(super) fn new(
         provider: Arc<CryptoProvider>,
         extra: &[CertificateDer<'static>],
+        clock: Arc<Clock>,
     ) -> Result<Self, TlsError> {
         let mut roots = rustls::RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -66,7 +69,7 @@ impl AcmeHttp {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector);
-        Ok(Self { client })
+        Ok(Self { client, clock })
     }
 
     /// One request and its answer, both in memory.
@@ -80,6 +83,9 @@ impl AcmeHttp {
         let (parts, body) = tokio::time::timeout(REQUEST, whole)
             .await
             .map_err(|_| Error::Other("no answer within 30 s".into()))??;
+        if let Some(date) = date(&parts.headers) {
+            self.clock.heard(date);
+        }
         if matches!(parts.status.as_u16(), 429 | 503) {
             return Err(other(Refused {
                 status: parts.status.as_u16(),
@@ -116,6 +122,11 @@ async fn send(client: &HyperClient, request: Request<Bytes>) -> Result<Response<
         Err(broken) if !broken.is_connect() => client.request(again()).await.map_err(other),
         answer => answer.map_err(other),
     }
+}
+
+/// RFC 9110 section 6.6.1.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 /// RFC 9110 section 10.2.3: seconds or a date.

@@ -17,6 +17,7 @@ use super::fault::FailureClass;
 use super::own;
 use super::renew::Setback;
 use super::work::{jitter, work};
+use super::{desk, watch};
 
 /// Orders and renews certificates. Nothing happens before [`Issuer::run`] is polled; dropping it ends
 /// all orders.
@@ -64,6 +65,12 @@ impl Issuer {
             let stamp = std::mem::take(&mut self.stamp);
             self.orders
                 .spawn(own::watch(Arc::clone(&self.shared), stamp));
+        }
+        if self.shared.config.data.is_some() {
+            self.orders.spawn(watch::watch(Arc::clone(&self.shared)));
+            let acmes = Arc::clone(&self.acmes);
+            self.orders
+                .spawn(desk::run(Arc::clone(&self.shared), acmes));
         }
         loop {
             let pause = self.start_due(SystemTime::now());

@@ -15,12 +15,18 @@ mod book;
 mod ca;
 // The answer to one pending challenge.
 mod challenge;
+// Whether this machine's clock is right.
+mod clock;
+// What commands ask for.
+mod desk;
 // One name in the book.
 mod entry;
 // How an attempt failed.
 mod fault;
 // The HTTP client ACME speaks through.
 mod http;
+// Certificates of other proxies.
+mod import;
 // What the workers read.
 mod index;
 // The built-in CA.
@@ -29,6 +35,8 @@ mod internal;
 mod issuer;
 // One certificate to be had, and what it leaves in the store.
 mod job;
+// The store as commands see it.
+mod kept;
 // The operator's own certificates.
 mod own;
 // When to renew and when to try again; pure.
@@ -45,6 +53,8 @@ mod suites;
 mod tally;
 // One name's order as a task.
 mod work;
+// What others stored.
+mod watch;
 // Names and times of a certificate.
 mod x509;
 
@@ -61,9 +71,12 @@ use crate::model::{HostPattern, TlsMode};
 
 use self::book::Shared;
 pub use self::fault::FailureClass;
+pub use self::import::{ImportError, Taken, Verdict};
 pub use self::index::CertIndex;
 pub use self::issuer::Issuer;
+pub use self::kept::{Ask, AskError, Exported, Kept, KeptCert};
 pub use self::served::Served;
+pub use self::store::Reason;
 pub use self::suites::Preference;
 pub use self::tally::CertTotals;
 
@@ -199,6 +212,11 @@ impl Certs {
     /// What is wrong with the operator's certificate files, sorted by path.
     pub fn problems(&self) -> Vec<CertProblem> {
         self.shared.problems()
+    }
+
+    /// What is wrong with this machine's clock, if that is known.
+    pub fn clock_fault(&self) -> Option<String> {
+        self.shared.clock.fault(SystemTime::now())
     }
 
     /// The root certificate of the built-in CA, as PEM, for download.

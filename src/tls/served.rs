@@ -17,6 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::model::HostPattern;
 
 use super::CertSource;
+use super::renew;
 use super::suites::{Preference, suites};
 use super::x509::{Facts, X509Error};
 
@@ -76,6 +77,13 @@ impl Served {
     pub(super) fn is_newer(&self, other: &Self, now: SystemTime) -> bool {
         let rank = |served: &Self| (served.not_after > now, served.not_before, served.not_after);
         rank(self) > rank(other)
+    }
+
+    /// When it is due without a word of the CA. Always the same for one certificate: jitter that is
+    /// drawn again at each start would pull renewals forward.
+    pub(super) fn renew_at(&self) -> SystemTime {
+        let spread = self.hash as f64 / u64::MAX as f64;
+        renew::renew_at(self.not_before, self.not_after, spread)
     }
 
     /// The chain with its key, which fit each other; found out once.

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::job::{Job, Keeper};
 use super::renew::History;
 use super::served::Served;
-use super::store::{ChallengeKind, Record, VERSION};
+use super::store::{ChallengeKind, Record};
 use super::{CertSource, ObtainError};
 
 /// One name from the lock to the file, with the first CA that helps. Waiters are told before the file
@@ -136,7 +136,10 @@ async fn look(shared: &Arc<Shared>, host: &Host) -> Found {
         challenge: None,
     };
     for (ca, looked) in looked.into_iter().enumerate() {
-        let (record, served) = looked.unwrap_or_else(|| (nothing(shared, ca, host), None));
+        let (record, served) = looked.unwrap_or_else(|| {
+            let directory = &shared.cas[ca].config.directory;
+            (Record::new(host, directory), None)
+        });
         if let Some(served) = served
             && found
                 .stored
@@ -161,19 +164,6 @@ async fn look(shared: &Arc<Shared>, host: &Host) -> Found {
     found
 }
 
-fn nothing(shared: &Shared, ca: usize, host: &Host) -> Record {
-    Record {
-        version: VERSION,
-        host: host.as_str().to_owned(),
-        source: shared.cas[ca].config.directory.clone(),
-        key: None,
-        chain: None,
-        challenge: None,
-        open: None,
-        history: History::default(),
-    }
-}
-
 /// Takes over what another process did: a newer certificate, or a failure whose back-off runs.
 fn adopt(shared: &Shared, pattern: &HostPattern, found: &mut Found, now: SystemTime) -> bool {
     let known = shared
@@ -185,11 +175,21 @@ fn adopt(shared: &Shared, pattern: &HostPattern, found: &mut Found, now: SystemT
         None => true,
     };
     if let Some((ca, stored)) = found.stored.take()
-        && newer(&stored)
         && stored.not_after > now
     {
-        install(shared, pattern, found, ca, stored, now);
-        return true;
+        if newer(&stored) {
+            install(shared, pattern, found, ca, stored, now);
+            return true;
+        }
+        // The watch of the store was faster.
+        let mut book = shared.book();
+        if let (Some(known), Some(entry)) = (&known, book.get_mut(pattern))
+            && known.hash == stored.hash
+            && entry.renew_at.is_some_and(|at| at > now)
+        {
+            entry.land(Ok(Arc::clone(known)));
+            return true;
+        }
     }
     if found.histories.retry_at(now).is_some() {
         refuse(shared, pattern, &found.histories, now);

@@ -64,6 +64,30 @@ impl Store for Files {
         Ok(items)
     }
 
+    fn folders(&self, folder: &str) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.path(folder)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let folders = entries.flatten().filter(|entry| entry.path().is_dir());
+        let mut names: Vec<_> = folders
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn stamp(&self, folder: &str) -> io::Result<u64> {
+        let meta = match fs::metadata(self.path(folder)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            meta => meta?,
+        };
+        // A second change within a tick of the clock does not show in the time.
+        let age = meta.modified().ok().and_then(|at| at.elapsed().ok());
+        let fresh = age.is_none_or(|age| age < TICK);
+        Ok(if fresh { drawn() } else { stamp(&meta) })
+    }
+
     fn load(&self, key: &str) -> io::Result<Option<Vec<u8>>> {
         let path = self.path(key);
         let file = match File::open(&path) {
@@ -155,8 +179,7 @@ fn create_temporary(parent: &Path, keep: Keep) -> io::Result<(File, PathBuf)> {
         Keep::Public => PUBLIC,
     };
     loop {
-        let word = RandomState::new().build_hasher().finish();
-        let path = parent.join(format!(".{word:016x}{TEMPORARY}"));
+        let path = parent.join(format!(".{:016x}{TEMPORARY}", drawn()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(mode);
         match options.open(&path) {
@@ -210,6 +233,11 @@ fn stamp(meta: &Metadata) -> u64 {
     hasher.finish()
 }
 
+/// Another number each time.
+fn drawn() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
 /// Removes what a crash left behind, but not what another process is writing.
 fn remove_stale(path: &Path) {
     let age = fs::metadata(path).and_then(|meta| meta.modified()).ok();
@@ -222,6 +250,8 @@ fn remove_stale(path: &Path) {
 const SECRET: u32 = 0o600;
 /// Mode of what anyone may read.
 const PUBLIC: u32 = 0o644;
+/// As coarse as times of files are, on network file systems too.
+const TICK: Duration = Duration::from_secs(2);
 const TEMPORARY: &str = ".tmp";
 const TEMPORARY_AGE: Duration = Duration::from_secs(60 * 60);
 /// Each is lost to a holder that has just ended.

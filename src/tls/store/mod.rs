@@ -7,6 +7,7 @@
 //! ```text
 //! certificates/<ca>/<host>.json    acme/<ca>/account.json    ca/ca.json, ca/ca.crt
 //! challenges/<name>.json           locks/<ca>/<host>.lock
+//! requests/<id>.json               answers/<id>.json
 //! ```
 
 // Keys as paths below one directory.
@@ -19,6 +20,8 @@ mod name;
 mod record;
 // What is kept, and under which keys.
 mod records;
+// What commands ask of running processes.
+mod requests;
 // Values as JSON, and what is done when that fails.
 mod values;
 
@@ -28,18 +31,26 @@ use std::path::Path;
 pub(super) use self::files::Files;
 pub(super) use self::record::{ChallengeKind, LocalRoot, OpenOrder, Pending, Record, VERSION};
 pub(super) use self::records::{ACCOUNT_LOCK, Records};
+pub use self::requests::Reason;
+pub(super) use self::requests::{Act, Answer, Request, Requests};
 
 /// Bytes under keys, and locks, shared by all processes that serve the same names.
 ///
 /// Keys are words joined by `/`; [`Records`] makes each word safe as a file name. Calls block, for as
 /// long as the place they talk to takes: those who must not wait make them elsewhere. There is no
-/// notice of changes; [`Store::list`] with its stamps is cheap enough to be asked every few seconds.
+/// notice of changes; [`Store::stamp`] is cheap enough to be asked every second.
 pub(super) trait Store: Send + Sync {
     /// Where it is, for messages.
     fn place(&self) -> String;
 
     /// What lies directly in `folder`, sorted by key. One that does not exist is empty.
     fn list(&self, folder: &str) -> io::Result<Vec<Item>>;
+
+    /// The folders directly in `folder`, sorted.
+    fn folders(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// Another number whenever the list of `folder` may be another one: much cheaper than the list.
+    fn stamp(&self, folder: &str) -> io::Result<u64>;
 
     /// `None` where there is nothing. More than [`VALUE_MAX`] bytes are an error of the kind
     /// [`io::ErrorKind::FileTooLarge`].
@@ -111,6 +122,14 @@ impl Store for Nowhere {
 
     fn list(&self, _: &str) -> io::Result<Vec<Item>> {
         Ok(Vec::new())
+    }
+
+    fn folders(&self, _: &str) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn stamp(&self, _: &str) -> io::Result<u64> {
+        Ok(0)
     }
 
     fn load(&self, _: &str) -> io::Result<Option<Vec<u8>>> {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Host;
+
 use super::super::renew::History;
 
 /// Everything kept about one name: key and chain in one value, so that they can never tear. Holds a
@@ -25,6 +27,22 @@ pub(in crate::tls) struct Record {
     pub(in crate::tls) open: Option<OpenOrder>,
     #[serde(default)]
     pub(in crate::tls) history: History,
+}
+
+impl Record {
+    /// Nothing known yet.
+    pub(in crate::tls) fn new(host: &Host, directory: &str) -> Self {
+        Self {
+            version: VERSION,
+            host: host.as_str().to_owned(),
+            source: directory.to_owned(),
+            key: None,
+            chain: None,
+            challenge: None,
+            open: None,
+            history: History::default(),
+        }
+    }
 }
 
 /// An order the CA has not decided on. Holds a private key: no `Debug`.

@@ -1,9 +1,11 @@
 //! What is kept, and under which keys; what is corrupt is put aside and named.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,13 +17,34 @@ use super::super::renew::to_unix;
 use super::name::file_name;
 use super::record::{LocalRoot, Pending, Record, VERSION};
 use super::values::{Unread, Values};
-use super::{Keep, Lock};
+use super::{Item, Keep, Lock};
 
 /// Everything that is kept for one CA, and the built-in CA.
 pub(in crate::tls) struct Records {
     values: Values,
     /// The CA's folder, below those for each kind of value.
     ca: String,
+    seen: Mutex<Seen>,
+}
+
+/// The records as they were last looked at, by key.
+#[derive(Default)]
+struct Seen {
+    stamp: Option<u64>,
+    items: HashMap<String, u64>,
+}
+
+impl Seen {
+    /// The keys that are new or other ones.
+    fn replace(&mut self, stamp: u64, items: Vec<Item>) -> Vec<String> {
+        let changed = items
+            .iter()
+            .filter(|item| self.items.get(&item.key) != Some(&item.stamp));
+        let changed = changed.map(|item| item.key.clone()).collect();
+        self.stamp = Some(stamp);
+        self.items = items.into_iter().map(|i| (i.key, i.stamp)).collect();
+        changed
+    }
 }
 
 impl Records {
@@ -32,6 +55,7 @@ impl Records {
         let records = Self {
             values: Values::new(super::open(data)),
             ca: file_name(rest),
+            seen: Mutex::default(),
         };
         let folder = records.folder();
         match records.values.probe(&folder) {
@@ -50,6 +74,70 @@ impl Records {
         self.values.report()
     }
 
+    /// The same places in `data` as [`Records::open`] has, beside the process that serves from them.
+    pub(in crate::tls) fn beside(data: &Path, directory: &str) -> Self {
+        let rest = directory.split_once("://").map_or(directory, |(_, r)| r);
+        Self::of(data, file_name(rest))
+    }
+
+    /// Of every CA that was ever asked.
+    pub(in crate::tls) fn of_all(data: &Path) -> io::Result<Vec<Self>> {
+        let cas = super::open(Some(data)).folders("certificates")?;
+        Ok(cas.into_iter().map(|ca| Self::of(data, ca)).collect())
+    }
+
+    fn of(data: &Path, ca: String) -> Self {
+        Self {
+            values: Values::new(super::open(Some(data))),
+            ca,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Name of the CA's folder.
+    pub(in crate::tls) fn ca(&self) -> &str {
+        &self.ca
+    }
+
+    /// Every record, by the name of its file where it cannot be read; changes nothing.
+    pub(in crate::tls) fn peek_all(&self) -> io::Result<Vec<(String, Result<Record, String>)>> {
+        let items = self.values.store.list(&self.folder())?;
+        let stems = items.iter().filter_map(|item| stem(&item.key));
+        let peeked = stems.filter_map(|stem| match self.read_record(stem) {
+            Ok(record) => Some((stem.to_owned(), Ok(record))),
+            Err(Unread::Absent) => None,
+            Err(Unread::Kept(why) | Unread::Corrupt(why)) => Some((stem.to_owned(), Err(why))),
+        });
+        Ok(peeked.collect())
+    }
+
+    /// A record, if it can be read; changes nothing.
+    pub(in crate::tls) fn peek(&self, host: &str) -> Option<Record> {
+        self.read_record(&file_name(host)).ok()
+    }
+
+    /// The records that were written since the last call, by whomever, or since [`Records::load_all`]. What
+    /// cannot be read is left to those who need it.
+    pub(in crate::tls) fn changes(&self) -> Vec<Record> {
+        let folder = self.folder();
+        let Ok(stamp) = self.values.store.stamp(&folder) else {
+            return Vec::new();
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.stamp == Some(stamp) {
+            return Vec::new();
+        }
+        let Ok(items) = self.values.store.list(&folder) else {
+            return Vec::new();
+        };
+        let changed = seen.replace(stamp, items);
+        drop(seen);
+        let stems = changed.iter().filter_map(|key| stem(key));
+        stems
+            .filter_map(|stem| self.read_record(stem).ok())
+            .collect()
+    }
+
     /// Makes something of every record there is. Those that cannot be read, or that `make` refuses, are
     /// put aside, logged and skipped. Reads and calls `make` on all cores: a start waits for it.
     pub(in crate::tls) fn load_all<T: Send>(
@@ -65,6 +153,9 @@ impl Records {
             }
         };
         let stems: Vec<&str> = items.iter().filter_map(|item| stem(&item.key)).collect();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.items = items.iter().map(|i| (i.key.clone(), i.stamp)).collect();
+        drop(seen);
         let load = |stems: &[&str]| -> Vec<T> {
             let made = stems.iter().filter_map(|stem| self.load_one(stem, &make));
             made.collect()
@@ -122,6 +213,11 @@ impl Records {
     /// Removes a record that holds nothing worth keeping.
     pub(in crate::tls) fn remove(&self, host: &str) {
         self.values.remove(&self.key(&file_name(host)));
+    }
+
+    /// Takes a record away that is not to be served any more. The caller has the lock of the name.
+    pub(in crate::tls) fn retire(&self, host: &str, word: &str) {
+        self.values.retire(&self.key(&file_name(host)), word);
     }
 
     /// Puts a record aside that can be parsed but not served. The caller has the lock of the name.
@@ -205,12 +301,21 @@ impl Records {
     /// Like [`Records::lock`], where nothing may be awaited. A process that makes a root is done in
     /// milliseconds.
     pub(in crate::tls) fn lock_local(&self) -> Lock {
+        self.wait(LOCAL_LOCK).unwrap_or_else(Lock::none)
+    }
+
+    /// Like [`Records::lock`], for a command; `None` where a process works on `name` for long.
+    pub(in crate::tls) fn lock_blocking(&self, name: &str) -> Option<Lock> {
+        self.wait(&format!("{}/{}", self.ca, file_name(name)))
+    }
+
+    fn wait(&self, lock: &str) -> Option<Lock> {
         let started = Instant::now();
         loop {
-            match self.values.locked(LOCAL_LOCK) {
-                Some(lock) => return lock,
-                None if started.elapsed() > LOCAL_LOCK_MOST => return Lock::none(),
-                None => thread::sleep(LOCAL_LOCK_POLL),
+            match self.values.locked(lock) {
+                Some(lock) => return Some(lock),
+                None if started.elapsed() > BLOCK_MOST => return None,
+                None => thread::sleep(BLOCK_POLL),
             }
         }
     }
@@ -278,5 +383,5 @@ const CHALLENGES: &str = "challenges";
 /// Records that are not worth another thread.
 const SHARE_LEAST: usize = 32;
 const LOCK_POLL: Duration = Duration::from_millis(200);
-const LOCAL_LOCK_POLL: Duration = Duration::from_millis(5);
-const LOCAL_LOCK_MOST: Duration = Duration::from_secs(5);
+const BLOCK_POLL: Duration = Duration::from_millis(5);
+const BLOCK_MOST: Duration = Duration::from_secs(5);

@@ -1,5 +1,9 @@
 //! The certificate store: several Wharfs on it, real Pebble, and what is left when one is killed.
 
+// Clocks that are wrong.
+mod clock;
+// `wharf certs`.
+mod commands;
 // Disks that are full, or may not be written.
 mod disks;
 // Killed in the middle of an order, or of a write.
@@ -8,6 +12,7 @@ mod killed;
 mod shared;
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::engine::{FakeContainer, FakeEngine};
 use crate::support::origin::Origin;
@@ -89,6 +94,13 @@ impl Shared {
 
 pub(crate) fn hosts(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("h{n}.example.com")).collect()
+}
+
+/// `wharf` with these words, on this directory and nothing else.
+pub(crate) fn command(data: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
+    command.args(words).env_clear().env("WHARF_DATA", data);
+    command
 }
 
 fn container(origin: &Origin, hosts: &[String]) -> FakeContainer {

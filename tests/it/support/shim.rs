@@ -3,7 +3,9 @@
 //! information (RFC 9773) and profiles.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -50,6 +52,8 @@ struct State {
     /// The renewal window that is told of any certificate, in Unix seconds, and Retry-After.
     window: Mutex<Option<(i64, i64, u64)>>,
     profiles: Mutex<Vec<String>>,
+    /// Seconds its clock is ahead.
+    ahead: AtomicI64,
 }
 
 impl Shim {
@@ -79,6 +83,7 @@ impl Shim {
             orders: Mutex::default(),
             window: Mutex::default(),
             profiles: Mutex::default(),
+            ahead: AtomicI64::default(),
         });
         let tls = TlsAcceptor::from(Arc::new(config));
         let shared = Arc::clone(&state);
@@ -133,6 +138,11 @@ impl Shim {
         *self.state.profiles.lock().unwrap() = names.collect();
     }
 
+    /// Tells a time that many seconds ahead of this machine's from now on.
+    pub(crate) fn set_clock(&self, ahead: i64) {
+        self.state.ahead.store(ahead, Ordering::Relaxed);
+    }
+
     /// Requests so far whose `METHOD /path` begins so.
     pub(crate) fn seen(&self, request: &str) -> usize {
         let seen = self.state.seen.lock().unwrap();
@@ -181,9 +191,18 @@ impl State {
             !line.is_empty()
                 && !line.starts_with("content-length:")
                 && !line.starts_with("connection:")
+                && !line.starts_with("date:")
         });
-        let head: Vec<_> = lines.collect();
+        let date = format!("Date: {}", self.date());
+        let head: Vec<_> = lines.chain([date.as_str()]).collect();
         (head.join("\r\n").replacen("HTTP/1.0", "HTTP/1.1", 1), body)
+    }
+
+    fn date(&self) -> String {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let apart = Duration::from_secs(ahead.unsigned_abs());
+        let now = SystemTime::now();
+        httpdate::fmt_http_date(if ahead < 0 { now - apart } else { now + apart })
     }
 
     /// What Pebble's answer lacks.
@@ -289,7 +308,7 @@ async fn serve(tls: TlsAcceptor, tcp: TcpStream, state: Arc<State>) {
 /// The connection ends with a reset when the stream is dropped.
 fn reset(stream: &BufReader<tokio_rustls::server::TlsStream<TcpStream>>) {
     let tcp = stream.get_ref().get_ref().0;
-    let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+    let _ = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO));
 }
 
 impl Drop for Shim {
