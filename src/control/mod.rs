@@ -188,6 +188,7 @@ fn wanted(table: &RouteTable) -> Vec<Wanted> {
             pattern: entry.pattern.clone(),
             mode: entry.tls,
             file: entry.file.clone(),
+            policy: entry.policy.clone(),
         })
         .collect()
 }

@@ -11,6 +11,7 @@ mod note;
 mod query;
 mod retry;
 mod route;
+mod tls;
 mod units;
 mod via;
 
@@ -26,6 +27,7 @@ pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey,
     RouteSpec, Settings, ShareSpec, StickySpec, TlsMode, UpstreamKey, UpstreamSpec,
 };
+pub use tls::{ClientAuth, Hsts, TlsPolicy, TlsVersion};
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
 pub use via::Via;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{
-    HealthCheck, HostPattern, Keepalive, Matcher, MaxConns, Retry, Timeouts, Via, duration,
+    ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns, Retry, Timeouts,
+    TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -111,6 +112,12 @@ pub struct Settings {
     pub tls: TlsMode,
     /// With [`TlsMode::File`]: which of the operator's own certificates.
     pub tls_file: Option<String>,
+    /// `wharf.tls.min`. Default 1.2.
+    pub tls_min: TlsVersion,
+    /// `wharf.tls.client_ca`.
+    pub client: Option<ClientAuth>,
+    /// `wharf.hsts`.
+    pub hsts: Option<Hsts>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     pub balance: Balance,
@@ -320,6 +327,9 @@ impl Default for Settings {
             https: HttpsMode::default(),
             tls: TlsMode::default(),
             tls_file: None,
+            tls_min: TlsVersion::default(),
+            client: None,
+            hsts: None,
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),
             balance: Balance::default(),

@@ -20,13 +20,13 @@ use super::buffers::LARGE;
 use super::http1::Connection;
 use super::linger::LAST_WORD;
 use super::start::{FIRST_TABLE, first_table};
-use super::state::{ConnState, HEAD_TIMEOUT, Protocol};
+use super::state::{ConnState, HEAD_TIMEOUT, Protocol, Ruled, Security};
 use super::stream::ClientStream;
 use super::worker::{Open, Worker};
 use super::{http1, http2};
 use crate::metrics::{KeyExchange, TlsVersion};
-use crate::model::{HostPattern, TlsMode};
-use crate::tls::Preference;
+use crate::model::{HostPattern, TlsMode, TlsPolicy};
+use crate::tls::{Policy, Preference, Served, client_lines};
 
 /// Serves one connection of the plain listener. `open` counts it.
 pub(crate) async fn serve_plain(
@@ -44,7 +44,7 @@ pub(crate) async fn serve_plain(
         _ => return,
     };
     let timer = worker.clock.timer();
-    let state = ConnState::new(canonical(peer), false, None, timer, protocol);
+    let state = ConnState::new(canonical(peer), None, timer, protocol);
     serve(worker, ClientStream::Plain(stream), state, protocol).await;
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn serve_tls(
     peer: SocketAddr,
     _open: Open,
 ) {
-    let Some((stream, sni)) = Box::pin(accept_tls(&worker, stream, peer)).await else {
+    let Some((stream, security)) = Box::pin(accept_tls(&worker, stream, peer)).await else {
         return;
     };
     let protocol = match stream.get_ref().1.alpn_protocol() {
@@ -63,7 +63,7 @@ pub(crate) async fn serve_tls(
         _ => Protocol::Http1,
     };
     let timer = worker.clock.timer();
-    let state = ConnState::new(canonical(peer), true, sni, timer, protocol);
+    let state = ConnState::new(canonical(peer), Some(security), timer, protocol);
     serve(worker, ClientStream::Tls(stream), state, protocol).await;
 }
 
@@ -111,7 +111,7 @@ fn negotiated(tls: &ServerConnection) -> (TlsVersion, KeyExchange) {
 }
 
 /// A stream is more than a kilobyte, and every future it goes through would have room for it.
-type Accepted = (Box<TlsStream<TcpStream>>, Option<Box<str>>);
+type Accepted = (Box<TlsStream<TcpStream>>, Security);
 
 /// `Ok(None)`: the connection was for a challenge and is done.
 async fn handshake(
@@ -148,7 +148,7 @@ async fn handshake(
         };
     }
     match config(worker, sni.as_deref(), local, preference).await {
-        Ok(config) => {
+        Ok((config, policy)) => {
             // All that is written at once becomes records, and one write to the socket.
             let finished = start.into_stream_with(config, |tls| {
                 tls.set_buffer_limit(Some(TLS_BUFFER));
@@ -157,7 +157,8 @@ async fn handshake(
                 .wait_for_client(HANDSHAKE_TIMEOUT, LAST_WORD, finished)
                 .await
                 .ok_or_else(|| io::Error::other("the handshake was not finished in time"))??;
-            Ok(Some((Box::new(stream), sni)))
+            let security = security(stream.get_ref().1, sni, policy);
+            Ok(Some((Box::new(stream), security)))
         }
         Err((alert, cause)) => refuse(&mut start.io, alert, &cause).await,
     }
@@ -169,7 +170,7 @@ async fn config(
     sni: Option<&str>,
     local: SocketAddr,
     preference: Preference,
-) -> Result<Arc<ServerConfig>, (Alert, String)> {
+) -> Result<Answered, (Alert, String)> {
     if worker.table().generation == 0 {
         // It shows when the handshake goes on whether the client has left.
         let known = Box::pin(first_table(worker, |_| Poll::Pending)).await;
@@ -205,8 +206,19 @@ async fn config(
         };
         own.or_else(|| index.find(&entry.pattern)).cloned()
     };
-    if let Some(config) = found.and_then(|served| served.config(preference)) {
-        return Ok(config);
+    let policy = entry
+        .policy
+        .as_deref()
+        .and_then(|spec| policy(worker, spec));
+    let by = |served: &Served, policy: Option<Arc<Policy>>| {
+        let config = match &policy {
+            None => served.config(preference),
+            Some(policy) => served.config_by(policy, preference),
+        };
+        Some((config?, policy))
+    };
+    if let Some(answered) = found.and_then(|served| by(&served, policy.clone())) {
+        return Ok(answered);
     }
     let obtained = certs.obtain(&entry.pattern).await;
     let served =
@@ -217,7 +229,37 @@ async fn config(
             "the certificate cannot be used".into(),
         )
     };
-    served.config(preference).ok_or_else(unusable)
+    by(&served, policy).ok_or_else(unusable)
+}
+
+/// Config and rules for a handshake.
+type Answered = (Arc<ServerConfig>, Option<Arc<Policy>>);
+
+/// The rules of a host, compiled. Where they cannot be kept the handshake goes on without, so that the
+/// client can be told why it is not let in.
+fn policy(worker: &Worker, spec: &TlsPolicy) -> Option<Arc<Policy>> {
+    let index = worker.engine.certs.current();
+    index.policy(spec).ok().cloned()
+}
+
+fn security(
+    tls: &ServerConnection,
+    sni: Option<Box<str>>,
+    policy: Option<Arc<Policy>>,
+) -> Security {
+    let ruled = policy.map(|policy| {
+        let certificate = tls.peer_certificates().and_then(<[_]>::first);
+        Box::new(Ruled {
+            policy,
+            certified: certificate.is_some(),
+            lines: client_lines(certificate),
+        })
+    });
+    Security {
+        sni,
+        ruled,
+        tls13: tls.protocol_version() == Some(ProtocolVersion::TLSv1_3),
+    }
 }
 
 /// TLS alert descriptions (RFC 8446 section 6).

@@ -34,6 +34,8 @@ pub(crate) enum ProxyError {
     Misdirected,
     #[error("this site is served over HTTPS only")]
     HttpsOnly,
+    #[error("this site asks for a client certificate, and none was shown")]
+    ClientCertificate,
     #[error("WebSocket is switched off for this route")]
     WebSocketOff,
     #[error("a label of this route has an error: {0}")]
@@ -134,7 +136,7 @@ impl ProxyError {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::NoHost | Self::NoPath => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::HttpsOnly | Self::WebSocketOff => StatusCode::FORBIDDEN,
+            Self::HttpsOnly | Self::ClientCertificate | Self::WebSocketOff => StatusCode::FORBIDDEN,
             Self::Starting
             | Self::RouteFault(_)
             | Self::NoCertificate(_)
@@ -171,6 +173,7 @@ impl ProxyError {
             | Self::TargetTooLong
             | Self::AmbiguousPath
             | Self::HttpsOnly
+            | Self::ClientCertificate
             | Self::WebSocketOff => ErrorKind::BadRequest,
             Self::Starting | Self::NoHost | Self::NoPath => ErrorKind::NoRoute,
             Self::Misdirected => ErrorKind::Misdirected,
@@ -200,6 +203,7 @@ impl ProxyError {
             | Self::NoPath
             | Self::Misdirected
             | Self::HttpsOnly
+            | Self::ClientCertificate
             | Self::WebSocketOff
             | Self::NoCertificate(_) => self.to_string(),
             Self::RouteFault(_) => {
@@ -296,6 +300,7 @@ impl ProxyError {
                 | ExchangeError::ClientGone => return None,
             },
             Self::HttpsOnly => "ask with https://; wharf.https: redirect sends clients there".into(),
+            Self::ClientCertificate => "wharf.tls.client_ca asks for one; `optional` lets others in, too".into(),
             Self::WebSocketOff => "wharf.websocket: on lets it through".into(),
             Self::BadRequest(_)
             | Self::Method(_)

@@ -50,6 +50,8 @@ pub(crate) enum Known {
     Other,
     Accept,
     Authorization,
+    /// What Wharf tells of a client's certificate, by any of its names.
+    ClientCertificate,
     Connection,
     ContentLength,
     Cookie,
@@ -62,6 +64,7 @@ pub(crate) enum Known {
     ProxyAuthenticate,
     ProxyAuthorization,
     ProxyConnection,
+    StrictTransportSecurity,
     Te,
     Trailer,
     TransferEncoding,
@@ -246,6 +249,7 @@ impl Known {
                 ("connection", Self::Connection),
                 ("keep-alive", Self::KeepAlive),
             ],
+            11 => &[("client-cert", Self::ClientCertificate)],
             13 => &[("authorization", Self::Authorization)],
             14 => &[
                 ("content-length", Self::ContentLength),
@@ -260,12 +264,19 @@ impl Known {
             17 => &[
                 ("transfer-encoding", Self::TransferEncoding),
                 ("x-forwarded-proto", Self::XForwardedProto),
+                ("x-ssl-client-s-dn", Self::ClientCertificate),
+                ("client-cert-chain", Self::ClientCertificate),
             ],
             18 => &[
                 ("x-forwarded-prefix", Self::XForwardedPrefix),
                 ("proxy-authenticate", Self::ProxyAuthenticate),
             ],
-            19 => &[("proxy-authorization", Self::ProxyAuthorization)],
+            19 => &[
+                ("proxy-authorization", Self::ProxyAuthorization),
+                ("x-ssl-client-verify", Self::ClientCertificate),
+            ],
+            24 => &[("x-ssl-client-fingerprint", Self::ClientCertificate)],
+            25 => &[("strict-transport-security", Self::StrictTransportSecurity)],
             _ => return Self::Other,
         };
         // Both ends tell most names apart.
@@ -314,6 +325,7 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// Request fields Wharf writes itself.
 const WRITTEN: u32 = Known::set(&[
+    Known::ClientCertificate,
     Known::ContentLength,
     Known::TransferEncoding,
     Known::XForwardedFor,

@@ -188,6 +188,11 @@ impl Forward<'_> {
         if moves {
             self.hold(endpoint, &mut exchange);
         }
+        if let Some(hsts) = &self.route.hsts
+            && self.origin.scheme == "https"
+        {
+            exchange.extra.extend_from_slice(hsts.as_bytes());
+        }
         self.answer(endpoint, exchange).map_err(Refusal::Final)
     }
 

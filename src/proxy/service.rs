@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 
 use super::audience::{Client, may_see_details};
@@ -20,7 +21,7 @@ use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
-use crate::model::HttpsMode;
+use crate::model::{HttpsMode, TlsPolicy, TlsVersion};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
 
 /// What a step sees of a request.
@@ -84,8 +85,29 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     let table = worker.table();
     let detail = may_see_details(&table, head, client)
         .then(|| hints(&error, &table, &worker.engine.table.notes(), head));
-    let page = page::error(&error, head.fields(), *request_id, detail.as_deref());
+    let mut page = page::error(&error, head.fields(), *request_id, detail.as_deref());
+    if let Some(hsts) = told_of_https(conn, &table, head, client) {
+        page.headers_mut()
+            .insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
     Answer::Page(Box::new(page))
+}
+
+/// What browsers are told of HTTPS on the route of a request that got none of its answers.
+fn told_of_https(
+    conn: &ConnState,
+    table: &RouteTable,
+    request: &RequestHead,
+    client: Client,
+) -> Option<HeaderValue> {
+    let head = Head::read(conn.tls, request, client).ok()?;
+    if !head.https {
+        return None;
+    }
+    let entry = find_host(table, &head).ok()?;
+    let hsts = find_route(entry, &head).ok()?.hsts.as_deref()?;
+    let (_, value) = hsts.trim_end().split_once(": ")?;
+    HeaderValue::from_str(value).ok()
 }
 
 async fn steps<C: ClientSide>(
@@ -123,6 +145,9 @@ async fn steps<C: ClientSide>(
     {
         return Ok(answer);
     }
+    if entry.policy.is_some() || route.client.is_some() {
+        check_policy(worker, conn, entry.policy.as_deref(), route)?;
+    }
     let websocket = admit(route, request)?;
     let (target, prefix) = target(&head, route);
     let forward = Forward {
@@ -138,6 +163,7 @@ async fn steps<C: ClientSide>(
             authority: head.authority,
             port: port(&head),
             lines: (!head.client.trusted).then(|| conn.lines()),
+            certificate: route.client.as_ref().map(|_| conn.certificate()),
             prefix,
         },
         websocket,
@@ -325,6 +351,49 @@ fn check_sni(
     match table.find_host(sni) {
         Some(asked) if std::ptr::eq(&**asked, entry) || asked.belongs_to(&route.owner) => Ok(()),
         _ => Err(ProxyError::Misdirected),
+    }
+}
+
+/// A host with rules of its own takes requests from connections that were made by them alone: not from
+/// one that was made for another host, or before the rules were as they are. A trusted proxy's word
+/// cannot stand for a client's certificate.
+fn check_policy(
+    worker: &Worker,
+    conn: &ConnState,
+    policy: Option<&TlsPolicy>,
+    route: &Route,
+) -> Result<(), ProxyError> {
+    let min = policy.map(|policy| policy.min);
+    if conn.tls && min == Some(TlsVersion::Tls13) && !conn.tls13 {
+        return Err(ProxyError::Misdirected);
+    }
+    let Some(client) = &route.client else {
+        return Ok(());
+    };
+    if !conn.tls {
+        return match client.optional {
+            true => Ok(()),
+            false => Err(ProxyError::ClientCertificate),
+        };
+    }
+    let Some(policy) = policy else {
+        return Err(ProxyError::Misdirected);
+    };
+    if policy.client.as_ref().map(|host| &host.ca) != Some(&client.ca) {
+        let fault = "wharf.tls.client_ca: another route of this host names another one";
+        return Err(ProxyError::RouteFault(fault.into()));
+    }
+    let certs = worker.engine.certs.current();
+    let current = certs
+        .policy(policy)
+        .map_err(|fault| ProxyError::RouteFault(format!("wharf.tls.client_ca: {fault}").into()))?;
+    let certified = match &conn.ruled {
+        Some(ruled) if Arc::ptr_eq(&ruled.policy, current) => ruled.certified,
+        _ => return Err(ProxyError::Misdirected),
+    };
+    match certified || client.optional {
+        true => Ok(()),
+        false => Err(ProxyError::ClientCertificate),
     }
 }
 

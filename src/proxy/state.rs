@@ -3,10 +3,12 @@
 use std::cell::{Cell, OnceCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Timer;
 use super::headers;
+use crate::tls::Policy;
 
 /// What the parts of one client connection share.
 pub(crate) struct ConnState {
@@ -16,6 +18,10 @@ pub(crate) struct ConnState {
     pub(crate) tls: bool,
     /// The name of the TLS handshake, canonical.
     pub(crate) sni: Option<Box<str>>,
+    /// What else the handshake came to, where its host has rules of its own.
+    pub(crate) ruled: Option<Box<Ruled>>,
+    /// TLS 1.3 is spoken.
+    pub(crate) tls13: bool,
     /// See [`headers::Origin::lines`].
     lines: OnceCell<Box<[u8]>>,
     timer: Timer,
@@ -28,6 +34,23 @@ pub(crate) struct ConnState {
     stalled: Cell<bool>,
 }
 
+/// What a TLS handshake came to.
+#[derive(Default)]
+pub(crate) struct Security {
+    pub(crate) sni: Option<Box<str>>,
+    pub(crate) ruled: Option<Box<Ruled>>,
+    pub(crate) tls13: bool,
+}
+
+/// A connection that was made by the rules of a host.
+pub(crate) struct Ruled {
+    pub(crate) policy: Arc<Policy>,
+    /// The client has shown a certificate that its authority has signed.
+    pub(crate) certified: bool,
+    /// See [`headers::Origin::certificate`].
+    pub(crate) lines: Box<[u8]>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
@@ -38,16 +61,19 @@ impl ConnState {
     /// A connection just accepted: its first request head is due within [`HEAD_TIMEOUT`].
     pub(crate) fn new(
         peer: SocketAddr,
-        tls: bool,
-        sni: Option<Box<str>>,
+        security: Option<Security>,
         timer: Timer,
         protocol: Protocol,
     ) -> Rc<Self> {
         timer.arm(HEAD_TIMEOUT);
+        let tls = security.is_some();
+        let Security { sni, ruled, tls13 } = security.unwrap_or_default();
         Rc::new(Self {
             peer,
             tls,
             sni,
+            ruled,
+            tls13,
             lines: OnceCell::new(),
             timer,
             protocol,
@@ -63,6 +89,12 @@ impl ConnState {
         let scheme = if self.tls { "https" } else { "http" };
         self.lines
             .get_or_init(|| headers::lines_of(self.peer.ip(), scheme))
+    }
+
+    /// What an app that asks for certificates is told of the client's.
+    pub(crate) fn certificate(&self) -> &[u8] {
+        let ruled = self.ruled.as_ref();
+        ruled.map_or(b"x-ssl-client-verify: NONE\r\n", |ruled| &ruled.lines)
     }
 
     pub(crate) fn timer(&self) -> &Timer {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
-use crate::model::{HostPattern, HttpsMode, Plan, RouteSpec, TlsMode, UpstreamKey};
+use crate::model::{
+    ClientAuth, HostPattern, HttpsMode, Plan, RouteSpec, TlsMode, TlsPolicy, UpstreamKey,
+};
 use crate::upstream::{Secret, Upstream};
 
 /// Compiles `plan`; live halves of upstreams and endpoints are carried over from `previous`, and what
@@ -83,6 +85,10 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
         } else {
             settings.https
         },
+        client: settings.client.clone(),
+        hsts: settings
+            .hsts
+            .map(|hsts| format!("strict-transport-security: {hsts}\r\n").into()),
         timeouts: settings.timeouts,
         keepalive: settings.keepalive,
         balance: settings.balance.clone(),
@@ -122,14 +128,41 @@ fn entry(
         });
     let file = tls.and_then(|settings| settings.tls_file.as_deref().map(Into::into));
     let tls = tls.map_or(TlsMode::Off, |settings| settings.tls);
+    let policy = policy(&routes);
     let routes: Vec<Arc<Route>> = routes.into_iter().map(|(_, route)| route).collect();
     HostEntry {
         pattern: pattern.clone(),
         tls,
         file,
+        policy,
         splits: splits(&routes, before),
         routes,
     }
+}
+
+/// The rules of a host's connections, which are made before a path is known. Clients may come without a
+/// certificate where any route lets them in so; each route looks for itself. There is one authority
+/// for all of them: routes that name another answer 503.
+fn policy(routes: &[(&RouteSpec, Arc<Route>)]) -> Option<Arc<TlsPolicy>> {
+    let settings = || {
+        let routes = routes.iter();
+        routes
+            .filter(|(_, route)| route.https != HttpsMode::Off)
+            .map(|(spec, _)| &spec.settings)
+    };
+    let mut clients = settings().filter_map(|settings| settings.client.as_ref());
+    let all = settings().all(|settings| settings.client.as_ref().is_some_and(|one| !one.optional));
+    let policy = TlsPolicy {
+        min: settings()
+            .map(|settings| settings.tls_min)
+            .max()
+            .unwrap_or_default(),
+        client: clients.next().map(|client| ClientAuth {
+            ca: client.ca.clone(),
+            optional: !all,
+        }),
+    };
+    (policy != TlsPolicy::default()).then(|| Arc::new(policy))
 }
 
 /// The paths that several of `routes`, which are sorted by path, share. Turns go on where `before`

@@ -18,8 +18,8 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    Balance, ContainerNote, HostPattern, HttpsMode, Keepalive, PathPrefix, Retry, RouteKey,
-    Timeouts, TlsMode, UpstreamKey,
+    Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, PathPrefix, Retry,
+    RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey,
 };
 use crate::upstream::Upstream;
 
@@ -58,6 +58,8 @@ pub struct HostEntry {
     pub tls: TlsMode,
     /// With [`TlsMode::File`]: which of the operator's own certificates.
     pub file: Option<Arc<str>>,
+    /// Rules of its connections, if it has any of its own; of all its routes the strictest.
+    pub policy: Option<Arc<TlsPolicy>>,
     /// Longest path first.
     pub routes: Vec<Arc<Route>>,
     /// Paths that several services share; mostly none.
@@ -73,6 +75,10 @@ pub struct Route {
     pub strip: bool,
     pub websocket: bool,
     pub https: HttpsMode,
+    /// Who may ask: those that the host's policy has let show a certificate.
+    pub client: Option<ClientAuth>,
+    /// The line that tells browsers to come by HTTPS.
+    pub hsts: Option<Box<str>>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     pub balance: Balance,

@@ -1,14 +1,15 @@
 //! What is known about each name, and who waits for it. The one writer of the index's certificates.
 
 use std::collections::btree_map::Entry as MapEntry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::model::{Host, HostPattern, TlsMode};
+use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
 
 use super::ca::Ca;
 use super::clock::Clock;
@@ -16,6 +17,7 @@ use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
 use super::internal::LocalCa;
 use super::own::{self, Own, OwnCert};
+use super::policy;
 use super::renew::History;
 use super::served::{ServeError, Served, TlsParts};
 use super::store::{ChallengeKind, Record, Records};
@@ -107,15 +109,18 @@ impl Shared {
 
     pub(super) fn declare(&self, wanted: Vec<Wanted>, now: SystemTime) {
         let mut wishes: BTreeMap<HostPattern, (TlsMode, Option<Arc<str>>)> = BTreeMap::new();
+        let mut policies = BTreeSet::new();
         for Wanted {
             pattern,
             mode,
             file,
+            policy,
         } in wanted
         {
             if mode == TlsMode::Off {
                 continue;
             }
+            policies.extend(policy.map(|policy| TlsPolicy::clone(&policy)));
             match wishes.entry(pattern) {
                 MapEntry::Vacant(place) => drop(place.insert((mode, file))),
                 MapEntry::Occupied(mut known) if rank(mode) > rank(known.get().0) => {
@@ -124,6 +129,7 @@ impl Shared {
                 MapEntry::Occupied(_) => {}
             }
         }
+        self.set_policies(&policies);
         let own = self.own.load_full();
         let mut changes = Vec::new();
         let mut book = self.book();
@@ -144,6 +150,54 @@ impl Shared {
         }
         drop(book);
         self.wake.notify_one();
+    }
+
+    /// Compiles the rules hosts ask for. Files are read for new ones, which are few.
+    fn set_policies(&self, wanted: &BTreeSet<TlsPolicy>) {
+        let before = Arc::clone(self.index.load().policies());
+        if wanted.len() == before.len() && wanted.iter().all(|spec| before.contains_key(spec)) {
+            return;
+        }
+        let directory = self.config.own.as_deref();
+        let policies = policy::compile(wanted, &before, &self.parts, directory);
+        let policies = Arc::new(policies);
+        self.index
+            .rcu(|index| index.with_policies(Arc::clone(&policies)));
+    }
+
+    /// Looks at the files of all rules again.
+    pub(super) fn renew_policies(&self) {
+        let before = Arc::clone(self.index.load().policies());
+        if before.is_empty() {
+            return;
+        }
+        let wanted = before.keys().cloned().collect();
+        let directory = self.config.own.as_deref();
+        let policies = policy::compile(&wanted, &before, &self.parts, directory);
+        let policies = Arc::new(policies);
+        self.index.rcu(|index| {
+            // Unless control has been faster: then it has read the files itself.
+            match Arc::ptr_eq(index.policies(), &before) {
+                true => index.with_policies(Arc::clone(&policies)),
+                false => CertIndex::clone(index),
+            }
+        });
+    }
+
+    /// Files that rules come from.
+    pub(super) fn policy_files(&self) -> Vec<PathBuf> {
+        let index = self.index.load();
+        let clients = index
+            .policies()
+            .keys()
+            .filter_map(|spec| spec.client.as_ref());
+        let directory = self.config.own.as_deref();
+        let mut paths: Vec<_> = clients
+            .map(|client| policy::path_of(client, directory))
+            .collect();
+        paths.sort();
+        paths.dedup();
+        paths
     }
 
     /// Takes over what the directory of own certificates holds now.

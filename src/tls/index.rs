@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use crate::model::HostPattern;
+use crate::model::{HostPattern, TlsPolicy};
 
+use super::policy::{Compiled, Policies, Policy};
 use super::served::Served;
 
 /// Certificates and pending challenges of one moment. The maps are replaced apart from each
@@ -17,6 +18,8 @@ pub struct CertIndex {
     certificates: Arc<HashMap<HostPattern, Arc<Served>, foldhash::fast::RandomState>>,
     /// The operator's own, by the names in them.
     own: Arc<HashMap<Box<str>, Arc<Served>>>,
+    /// By the rules themselves.
+    policies: Arc<Policies>,
     /// By token.
     http: Arc<HashMap<Box<str>, HttpAnswer>>,
     /// By SNI.
@@ -44,6 +47,33 @@ impl CertIndex {
     /// The certificate of exactly this pattern; expired ones too. Does not allocate.
     pub fn find(&self, pattern: &HostPattern) -> Option<&Arc<Served>> {
         self.certificates.get(pattern)
+    }
+
+    /// The rules a label asks for, compiled.
+    ///
+    /// # Errors
+    /// Why they cannot be kept: such a host lets nobody in who must show a certificate.
+    pub fn policy(&self, spec: &TlsPolicy) -> Result<&Arc<Policy>, Arc<str>> {
+        let compiled = self.policies.get(spec);
+        match compiled {
+            Some(Compiled {
+                policy: Some(policy),
+                ..
+            }) => Ok(policy),
+            Some(Compiled { fault, .. }) => Err(fault.clone().unwrap_or_default()),
+            None => Err("it has just been declared".into()),
+        }
+    }
+
+    pub(super) fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    pub(super) fn with_policies(&self, policies: Arc<Policies>) -> Self {
+        Self {
+            policies,
+            ..self.clone()
+        }
     }
 
     /// The operator's own certificate for a name (lower case), its own or a wildcard: for hosts of the

@@ -61,11 +61,9 @@ impl Issuer {
     pub async fn run(mut self) {
         self.orders.spawn(prove(Arc::clone(&self.shared)));
         self.orders.spawn(keep(Arc::clone(&self.shared)));
-        if self.shared.config.own.is_some() {
-            let stamp = std::mem::take(&mut self.stamp);
-            self.orders
-                .spawn(own::watch(Arc::clone(&self.shared), stamp));
-        }
+        let stamp = std::mem::take(&mut self.stamp);
+        self.orders
+            .spawn(own::watch(Arc::clone(&self.shared), stamp));
         if self.shared.config.data.is_some() {
             self.orders.spawn(watch::watch(Arc::clone(&self.shared)));
             let acmes = Arc::clone(&self.acmes);

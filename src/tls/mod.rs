@@ -15,6 +15,8 @@ mod book;
 mod ca;
 // The answer to one pending challenge.
 mod challenge;
+// What apps are told of clients' certificates.
+mod client;
 // Whether this machine's clock is right.
 mod clock;
 // What commands ask for.
@@ -39,6 +41,8 @@ mod job;
 mod kept;
 // The operator's own certificates.
 mod own;
+// Rules of connections.
+mod policy;
 // When to renew and when to try again; pure.
 mod renew;
 // What the status page says.
@@ -67,14 +71,16 @@ use rustls::ServerConfig;
 use serde::{Serialize, Serializer};
 
 pub use crate::config::{CaConfig, Eab};
-use crate::model::{HostPattern, TlsMode};
+use crate::model::{HostPattern, TlsMode, TlsPolicy};
 
 use self::book::Shared;
+pub use self::client::client_lines;
 pub use self::fault::FailureClass;
 pub use self::import::{ImportError, Taken, Verdict};
 pub use self::index::CertIndex;
 pub use self::issuer::Issuer;
 pub use self::kept::{Ask, AskError, Exported, Kept, KeptCert};
+pub use self::policy::Policy;
 pub use self::served::Served;
 pub use self::store::Reason;
 pub use self::suites::Preference;
@@ -118,6 +124,8 @@ pub struct Wanted {
     pub mode: TlsMode,
     /// Which of the own certificates, with [`TlsMode::File`].
     pub file: Option<Arc<str>>,
+    /// Rules of its connections, if it has any of its own.
+    pub policy: Option<Arc<TlsPolicy>>,
 }
 
 impl Wanted {
@@ -126,6 +134,7 @@ impl Wanted {
             pattern,
             mode,
             file: None,
+            policy: None,
         }
     }
 }
@@ -151,7 +160,7 @@ impl Certs {
     /// No CA, a directory that is no `https` URL, a failing TLS library.
     pub fn open(config: CertsConfig) -> Result<(Self, Issuer), TlsError> {
         // Before the files are read: what changes meanwhile is seen later.
-        let stamp = own::stamp(config.own.as_deref());
+        let stamp = own::stamp(config.own.as_deref(), Vec::new());
         let shared = Arc::new(Shared::open(config)?);
         let issuer = Issuer::new(Arc::clone(&shared), stamp)?;
         Ok((Self { shared }, issuer))

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use super::book::Shared;
 use super::entry::{Entry, Source};
-use super::{Action, CertProblem, CertReport, CertSource, CertState, NextAction, StoreReport};
+use super::{
+    Action, CertProblem, CertReport, CertSource, CertState, NextAction, StoreReport, policy,
+};
 use crate::model::HostPattern;
 
 impl Shared {
@@ -27,7 +29,20 @@ impl Shared {
             reason: problem.reason.clone(),
             is_error: problem.is_error,
         });
-        problems.collect()
+        let index = self.index.load();
+        let policies = index.policies().iter().filter_map(|(spec, compiled)| {
+            let client = spec.client.as_ref()?;
+            let fault = compiled.fault.as_ref()?;
+            Some(CertProblem {
+                path: policy::path_of(client, self.config.own.as_deref()),
+                reason: match compiled.policy {
+                    Some(_) => format!("wharf.tls.client_ca: {fault}; what it held before counts"),
+                    None => format!("wharf.tls.client_ca: {fault}; its routes answer 503"),
+                },
+                is_error: true,
+            })
+        });
+        problems.chain(policies).collect()
     }
 
     /// Why the file that a label names gives nothing.

@@ -5,18 +5,21 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::sign::{any_ecdsa_type, any_supported_type};
 use rustls::crypto::aws_lc_rs::{self, default_provider};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCertUsingSni};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::model::HostPattern;
+use crate::model::{HostPattern, TlsVersion};
 
 use super::CertSource;
+use super::policy::Policy;
 use super::renew;
 use super::suites::{Preference, suites};
 use super::x509::{Facts, X509Error};
@@ -43,6 +46,16 @@ pub struct Served {
     /// asked for soon after a start, and hardly any by clients that prefer ChaCha20.
     aes: OnceLock<Arc<ServerConfig>>,
     chacha: OnceLock<Arc<ServerConfig>>,
+    /// Likewise by the rules of hosts that have any; few, and the newest first.
+    ruled: ArcSwap<Vec<Ruled>>,
+}
+
+/// A config by the rules of a policy.
+#[derive(Debug, Clone)]
+struct Ruled {
+    policy: Arc<Policy>,
+    preference: Preference,
+    config: Arc<ServerConfig>,
 }
 
 /// Chain and key as PEM. Holds a private key: says nothing of itself.
@@ -86,6 +99,32 @@ impl Served {
         renew::renew_at(self.not_before, self.not_after, spread)
     }
 
+    /// The same by the rules of `policy`.
+    pub fn config_by(
+        &self,
+        policy: &Arc<Policy>,
+        preference: Preference,
+    ) -> Option<Arc<ServerConfig>> {
+        let is_it = |one: &&Ruled| Arc::ptr_eq(&one.policy, policy) && one.preference == preference;
+        if let Some(known) = self.ruled.load().iter().find(is_it) {
+            return Some(Arc::clone(&known.config));
+        }
+        let mut config = policy.template(preference).clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(self.certified().ok()?)));
+        let config = Arc::new(config);
+        let made = Ruled {
+            policy: Arc::clone(policy),
+            preference,
+            config: Arc::clone(&config),
+        };
+        self.ruled.rcu(|known| {
+            let others = known.iter().filter(|one| !is_it(one)).take(RULED_MOST - 1);
+            let all = std::iter::once(&made).chain(others);
+            all.cloned().collect::<Vec<_>>()
+        });
+        Some(config)
+    }
+
     /// The chain with its key, which fit each other; found out once.
     pub(super) fn certified(&self) -> Result<&Arc<CertifiedKey>, &ServeError> {
         let certified = self.certified.get_or_init(|| {
@@ -124,6 +163,7 @@ pub(super) enum ServeError {
 #[derive(Debug)]
 pub(super) struct TlsParts {
     provider: Arc<CryptoProvider>,
+    chacha_provider: Arc<CryptoProvider>,
     templates: Arc<Templates>,
 }
 
@@ -145,20 +185,43 @@ impl TlsParts {
             })
         };
         let ticketer = aws_lc_rs::Ticketer::new()?;
-        let template = |provider, ticketer| -> Result<ServerConfig, rustls::Error> {
-            let mut config = server(provider)?;
-            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-            config.ticketer = ticketer;
+        let template = |provider: &Arc<CryptoProvider>| -> Result<ServerConfig, rustls::Error> {
+            let mut config = server(Arc::clone(provider), TlsVersion::Tls12, None)?;
+            config.alpn_protocols = alpn();
+            config.ticketer = Arc::clone(&ticketer);
             Ok(config)
         };
         let aes = provider(Preference::Aes);
+        let chacha = provider(Preference::ChaCha);
         Ok(Self {
             templates: Arc::new(Templates {
-                aes: template(Arc::clone(&aes), Arc::clone(&ticketer))?,
-                chacha: template(provider(Preference::ChaCha), ticketer)?,
+                aes: template(&aes)?,
+                chacha: template(&chacha)?,
             }),
             provider: aes,
+            chacha_provider: chacha,
         })
+    }
+
+    /// Configs without a certificate for connections that keep these rules, for both preferences. Where
+    /// clients show certificates the ticket keys are the policy's own: a session says that its client
+    /// has been looked at by these rules, and rustls does not ask which they were.
+    pub(super) fn policy(
+        &self,
+        min: TlsVersion,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<(ServerConfig, ServerConfig), rustls::Error> {
+        let ticketer = match verifier {
+            Some(_) => aws_lc_rs::Ticketer::new()?,
+            None => Arc::clone(&self.templates.aes.ticketer),
+        };
+        let template = |provider: &Arc<CryptoProvider>| -> Result<ServerConfig, rustls::Error> {
+            let mut config = server(Arc::clone(provider), min, verifier.clone())?;
+            config.alpn_protocols = alpn();
+            config.ticketer = Arc::clone(&ticketer);
+            Ok(config)
+        };
+        Ok((template(&self.provider)?, template(&self.chacha_provider)?))
     }
 
     /// Builds a [`Served`] from PEM; checks that certificate and `pattern` belong together. Whether
@@ -217,6 +280,7 @@ impl TlsParts {
             templates: Arc::clone(&self.templates),
             aes: OnceLock::new(),
             chacha: OnceLock::new(),
+            ruled: ArcSwap::default(),
         }
     }
 
@@ -228,7 +292,7 @@ impl TlsParts {
     ) -> Result<ServerConfig, rustls::Error> {
         // Not checked against its key: rustls cannot parse the critical extension that makes it one.
         let key = certified(vec![certificate], key)?;
-        let mut config = server(self.provider())?;
+        let mut config = server(self.provider(), TlsVersion::Tls12, None)?;
         config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::new(key)));
         config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
         config.send_tls13_tickets = 0;
@@ -254,17 +318,34 @@ pub(super) fn signing_key(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>
 }
 
 /// Without a certificate, ALPN and tickets.
-fn server(provider: Arc<CryptoProvider>) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+fn server(
+    provider: Arc<CryptoProvider>,
+    min: TlsVersion,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, rustls::Error> {
+    let versions = match min {
+        TlsVersion::Tls12 => rustls::DEFAULT_VERSIONS,
+        TlsVersion::Tls13 => &[&rustls::version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
     config.ignore_client_order = true;
     // Resumption goes by tickets; the stateful store would be a mutex per host for nothing.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 1;
     Ok(config)
 }
+
+fn alpn() -> Vec<Vec<u8>> {
+    vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+}
+
+/// Both preferences under the rules of now and of a moment ago.
+const RULED_MOST: usize = 4;
 
 #[cfg(test)]
 mod tests {

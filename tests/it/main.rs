@@ -16,6 +16,8 @@ mod balance;
 mod bodies;
 // Compose files that people get wrong, and what they are told.
 mod broken;
+// Clients that show certificates, and other rules of connections.
+mod client_certificates;
 // Wharf in a container.
 mod container;
 // Deploys, crashes and other changes under a load of every kind: what may fail, and what may not.
@@ -38,6 +40,8 @@ mod forwarding;
 mod health;
 // Requests that wait for a replica.
 mod hold;
+// `Strict-Transport-Security`.
+mod hsts;
 // HTTP/1 from clients, in bytes: what is refused, and when connections end.
 mod http1;
 // HTTP/2 from clients, beside HTTP/1 on the same listeners.

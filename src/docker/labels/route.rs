@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    HostPattern, HttpsMode, Keepalive, PathPrefix, Problem, Retry, Settings, Severity, StickySpec,
-    Timeouts, TlsMode,
+    HostPattern, Hsts, HttpsMode, Keepalive, PathPrefix, Problem, Retry, Settings, Severity,
+    StickySpec, Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -104,6 +104,9 @@ impl<'a> Layers<'a> {
             },
             tls,
             tls_file,
+            tls_min: pick!(self, "tls.min", Value::TlsVersion).unwrap_or(default.tls_min),
+            client: pick!(self, "tls.client_ca", Value::ClientCa),
+            hsts: self.hsts(),
             timeouts: self.timeouts(default.timeouts),
             keepalive: self.keepalive(default.keepalive),
             balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),
@@ -137,6 +140,58 @@ impl<'a> Layers<'a> {
             requests: pick!(self, "keepalive.requests", Value::Count).unwrap_or(default.requests),
             time: pick!(self, "keepalive.time", Value::Duration).unwrap_or(default.time),
         }
+    }
+
+    /// Any of its fields alone is wish enough.
+    fn hsts(&self) -> Option<Hsts> {
+        let age = pick!(self, "hsts.max_age", Value::Duration);
+        let flag = |set: Option<bool>| set.unwrap_or(false);
+        let hsts = Hsts {
+            max_age: age.map_or(Hsts::YEAR, |age| age.as_secs()),
+            subdomains: flag(pick!(self, "hsts.subdomains", Value::Switch)),
+            preload: flag(pick!(self, "hsts.preload", Value::Switch)),
+        };
+        let any = age.is_some() || hsts.subdomains || hsts.preload;
+        let on = pick!(self, "hsts", Value::Switch).unwrap_or(any);
+        on.then_some(hsts)
+    }
+
+    /// What is settled among the options of TLS, but deserves a look.
+    fn tls_warnings(&self, settings: &Settings) -> Vec<(&'a Given, &'static str)> {
+        let own = |option: &str| self.own.values.get(option);
+        let mut warnings = Vec::new();
+        let hsts = ["hsts", "hsts.max_age", "hsts.subdomains", "hsts.preload"];
+        let hsts = hsts.into_iter().find_map(own);
+        if let (Some(given), Some(hsts)) = (hsts, &settings.hsts) {
+            if settings.https == HttpsMode::Off {
+                warnings.push((given, "without effect: this route has no HTTPS"));
+            }
+            if hsts.preload && hsts.max_age < Hsts::YEAR {
+                warnings.push((
+                    given,
+                    "the preload list takes a max-age of one year or more",
+                ));
+            }
+            if hsts.preload && !hsts.subdomains {
+                warnings.push((given, "the preload list takes hosts with `subdomains` only"));
+            }
+        }
+        if let Some(given) = own("tls.client_ca") {
+            match settings.https {
+                HttpsMode::Off => warnings.push((
+                    given,
+                    "nobody can show a certificate: this route has no HTTPS, and refuses plain HTTP",
+                )),
+                HttpsMode::Both => {
+                    warnings.push((given, "plain HTTP is refused in spite of `https: both`"));
+                }
+                HttpsMode::Redirect | HttpsMode::Only => {}
+            }
+        }
+        if let Some(given) = own("tls.min").filter(|_| settings.https == HttpsMode::Off) {
+            warnings.push((given, "without effect: this route has no HTTPS"));
+        }
+        warnings
     }
 
     /// A cookie's name alone is wish enough.
@@ -175,6 +230,9 @@ impl<'a> Layers<'a> {
         }) {
             let reason = "without effect, because `tls` is off".to_owned();
             problem(Severity::Warning, &given.label, &given.text, reason);
+        }
+        for (given, why) in self.tls_warnings(&settings) {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
         let dial = self.dial();
         let (useless, why) = match dial.upstream.as_ref().map(|label| &label.at) {

@@ -41,6 +41,14 @@ pub enum Kind {
     Https,
     /// One word of `tls`.
     Tls,
+    /// 1.2 or 1.3.
+    TlsVersion,
+    /// `file:<path>`, and `optional`.
+    ClientCa,
+    /// The same under its short name.
+    Mtls,
+    /// A switch, an age and flags.
+    Hsts,
     /// A policy of `lb`.
     Balance,
     /// A switch, and the name of the cookie.
@@ -153,6 +161,9 @@ impl Kind {
             Self::Name => "name",
             Self::Https => "`redirect`, `both`, `only` or `off`",
             Self::Tls => "`auto`, `eager`, `internal`, `file:<name>` or `off`",
+            Self::TlsVersion => "`1.2` or `1.3`",
+            Self::ClientCa | Self::Mtls => "`file:<path>`, and `optional`",
+            Self::Hsts => "switch; `max-age=<duration>`, `subdomains`, `preload`",
             Self::Balance => {
                 "`round_robin`, `least_conn`, `random2`, `ip_hash`, or `hash` with `header:<name>`, `cookie:<name>` or `path`"
             }

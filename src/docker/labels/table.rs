@@ -4,9 +4,10 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Authority, Balance, Budget, CheckCount, CheckTarget, CheckTime, Cookie, Count, Duration, Fail,
-    Health, Hold, HoldMax, Hosts, Https, Keepalive, Matchers, MaxConns, Name, Path, Port, Queue,
-    Retry, RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, Upstream,
+    Authority, Balance, Budget, CheckCount, CheckTarget, CheckTime, ClientCa, Cookie, Count,
+    Duration, Fail, Health, Hold, HoldMax, Hosts, Hsts, Https, Keepalive, Matchers, MaxConns, Mtls,
+    Name, Path, Port, Queue, Retry, RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts,
+    Tls, TlsVersion, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -21,6 +22,13 @@ pub const OPTIONS: &[Entry] = &[
     on("websocket", Route, Switch, "allow upgrades to WebSocket", "on", "off"),
     on("https", Route, Https, "what plain HTTP gets: a redirect, the app (`both`), a refusal (`only`), or no HTTPS at all", "redirect", "both"),
     on("tls", Route, Tls, "where the certificate comes from: ACME on first use, ACME at once, the built-in CA, or a file in WHARF_CERTS; `off` implies `https: off`", "auto", "internal"),
+    on("tls.min", Route, TlsVersion, "oldest TLS version of the host's clients; of several routes the strictest counts", "1.2", "1.3"),
+    on("tls.client_ca", Route, ClientCa, "clients show a certificate of this authority, a PEM file in Wharf's container; `optional`: or none", "none", "file:clients.pem"),
+    on("mtls", Route, Mtls, "short for `tls.client_ca`", "none", "file:clients.pem optional"),
+    on("hsts", Route, Hsts, "tell browsers to ask this host by HTTPS alone (Strict-Transport-Security)", "off", "max-age=180d subdomains"),
+    on("hsts.max_age", Route, Duration, "for how long they remember; setting it switches `hsts` on; 0 makes them forget", "1y", "180d"),
+    on("hsts.subdomains", Route, Switch, "for all names below the host, too", "off", "on"),
+    on("hsts.preload", Route, Switch, "ask for a place in the list browsers come with; hard to undo", "off", "on"),
     on("timeout", Route, Timeouts, "limits on waiting for the app; `off` is no limit", "connect=2s read=60s send=60s body=60s", "connect=5s read=30s send=30s"),
     on("timeout.connect", Route, Duration, "for a TCP connection; then the next endpoint is tried", "2s", "5s"),
     on("timeout.first", Route, Duration, "for the response head, once the request is sent", "as `read`", "2m"),
@@ -90,17 +98,10 @@ pub const OPTIONS: &[Entry] = &[
     later("maintenance.allow", Route, "who is let through", "none", "private"),
     later("maintenance.message", Route, "text of the page", "none", "back at noon"),
     later("maintenance.retry", Route, "value of Retry-After", "none", "10m"),
-    later("tls.min", Route, "lowest TLS version", "1.2", "1.3"),
     later("tls.profile", Route, "set of versions and ciphers", "modern", "intermediate"),
     later("tls.ciphers", Route, "cipher list", "rustls' own", "TLS13_AES_128_GCM_SHA256"),
     later("tls.ca", Route, "ACME directory for this route", "WHARF_ACME", "staging"),
-    later("tls.client_ca", Route, "ask clients for a certificate", "none", "file:clients.pem"),
     later("tls.ask", Route, "URL asked before ordering a certificate", "none", "/internal/tls-check"),
-    later("hsts", Route, "send Strict-Transport-Security", "off", "max-age=180d"),
-    later("hsts.max_age", Route, "how long browsers remember", "none", "180d"),
-    later("hsts.subdomains", Route, "include subdomains", "off", "on"),
-    later("hsts.preload", Route, "ask for the preload list", "off", "on"),
-    later("mtls", Route, "require client certificates", "off", "file:clients.pem"),
     later("drain", Route, "time a leaving replica has to finish", "30s", "1m"),
     later("breaker", Route, "stop sending when too much fails", "off", "errors=50% over=10s"),
     later("breaker.errors", Route, "share of failures", "none", "50%"),

@@ -22,6 +22,8 @@ pub(crate) struct Origin<'a> {
     /// Addresses and scheme as lines, written once for the connection; `None` behind a trusted
     /// proxy, where they differ from request to request.
     pub(crate) lines: Option<&'a [u8]>,
+    /// Lines about the client's certificate, where the route asks for one.
+    pub(crate) certificate: Option<&'a [u8]>,
     /// Prefix removed from the path.
     pub(crate) prefix: Option<&'a str>,
 }

@@ -80,6 +80,7 @@ mod tests {
             authority: "a.test:8443",
             port: 8443,
             lines: None,
+            certificate: None,
             prefix: None,
         };
         let head = RequestHead::get("/", fields);
@@ -165,7 +166,7 @@ mod tests {
             ],
         );
         let mut out = Vec::new();
-        write_response_fields(&mut out, head.fields(), true);
+        write_response_fields(&mut out, head.fields(), b"", true);
         assert_eq!(out, b"content-length: 3\r\nx-kept: 1\r\n");
     }
 }

@@ -37,8 +37,9 @@ pub(crate) fn write_request(
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(origin.authority.as_bytes());
     out.extend_from_slice(b"\r\n");
-    copy_fields(out, fields, origin.trusted);
+    copy_fields(out, fields, origin);
     write_forwarding(out, fields, origin);
+    out.extend_from_slice(origin.certificate.unwrap_or_default());
     match head.framing {
         RequestFraming::None => {}
         RequestFraming::Length(length) => write_length(out, length),
@@ -52,11 +53,13 @@ pub(crate) fn write_request(
     out.extend_from_slice(b"\r\n");
 }
 
-fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, trusted: bool) {
+fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
     let nominated = Nominated::of(fields);
     let mut dropped = HOP_BY_HOP | REWRITTEN;
-    if !trusted {
-        dropped |= Known::set(&[Known::Forwarded]);
+    if !origin.trusted {
+        dropped |= Known::set(&[Known::Forwarded, Known::ClientCertificate]);
+    } else if origin.certificate.is_some() {
+        dropped |= Known::set(&[Known::ClientCertificate]);
     }
     // HTTP/2 clients may send cookies in crumbs; applications expect one field (RFC 9113 section
     // 8.2.3).
@@ -80,7 +83,12 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, trusted: bool) {
 /// Whether a field may stand in the trailers of a request: none that frames it, says who sent it or
 /// what that one may do.
 pub(crate) fn may_trail_request(field: Field<'_>) -> bool {
-    let personal = Known::set(&[Known::Forwarded, Known::Cookie, Known::Authorization]);
+    let personal = Known::set(&[
+        Known::Forwarded,
+        Known::ClientCertificate,
+        Known::Cookie,
+        Known::Authorization,
+    ]);
     !field.known.is_in(personal | REWRITTEN | HOP_BY_HOP)
 }
 

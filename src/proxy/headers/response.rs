@@ -36,12 +36,19 @@ pub(crate) fn write_status(out: &mut Vec<u8>, version: Version, status: StatusCo
 
 /// Writes the fields of an upstream's response: all but hop-by-hop fields, what its `Connection`
 /// names, and framing, of which one plain `Content-Length` is kept where `keep_length` says so.
-pub(crate) fn write_response_fields(out: &mut Vec<u8>, fields: Fields<'_>, keep_length: bool) {
-    let kept = Kept::of(fields, keep_length);
+/// `extra` are lines of Wharf's own, which come behind them.
+pub(crate) fn write_response_fields(
+    out: &mut Vec<u8>,
+    fields: Fields<'_>,
+    extra: &[u8],
+    keep_length: bool,
+) {
+    let kept = Kept::of(fields, extra, keep_length);
     fields.copy(out, |field| kept.holds(field));
     if let Some(length) = kept.rewritten {
         write_length(out, length);
     }
+    out.extend_from_slice(extra);
 }
 
 /// Ends a head: what becomes of the connection, and a length of zero or chunks.
@@ -58,7 +65,7 @@ pub(crate) fn write_end(out: &mut Vec<u8>, persist: Persist, framing: &[u8]) {
 /// An interim response as an HTTP/1.1 client gets it.
 pub(crate) fn write_interim(out: &mut Vec<u8>, head: &h1::ResponseHead, text: &[u8]) {
     write_status(out, Version::HTTP_11, head.status, head.reason(text));
-    write_response_fields(out, Fields::new(text, &head.index), false);
+    write_response_fields(out, Fields::new(text, &head.index), b"", false);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -72,8 +79,14 @@ pub(crate) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    pub(crate) fn of(fields: Fields<'a>, keep_length: bool) -> Self {
+    pub(crate) fn of(fields: Fields<'a>, extra: &[u8], keep_length: bool) -> Self {
         let mut dropped = RESPONSE_HOP_BY_HOP;
+        // A label's word counts; browsers would take the first of two (RFC 6797 section 8.1).
+        if fields.has(Known::StrictTransportSecurity)
+            && memchr::memmem::find(extra, b"strict-transport-security: ").is_some()
+        {
+            dropped |= Known::set(&[Known::StrictTransportSecurity]);
+        }
         let mut rewritten = None;
         let mut lengths = fields.get_all(Known::ContentLength);
         if let Some(first) = lengths.next() {

@@ -248,8 +248,8 @@ impl Connection {
                 tail.responds(status);
                 self.lend_out();
                 headers::write_status(&mut self.out, Version::HTTP_11, status, b"");
-                headers::write_response_fields(&mut self.out, exchange.fields(), false);
-                self.out.extend_from_slice(&exchange.extra);
+                let extra = &exchange.extra;
+                headers::write_response_fields(&mut self.out, exchange.fields(), extra, false);
                 self.out.extend_from_slice(headers::SWITCH);
                 self.out.extend_from_slice(b"\r\n");
                 exchange.take_head();

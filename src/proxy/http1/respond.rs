@@ -81,8 +81,8 @@ impl Connection {
         let (status, out) = (response.status, &mut self.out);
         headers::write_status(out, tail.head.version, status, reason);
         let keep_length = !is_bodiless(status) && response.framing != Framing::Chunked;
-        headers::write_response_fields(out, fields, keep_length && chunks == Chunks::None);
-        out.extend_from_slice(response.extra());
+        let keep_length = keep_length && chunks == Chunks::None;
+        headers::write_response_fields(out, fields, response.extra(), keep_length);
         let framing: &[u8] = match response.framing {
             _ if chunks == Chunks::Framed => CHUNKED,
             Framing::Empty if needs_zero(&tail.head.method, status) => {

@@ -194,7 +194,7 @@ impl Side<'_> {
         extra: &[u8],
         keep_length: bool,
     ) {
-        let kept = Kept::of(fields, keep_length);
+        let kept = Kept::of(fields, extra, keep_length);
         self.head(last, status, |encoder, out| {
             for field in fields.iter().filter(|field| kept.holds(*field)) {
                 encoder.field(out, field.name, field.value);

@@ -74,6 +74,13 @@ impl Own {
         let mut problems = found.problems.clone();
         let paths = found.paths.clone();
         let mut certificates = chain::assemble(found, parts, &mut problems);
+        // What is the same stays the same, with what handshakes have made of it.
+        for one in &mut certificates {
+            let same = before.certificates.iter().find(|old| old.is_same(one));
+            if let Some(old) = same {
+                *one = Arc::clone(old);
+            }
+        }
         let broken: HashSet<&Path> = problems
             .iter()
             .filter(|problem| problem.is_error)
@@ -199,6 +206,14 @@ impl Own {
 }
 
 impl OwnCert {
+    fn is_same(&self, other: &Self) -> bool {
+        let chain = |one: &Self| one.served.certified().ok().map(|key| key.cert.clone());
+        self.path == other.path
+            && self.key_path == other.key_path
+            && self.served.hash == other.served.hash
+            && chain(self) == chain(other)
+    }
+
     /// What is to be said about its end: nothing while that is far off.
     pub(super) fn expiry(&self, now: SystemTime) -> Option<String> {
         match self.facts.not_after.duration_since(now) {

@@ -53,11 +53,12 @@ pub(in crate::tls) fn scan(directory: &Path) -> Found {
     found
 }
 
-/// The state of the files of `directory`, without reading them. Blocks.
-pub(in crate::tls) fn stamp(directory: Option<&Path>) -> Stamp {
-    let paths = directory
+/// The state of the files of `directory` and of `others`, without reading them. Blocks.
+pub(in crate::tls) fn stamp(directory: Option<&Path>, others: Vec<PathBuf>) -> Stamp {
+    let mut paths = directory
         .map(|directory| list(directory).0)
         .unwrap_or_default();
+    paths.extend(others);
     let marks = paths.into_iter().map(|path| {
         let mark = fs::metadata(&path).ok().map(|meta| Mark {
             place: (meta.dev(), meta.ino()),

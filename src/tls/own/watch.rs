@@ -45,11 +45,14 @@ async fn settled(shared: &Arc<Shared>, mut last: Stamp) -> Stamp {
 
 async fn look(shared: &Arc<Shared>) -> Option<Stamp> {
     let shared = Arc::clone(shared);
-    let looked = tokio::task::spawn_blocking(move || stamp(shared.config.own.as_deref()));
+    let looked = tokio::task::spawn_blocking(move || {
+        stamp(shared.config.own.as_deref(), shared.policy_files())
+    });
     looked.await.ok()
 }
 
 fn reload(shared: &Shared) {
+    shared.renew_policies();
     let Some(directory) = &shared.config.own else {
         return;
     };

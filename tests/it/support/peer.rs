@@ -98,6 +98,20 @@ impl Peer {
         }
     }
 
+    /// Waits for the first bytes, which may be an alert: that is the error.
+    pub(crate) fn refusal(&mut self) -> Result<(), String> {
+        let mut bytes = [0; 16 * 1024];
+        let tls = self.tls.as_mut().expect("a TLS connection");
+        match rustls::Stream::new(&mut **tls, &mut self.tcp).read(&mut bytes) {
+            Ok(0) => Err("closed".into()),
+            Ok(count) => {
+                self.read.extend(&bytes[..count]);
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Received bytes up to and with the first `end`.
     pub(crate) fn until(&mut self, end: &str) -> String {
         let end = end.as_bytes();

@@ -4,6 +4,7 @@
 pub(super) mod health;
 mod limits;
 mod retry;
+mod tls;
 mod traffic;
 pub(super) mod upstream;
 
@@ -11,8 +12,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    Balance, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix, RetryOn, StatusSet,
-    TlsMode, parse_bool, parse_duration,
+    Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix,
+    RetryOn, StatusSet, TlsMode, TlsVersion, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -35,6 +36,8 @@ pub(super) enum Value {
     Tls(TlsMode),
     /// `file:<name>`.
     TlsFile(String),
+    TlsVersion(TlsVersion),
+    ClientCa(ClientAuth),
     Balance(Balance),
     /// In label order; at most [`MAX_MATCHERS`].
     Matchers(Vec<Matcher>),
@@ -97,6 +100,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Keepalive => return limits::keepalive(text),
         Kind::MaxConns => return limits::max_conns(text),
         Kind::Sticky => return sticky(text),
+        Kind::Hsts => return tls::hsts(text),
+        Kind::Mtls => return mtls(text),
         Kind::Hold => return limits::hold(text),
         Kind::Retry => return retry::retry(text),
         Kind::Health => return health::health(text),
@@ -113,7 +118,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Share => share(text).map(Value::Share),
         Kind::Name => name(text).map(Value::Name),
         Kind::Https => choose(HTTPS, &[], text).map(Value::Https),
-        Kind::Tls => tls(text),
+        Kind::Tls => tls::tls(text),
+        Kind::TlsVersion => tls::version(text).map(Value::TlsVersion),
+        Kind::ClientCa => tls::client_ca(text).map(Value::ClientCa),
         Kind::Balance => balance(text).map(Value::Balance),
         Kind::Cookie => cookie(text).map(Value::Name),
         Kind::Fail => fail(text).map(Value::Fail),
@@ -134,6 +141,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Keepalive
         | Kind::MaxConns
         | Kind::Sticky
+        | Kind::Hsts
+        | Kind::Mtls
         | Kind::Matchers
         | Kind::Hold
         | Kind::Retry
@@ -298,25 +307,20 @@ pub(super) fn is_name_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')
 }
 
-fn tls(text: &str) -> Result<Value, String> {
-    let text = text.trim();
-    match text.get(..5) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("file:") => {
-            file(&text[5..]).map(Value::TlsFile)
-        }
-        _ => choose(TLS, TLS_LATER, text).map(Value::Tls),
-    }
-}
-
-/// The name of a certificate in `WHARF_CERTS`; only compared with what is there, never opened.
-fn file(name: &str) -> Result<String, String> {
-    let is_plain = |c: char| !c.is_control() && !c.is_whitespace();
-    match name {
-        "" => Err("`file:` is followed by the name of a certificate in WHARF_CERTS".to_owned()),
-        name if name.len() > MAX_FILE || !name.chars().all(is_plain) => {
-            Err("that is no name of a certificate in WHARF_CERTS".to_owned())
-        }
-        name => Ok(name.to_owned()),
+/// Another way to write `tls.client_ca`.
+fn mtls(text: &str) -> Parsed {
+    match tls::client_ca(text) {
+        Ok(client) => Parsed {
+            value: Some(Value::Fields(vec![(
+                "tls.client_ca",
+                Value::ClientCa(client),
+            )])),
+            ..Parsed::default()
+        },
+        Err(reason) => Parsed {
+            errors: vec![reason],
+            ..Parsed::default()
+        },
     }
 }
 
@@ -351,8 +355,6 @@ const MAX_HOSTS: usize = 100;
 const MAX_REASONS: usize = 10;
 const MAX_SHARE: u16 = 1000;
 const MAX_NAME: usize = 128;
-/// A directory and a file in it.
-const MAX_FILE: usize = 255;
 
 const HTTPS: &[(&str, HttpsMode)] = &[
     ("redirect", HttpsMode::Redirect),

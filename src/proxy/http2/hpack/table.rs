@@ -280,7 +280,7 @@ pub(super) static STATIC: [Line<'static>; 61] = [
     Line::fixed(b"retry-after: \r\n", Name::Field(Known::Other)),
     Line::fixed(b"server: \r\n", Name::Field(Known::Other)),
     Line::fixed(b"set-cookie: \r\n", Name::Field(Known::Other)),
-    Line::fixed(b"strict-transport-security: \r\n", Name::Field(Known::Other)),
+    Line::fixed(b"strict-transport-security: \r\n", Name::Field(Known::StrictTransportSecurity)),
     Line::fixed(b"transfer-encoding: \r\n", Name::Field(Known::TransferEncoding)),
     Line::fixed(b"user-agent: \r\n", Name::Field(Known::Other)),
     Line::fixed(b"vary: \r\n", Name::Field(Known::Other)),
