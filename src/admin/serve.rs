@@ -21,6 +21,7 @@ use tokio::time;
 
 use super::{Explanation, Status};
 use crate::metrics;
+use crate::model::LabelPrefix;
 
 /// Where the answers come from. Called on the control thread: quick, and not to block.
 pub trait Source: Send + Sync {
@@ -39,7 +40,10 @@ pub trait Source: Send + Sync {
 pub type Explaining = Pin<Box<dyn Future<Output = Result<Explanation, String>> + Send>>;
 
 /// Answers on `listener` until dropped, which ends its connections too.
-pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
+///
+/// Texts call labels by `prefix`.
+pub async fn serve(listener: TcpListener, source: Arc<dyn Source>, prefix: LabelPrefix) {
+    let prefix = Arc::new(prefix);
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= MAX_CONNECTIONS {
@@ -49,7 +53,7 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
             // Cancel safe, both: `accept` by its documentation, `join_next` likewise.
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&source)));
+                    connections.spawn(connection(stream, Arc::clone(&source), Arc::clone(&prefix)));
                 }
                 Err(fault) => {
                     // Out of descriptors most likely; trying at once would spin.
@@ -63,10 +67,10 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn Source>) {
 }
 
 /// One request, then close: scrapes are rare, and no idle connection holds a place.
-async fn connection(stream: TcpStream, source: Arc<dyn Source>) {
+async fn connection(stream: TcpStream, source: Arc<dyn Source>, prefix: Arc<LabelPrefix>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let source = Arc::clone(&source);
-        async move { Ok::<_, Infallible>(answer(&request, &*source).await) }
+        let (source, prefix) = (Arc::clone(&source), Arc::clone(&prefix));
+        async move { Ok::<_, Infallible>(answer(&request, &*source, &prefix).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -81,7 +85,11 @@ async fn connection(stream: TcpStream, source: Arc<dyn Source>) {
     }
 }
 
-async fn answer<B>(request: &Request<B>, source: &dyn Source) -> Response<Full<Bytes>> {
+async fn answer<B>(
+    request: &Request<B>,
+    source: &dyn Source,
+    prefix: &LabelPrefix,
+) -> Response<Full<Bytes>> {
     if !host_is_ours(request) {
         return plain(
             StatusCode::MISDIRECTED_REQUEST,
@@ -105,11 +113,11 @@ async fn answer<B>(request: &Request<B>, source: &dyn Source) -> Response<Full<B
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{}\n", source.status().unready_reason()),
         ),
-        "/status" => json(&source.status()),
+        "/status" => json(&source.status(), prefix),
         "/explain" => {
             let query = request.uri().query().unwrap_or_default().to_owned();
             match source.explain(query).await {
-                Ok(explanation) => json(&explanation),
+                Ok(explanation) => json(&explanation, prefix),
                 Err(reason) => plain(StatusCode::BAD_REQUEST, format!("{reason}\n")),
             }
         }
@@ -146,9 +154,12 @@ fn host_is_ours<B>(request: &Request<B>) -> bool {
         || name.ends_with(".internal")
 }
 
-fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
-    match serde_json::to_vec(value) {
-        Ok(json) => reply(StatusCode::OK, "application/json", json),
+fn json(value: &impl serde::Serialize, prefix: &LabelPrefix) -> Response<Full<Bytes>> {
+    match serde_json::to_string(value) {
+        Ok(json) => {
+            let json = prefix.in_words(&json).into_owned();
+            reply(StatusCode::OK, "application/json", json)
+        }
         Err(fault) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{fault}\n")),
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::model::LabelPrefix;
 
 /// Ready or not, with [`sample`] as status.
 struct Fixed {
@@ -55,7 +56,11 @@ impl Drop for Served {
 async fn served(ready: bool) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let task = tokio::spawn(serve(listener, Arc::new(Fixed { ready })));
+    let task = tokio::spawn(serve(
+        listener,
+        Arc::new(Fixed { ready }),
+        LabelPrefix::default(),
+    ));
     Served(address, task)
 }
 

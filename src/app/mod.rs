@@ -71,6 +71,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         host: config.docker_host.clone(),
         own_id: None,
         alarm: Arc::clone(&alarm),
+        prefix: config.label_prefix.clone(),
     });
     let watching = runtime.spawn(watcher.run(snapshot_to, state_to));
     // The engine is asked while the store is read: with many containers and certificates both take
@@ -96,6 +97,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         trusted: config.trusted_proxies.clone(),
         hold: config.tls_hold,
         alarm: Arc::clone(&alarm),
+        prefix: config.label_prefix.clone(),
         // Half of the descriptors are for upstreams, the store and the log.
         max_connections: (files::limit() / 2 / config.workers).max(1),
     });
@@ -126,6 +128,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
                 plan: PlanOptions {
                     network: config.network.clone(),
                     filter: config.filter.clone(),
+                    prefix: config.label_prefix.clone(),
                     ..PlanOptions::default()
                 },
                 https_port: bound.https.map(|address| address.port()),
@@ -155,7 +158,8 @@ pub fn run(config: Config) -> Result<(), AppError> {
             });
             let listener =
                 tokio::net::TcpListener::from_std(listener).map_err(AppError::Runtime)?;
-            tokio::spawn(admin::serve(listener, Arc::new(Answers(report))));
+            let prefix = config.label_prefix.clone();
+            tokio::spawn(admin::serve(listener, Arc::new(Answers(report)), prefix));
         }
         tokio::select! {
             _ = workers_ended.wait_for(|ended| *ended > 0) => return Err(AppError::Ended("a worker")),

@@ -62,7 +62,7 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 /// Documented, and to come.
-const LATER: [&str; 12] = [
+const LATER: [&str; 11] = [
     "WHARF_CACHE_DIR",
     "WHARF_CACHE_SIZE",
     "WHARF_COMPAT",
@@ -70,7 +70,6 @@ const LATER: [&str; 12] = [
     "WHARF_DNS",
     "WHARF_EXPOSE_ALL",
     "WHARF_HEADER_TIMEOUT",
-    "WHARF_LABEL_PREFIX",
     "WHARF_PROXY_PROTOCOL_FROM",
     "WHARF_STATIC_DIR",
     "WHARF_TCP_PORTS",

@@ -17,6 +17,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::LabelPrefix;
+
 pub use ca::{CaConfig, Eab};
 pub use data::DataDir;
 use environment::nearest;
@@ -59,6 +61,8 @@ pub struct Config {
     /// Labels a container must have, all of them, for its `wharf.` labels to count: key, and value if that
     /// counts too. Default none.
     pub filter: Vec<(String, Option<String>)>,
+    /// What labels begin with, default `wharf`.
+    pub label_prefix: LabelPrefix,
     /// Engine address: `unix://`, `tcp://` or `http://`. Default `unix:///var/run/docker.sock`.
     pub docker_host: String,
     /// Settings that are served but deserve a look, one line each.
@@ -186,6 +190,15 @@ pub struct Raw {
         value_name = "LABELS"
     )]
     pub filter: Option<String>,
+    /// What labels begin with, for several Wharfs on one engine: edge reads edge.host
+    /// [default: wharf]
+    #[arg(
+        long,
+        env = "WHARF_LABEL_PREFIX",
+        hide_env_values = true,
+        value_name = "WORD"
+    )]
+    pub label_prefix: Option<String>,
     /// Docker engine: unix:///path, tcp://host:port or http://host:port
     /// [default: unix:///var/run/docker.sock]
     #[arg(long, env = "DOCKER_HOST", hide_env_values = true, value_name = "URL")]

@@ -10,7 +10,7 @@ use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, Fault, LogFormat, Raw, acme, trusted};
-use crate::model::{parse_bool, parse_duration};
+use crate::model::{LabelPrefix, parse_bool, parse_duration};
 
 /// See [`Config::resolve`].
 pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
@@ -91,6 +91,7 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         }),
         network: read.value(NETWORK, &raw.network, None, |text| network(text).map(Some)),
         filter: read.value(FILTER, &raw.filter, Vec::new(), labels),
+        label_prefix: label_prefix(&mut read, &raw.label_prefix),
         docker_host: docker_host(&mut read, &raw.docker_host),
         warnings: mem::take(&mut read.warnings),
     };
@@ -104,9 +105,15 @@ pub(super) fn admin(given: &Option<String>) -> Result<Option<SocketAddr>, Vec<Fa
     read.end(admin)
 }
 
-/// `--docker-host`, which several commands have; likewise the next two.
+/// `--docker-host`, which several commands have; likewise the next three.
 pub(super) fn docker_host(read: &mut Reader, given: &Option<String>) -> String {
     read.value(DOCKER_HOST, given, DOCKER_SOCKET.to_owned(), engine)
+}
+
+pub(super) fn label_prefix(read: &mut Reader, given: &Option<String>) -> LabelPrefix {
+    read.value(LABEL_PREFIX, given, LabelPrefix::default(), |text| {
+        text.parse::<LabelPrefix>().map_err(str::to_owned)
+    })
 }
 
 pub(super) fn log_level(read: &mut Reader, given: &Option<String>) -> String {
@@ -367,6 +374,7 @@ const LOG: Setting = Setting("--log", "WHARF_LOG");
 const LOG_FORMAT: Setting = Setting("--log-format", "WHARF_LOG_FORMAT");
 const ACCESS_LOG: Setting = Setting("--access-log", "WHARF_ACCESS_LOG");
 const NETWORK: Setting = Setting("--network", "WHARF_NETWORK");
+const LABEL_PREFIX: Setting = Setting("--label-prefix", "WHARF_LABEL_PREFIX");
 const FILTER: Setting = Setting("--filter", "WHARF_FILTER");
 const DOCKER_HOST: Setting = Setting("--docker-host", "DOCKER_HOST");
 

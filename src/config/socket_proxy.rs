@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::parse::{self, Reader, Setting};
 use super::{Fault, LogFormat};
+use crate::model::LabelPrefix;
 
 /// What the filter in front of the engine is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct SocketProxyConfig {
     /// Labels a container must have, all of them, to be seen at all: key, and value if that counts
     /// too. Default none.
     pub labels: Vec<(String, Option<String>)>,
+    /// Labels that begin so are shown, default `wharf`.
+    pub label_prefix: LabelPrefix,
     /// The engine, default `unix:///var/run/docker.sock`.
     pub docker_host: String,
     /// As [`Config::log`](super::Config::log).
@@ -59,6 +62,14 @@ pub struct RawSocketProxy {
         value_name = "LABELS"
     )]
     pub filter: Option<String>,
+    /// What Wharf's labels begin with, as Wharf itself is told [default: wharf]
+    #[arg(
+        long,
+        env = "WHARF_LABEL_PREFIX",
+        hide_env_values = true,
+        value_name = "WORD"
+    )]
+    pub label_prefix: Option<String>,
     /// Docker engine: unix:///path, tcp://host:port or http://host:port
     /// [default: unix:///var/run/docker.sock]
     #[arg(long, env = "DOCKER_HOST", hide_env_values = true, value_name = "URL")]
@@ -85,6 +96,7 @@ impl SocketProxyConfig {
             listen: read.value(LISTEN, &raw.listen, default, listeners),
             mode: read.value(MODE, &raw.mode, DEFAULT_MODE, mode),
             labels: read.value(FILTER, &raw.filter, Vec::new(), parse::labels),
+            label_prefix: parse::label_prefix(&mut read, &raw.label_prefix),
             docker_host: parse::docker_host(&mut read, &raw.docker_host),
             log: parse::log_level(&mut read, &raw.log),
             log_format: parse::log_format_of(&mut read, &raw.log_format),
@@ -137,6 +149,7 @@ mod tests {
             listen: Some("unix:///a/b.sock, tcp://127.0.0.1:2375".into()),
             mode: Some("0600".into()),
             filter: Some("label=wharf.host,label=team=web=1".into()),
+            label_prefix: Some("edge".into()),
             docker_host: Some("tcp://engine:2375".into()),
             ..RawSocketProxy::default()
         };
@@ -158,6 +171,7 @@ mod tests {
             listen: Some("/run/docker.sock".into()),
             mode: Some("0999".into()),
             filter: Some("name=x".into()),
+            label_prefix: Some("a b".into()),
             docker_host: Some("ssh://x".into()),
             log: Some("loud".into()),
             log_format: Some("xml".into()),
@@ -168,6 +182,7 @@ mod tests {
             "--listen",
             "--mode",
             "--filter",
+            "--label-prefix",
             "--docker-host",
             "--log",
             "--log-format",

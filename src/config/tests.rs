@@ -67,6 +67,7 @@ fn defaults() {
             access_log: true,
             network: None,
             filter: Vec::new(),
+            label_prefix: LabelPrefix::default(),
             docker_host: "unix:///var/run/docker.sock".into(),
             warnings: Vec::new(),
         }

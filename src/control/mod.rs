@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use self::lost::{Departed, lost};
 use crate::docker::plan::{KEPT, PlanOptions, notes, plan};
 use crate::docker::{Container, Position, Snapshot};
-use crate::model::{ContainerNote, Names, Plan, Problem, Severity, TlsMode};
+use crate::model::{ContainerNote, LabelPrefix, Names, Plan, Problem, Severity, TlsMode};
 use crate::route::{self, RouteTable, SharedTable};
 use crate::tls::{Certs, Wanted};
 use crate::upstream::Secret;
@@ -140,7 +140,7 @@ impl Control {
             }
             return;
         }
-        tell_problems(&before.problems, &problems);
+        tell_problems(&before.problems, &problems, &self.config.plan.prefix);
         self.out.names.send_if_modified(|names| {
             let news = *names != plan.names;
             if news {
@@ -223,13 +223,13 @@ fn own(snapshot: &Snapshot) -> Option<&Container> {
         .find(|container| container.id == *id)
 }
 
-fn tell_problems(before: &[Problem], now: &[Problem]) {
+fn tell_problems(before: &[Problem], now: &[Problem], prefix: &LabelPrefix) {
     let old: BTreeSet<&Problem> = before.iter().collect();
     let new: BTreeSet<&Problem> = now.iter().collect();
     // A container at fault as a whole has no label to show.
     let shown = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     for problem in new.difference(&old) {
-        let (container, reason) = (&problem.container, &problem.reason);
+        let (container, reason) = (&problem.container, prefix.in_words(&problem.reason));
         let (label, value) = (shown(&problem.label), shown(&problem.value));
         match problem.severity {
             Severity::Error => tracing::error!(container, label, value, "{reason}"),
@@ -237,7 +237,7 @@ fn tell_problems(before: &[Problem], now: &[Problem]) {
         }
     }
     for problem in old.difference(&new) {
-        let (container, reason) = (&problem.container, &problem.reason);
+        let (container, reason) = (&problem.container, prefix.in_words(&problem.reason));
         tracing::info!(container, label = shown(&problem.label), "gone: {reason}");
     }
 }

@@ -103,6 +103,7 @@ pub(super) fn facts(inspect: &Inspect) -> Facts {
     });
     Facts {
         exposed: exposed(inspect),
+        network_mode: inspect.host_config.network_mode.clone(),
         stop: Stop::new(signal.as_deref(), inspect.config.stop_timeout),
         complaint: last_complaint(inspect),
     }

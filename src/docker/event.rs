@@ -67,9 +67,23 @@ pub struct Stop {
 pub struct Facts {
     /// Exposed TCP ports, sorted.
     pub exposed: Vec<u16>,
+    /// As [`Container::network_mode`](super::Container::network_mode).
+    pub network_mode: String,
     pub stop: Stop,
     /// What its HEALTHCHECK said last, if that failed; see [`complaint`](super::convert::complaint).
     pub complaint: Option<String>,
+}
+
+impl Facts {
+    /// Fills in what a list has left out.
+    pub(super) fn complete(&self, container: &mut super::Container) {
+        if container.exposed.is_empty() {
+            container.exposed.clone_from(&self.exposed);
+        }
+        if container.network_mode.is_empty() {
+            container.network_mode.clone_from(&self.network_mode);
+        }
+    }
 }
 
 impl Default for Stop {

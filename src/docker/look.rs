@@ -12,6 +12,7 @@ use super::error::EngineError;
 use super::event::Facts;
 use super::signs::FactsById;
 use super::{Container, Network, State};
+use crate::model::LabelPrefix;
 
 /// What one round of calls gives.
 pub(super) struct Look {
@@ -23,11 +24,15 @@ pub(super) struct Look {
 
 /// Lists containers and networks, and inspects those containers whose ports the list hides: what they
 /// do not tell within [`INSPECT_WITHIN`] has to wait, one that is stuck must not hold up all others.
-pub(super) async fn look(engine: &Engine, known: Arc<FactsById>) -> Result<Look, EngineError> {
+pub(super) async fn look(
+    engine: &Engine,
+    known: Arc<FactsById>,
+    prefix: LabelPrefix,
+) -> Result<Look, EngineError> {
     let (containers, networks) = tokio::try_join!(engine.containers(), engine.networks())?;
     let unknown: Vec<String> = containers
         .iter()
-        .filter(|container| hides_ports(container) && !known.contains_key(&container.id))
+        .filter(|container| hides_much(container, &prefix) && !known.contains_key(&container.id))
         .map(|container| container.id.clone())
         .collect();
     let inspects = stream::iter(unknown).map(|id| inspect(engine, id));
@@ -60,17 +65,17 @@ pub(super) async fn inspect(
     (id, facts)
 }
 
-pub(super) fn hides_ports(container: &Container) -> bool {
-    let mode = container.network_mode.as_str();
+/// Whether the list does not tell enough of a container to serve it: no ports, as with the host's
+/// network, and with Podman but for published ones; with Podman no network mode either.
+pub(super) fn hides_much(container: &Container, prefix: &LabelPrefix) -> bool {
     container.state == State::Running
-        && container.exposed.is_empty()
-        && (mode == "host" || mode.starts_with("container:"))
-        && is_ours(container)
+        && (container.exposed.is_empty() || container.network_mode.is_empty())
+        && is_ours(container, prefix)
 }
 
 /// Only containers with our labels are inspected: it shows more than we want to know.
-pub(super) fn is_ours(container: &Container) -> bool {
-    container.labels.keys().any(|key| key.starts_with("wharf."))
+pub(super) fn is_ours(container: &Container, prefix: &LabelPrefix) -> bool {
+    container.labels.keys().any(|key| prefix.owns(key))
 }
 
 /// Inspects at the same time.

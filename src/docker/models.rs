@@ -101,6 +101,8 @@ pub(super) struct Inspect {
     #[serde(deserialize_with = "nullable")]
     pub(super) config: Config,
     #[serde(deserialize_with = "nullable")]
+    pub(super) host_config: HostConfig,
+    #[serde(deserialize_with = "nullable")]
     pub(super) state: InspectState,
 }
 

@@ -8,6 +8,7 @@ mod limits;
 mod matcher;
 mod names;
 mod note;
+mod prefix;
 mod query;
 mod retry;
 mod route;
@@ -21,6 +22,7 @@ pub use limits::{Keepalive, MaxConns, Timeouts};
 pub use matcher::{Glob, MatchPart, Matcher};
 pub use names::{Lookup, Names};
 pub use note::{ContainerNote, Standing, nothing_listens};
+pub use prefix::{LabelPrefix, WORDS};
 pub use query::unescape;
 pub use retry::{Retry, RetryOn};
 pub use route::{

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use crate::alarm::Alarm;
 use crate::config::TrustedProxies;
+use crate::model::LabelPrefix;
 use crate::route::SharedTable;
 use crate::tls::Certs;
 
@@ -60,6 +61,8 @@ pub struct Engine {
     pub certs: Certs,
     /// Peers whose forwarding headers are believed.
     pub trusted: TrustedProxies,
+    /// What labels are called in texts.
+    pub prefix: LabelPrefix,
     /// Told of every failed dial.
     pub alarm: Arc<Alarm>,
     /// Connections one worker serves at once; further ones wait to be accepted.

@@ -1,5 +1,6 @@
 //! Wharf's own answers: error pages and redirects.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use http::{Response, StatusCode};
 
 use super::error::ProxyError;
 use super::fields::{Fields, Known};
+use crate::model::LabelPrefix;
 
 /// An answer of Wharf's own.
 pub(crate) type Page = Response<Bytes>;
@@ -27,17 +29,20 @@ pub(crate) fn error(
     request: Fields<'_>,
     request_id: u64,
     detail: Option<&[String]>,
+    prefix: &LabelPrefix,
 ) -> Page {
     let status = error.status();
     let cause = match detail {
         Some(_) => error.to_string(),
         None => error.public_cause(),
     };
-    let hints = detail.unwrap_or_default();
+    let cause = prefix.in_words(&cause);
+    let hints = detail.unwrap_or_default().iter();
+    let hints: Vec<_> = hints.map(|hint| prefix.in_words(hint)).collect();
     let id = format!("{request_id:016x}");
     let form = form(request);
     let body = match form {
-        Form::Html => html(status, &cause, hints, &id),
+        Form::Html => html(status, &cause, &hints, &id),
         Form::Json => serde_json::json!({
             "status": status.as_u16(),
             "error": reason(status),
@@ -49,7 +54,7 @@ pub(crate) fn error(
         Form::Text => {
             let code = status.as_u16();
             let mut text = format!("{code} {}: {cause} (request {id})\n", reason(status));
-            for hint in hints {
+            for hint in &hints {
                 let _ = writeln!(text, "  - {hint}");
             }
             text
@@ -117,7 +122,7 @@ impl Form {
     }
 }
 
-fn html(status: StatusCode, cause: &str, hints: &[String], id: &str) -> String {
+fn html(status: StatusCode, cause: &str, hints: &[Cow<'_, str>], id: &str) -> String {
     let code = status.as_u16();
     let reason = reason(status);
     let cause = escaped(&capitalized(cause));
@@ -203,6 +208,7 @@ mod tests {
             request.fields(),
             0xabc,
             Some(&["<i> do".to_owned()]),
+            &LabelPrefix::default(),
         )
     }
 
@@ -241,7 +247,7 @@ mod tests {
     fn visitors_learn_no_internals() {
         let fault = ProxyError::RouteFault("wharf.cahce: secret".into());
         let request = RequestHead::get("/", &[]);
-        let page = error(&fault, request.fields(), 1, None);
+        let page = error(&fault, request.fields(), 1, None, &LabelPrefix::default());
         assert!(!std::str::from_utf8(page.body()).unwrap().contains("secret"));
     }
 }

@@ -85,7 +85,13 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     let table = worker.table();
     let detail = may_see_details(&table, head, client)
         .then(|| hints(&error, &table, &worker.engine.table.notes(), head));
-    let mut page = page::error(&error, head.fields(), *request_id, detail.as_deref());
+    let mut page = page::error(
+        &error,
+        head.fields(),
+        *request_id,
+        detail.as_deref(),
+        &worker.engine.prefix,
+    );
     if let Some(hsts) = told_of_https(conn, &table, head, client) {
         page.headers_mut()
             .insert(header::STRICT_TRANSPORT_SECURITY, hsts);

@@ -13,12 +13,14 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::shape;
 use crate::docker::ask::Connection;
+use crate::model::LabelPrefix;
 use crate::shutdown::{Stage, Stop};
 
 /// One subscription, from the engine's answer to the caller's.
 pub(super) struct Follow {
     pub(super) body: Incoming,
     pub(super) labels: Arc<[(String, Option<String>)]>,
+    pub(super) prefix: Arc<LabelPrefix>,
     pub(super) stop: Stop,
     pub(super) _connection: Connection,
     pub(super) _place: OwnedSemaphorePermit,
@@ -74,7 +76,7 @@ impl Follow {
             // Those of networks carry no labels of containers.
             let labels = event.pointer("/Actor/Attributes");
             let seen = event["Type"] == "network" || shape::has_labels(labels, &self.labels);
-            if let Some(event) = shape::event(event).filter(|_| seen) {
+            if let Some(event) = shape::event(event, &self.prefix).filter(|_| seen) {
                 out.extend_from_slice(event.to_string().as_bytes());
                 out.push(b'\n');
             }

@@ -38,6 +38,7 @@ use crate::config::SocketProxyConfig;
 use crate::docker::EngineError;
 use crate::docker::ask::{Answer, AskError, ask, whole};
 use crate::docker::engine::Address;
+use crate::model::LabelPrefix;
 use crate::shutdown::{self, Signals, Stage, Stop};
 
 /// Why the filter could not start.
@@ -71,6 +72,7 @@ pub fn run(config: SocketProxyConfig) -> Result<(), SocketProxyError> {
         let filter = Arc::new(Filter {
             engine: Address::parse(&config.docker_host)?,
             labels: config.labels.into(),
+            prefix: Arc::new(config.label_prefix),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             refusals: Mutex::default(),
             stop: stop.clone(),
@@ -148,6 +150,8 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 struct Filter {
     engine: Address,
     labels: Arc<[(String, Option<String>)]>,
+    /// Labels that begin so are shown.
+    prefix: Arc<LabelPrefix>,
     /// Places for event streams.
     streams: Arc<Semaphore>,
     refusals: Mutex<Refusals>,
@@ -226,6 +230,7 @@ impl Filter {
                 let follow = Follow {
                     body,
                     labels: Arc::clone(&self.labels),
+                    prefix: Arc::clone(&self.prefix),
                     stop: self.stop.clone(),
                     _connection: connection,
                     _place: place,
@@ -266,7 +271,7 @@ impl Filter {
             }
             _ => {}
         }
-        keep.of(value).map(Some)
+        keep.of(value, &self.prefix).map(Some)
     }
 
     fn refuse(&self, request: &Request<Incoming>, reason: &str) -> Response<Body> {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use self::Keep::{Each, Fields, Labels, Word};
 use crate::docker::engine::EVENTS;
+use crate::model::LabelPrefix;
 
 /// What to keep of a value; what does not fit is left out.
 #[derive(Debug, Clone, Copy)]
@@ -21,30 +22,30 @@ pub(super) enum Keep {
 
 impl Keep {
     /// The part of `value` to be handed on.
-    pub(super) fn of(self, value: Value) -> Option<Value> {
+    pub(super) fn of(self, value: Value, prefix: &LabelPrefix) -> Option<Value> {
         match (self, value) {
             (_, Value::Null) => Some(Value::Null),
             (Self::Word, Value::Array(_) | Value::Object(_)) => None,
             (Self::Word, word) => Some(word),
             (Self::Each(keep), Value::Array(items)) => {
-                let kept = items.into_iter().filter_map(|item| keep.of(item));
+                let kept = items.into_iter().filter_map(|item| keep.of(item, prefix));
                 Some(Value::Array(kept.collect()))
             }
             (Self::Each(keep), Value::Object(entries)) => {
                 let kept = entries.into_iter();
-                let kept = kept.filter_map(|(key, value)| Some((key, keep.of(value)?)));
+                let kept = kept.filter_map(|(key, value)| Some((key, keep.of(value, prefix)?)));
                 Some(Value::Object(kept.collect()))
             }
             (Self::Fields(fields), Value::Object(mut from)) => {
                 let kept = fields.iter().filter_map(|(name, keep)| {
-                    let value = keep.of(from.remove(*name)?)?;
+                    let value = keep.of(from.remove(*name)?, prefix)?;
                     Some(((*name).to_owned(), value))
                 });
                 Some(Value::Object(kept.collect()))
             }
             (Self::Labels, Value::Object(labels)) => {
                 let ours = labels.into_iter();
-                let ours = ours.filter(|(key, value)| is_ours(key) && value.is_string());
+                let ours = ours.filter(|(key, value)| is_ours(key, prefix) && value.is_string());
                 Some(Value::Object(ours.collect()))
             }
             _ => None,
@@ -54,12 +55,12 @@ impl Keep {
 
 /// The event to hand on; `None` for one that Wharf does not follow. Names of `exec_*` events hold whole
 /// command lines, attributes all labels.
-pub(super) fn event(value: Value) -> Option<Value> {
+pub(super) fn event(value: Value, prefix: &LabelPrefix) -> Option<Value> {
     let action = value.get("Action")?.as_str()?;
     let name = action.split_once(':').map_or(action, |(name, _)| name);
     let kind = value.get("Type")?.as_str()?;
     let followed = EVENTS.contains(&name) && matches!(kind, "container" | "network");
-    followed.then(|| EVENT.of(value)).flatten()
+    followed.then(|| EVENT.of(value, prefix)).flatten()
 }
 
 /// Whether `value`, a container's labels or an event's attributes, has all of `labels`.
@@ -72,8 +73,8 @@ pub(super) fn has_labels(value: Option<&Value>, labels: &[(String, Option<String
     })
 }
 
-fn is_ours(label: &str) -> bool {
-    label.starts_with("wharf.") || LABELS.contains(&label)
+fn is_ours(label: &str, prefix: &LabelPrefix) -> bool {
+    prefix.owns(label) || LABELS.contains(&label)
 }
 
 /// Labels of others that Wharf reads.
@@ -224,6 +225,19 @@ mod tests {
 
     use super::*;
 
+    impl Keep {
+        fn kept(self, value: Value) -> Option<Value> {
+            self.of(value, &LabelPrefix::default())
+        }
+    }
+
+    #[test]
+    fn a_prefix_of_its_own_shows_its_own_labels() {
+        let labels = json!([{"Labels": {"wharf.host": "a", "edge.host": "b"}}]);
+        let kept = LIST.of(labels, &"edge".parse().unwrap());
+        assert_eq!(kept, Some(json!([{"Labels": {"edge.host": "b"}}])));
+    }
+
     #[test]
     fn a_list_entry_keeps_what_wharf_reads() {
         let entry = json!([{
@@ -242,7 +256,7 @@ mod tests {
             "HostConfig": {"NetworkMode": "web"},
             "NetworkSettings": {"Networks": {"web": {"NetworkID": "n1", "IPAddress": "10.0.0.2"}}},
         }]);
-        assert_eq!(LIST.of(entry), Some(expected));
+        assert_eq!(LIST.kept(entry), Some(expected));
     }
 
     #[test]
@@ -261,30 +275,31 @@ mod tests {
             "HostConfig": {"NetworkMode": "host"},
             "State": {"Status": "running", "Health": {"Status": "unhealthy", "Log": [{"ExitCode": 1, "Output": "no"}]}},
         });
-        assert_eq!(INSPECT.of(inspect), Some(expected));
+        assert_eq!(INSPECT.kept(inspect), Some(expected));
     }
 
     #[test]
     fn values_of_another_kind_are_left_out() {
         assert_eq!(
-            VERSION.of(json!({"Version": {"a": "hush"}, "Os": null})),
+            VERSION.kept(json!({"Version": {"a": "hush"}, "Os": null})),
             Some(json!({"Os": null}))
         );
-        assert_eq!(LIST.of(json!("hush")), None);
+        assert_eq!(LIST.kept(json!("hush")), None);
         assert_eq!(
-            LIST.of(json!([["hush"], {"Labels": ["hush"], "Id": 7}])),
+            LIST.kept(json!([["hush"], {"Labels": ["hush"], "Id": 7}])),
             Some(json!([{"Id": 7}]))
         );
         assert_eq!(
-            LIST.of(json!([{"Labels": {"wharf.host": {"a": "hush"}}}])),
+            LIST.kept(json!([{"Labels": {"wharf.host": {"a": "hush"}}}])),
             Some(json!([{"Labels": {}}]))
         );
     }
 
     #[test]
     fn events() {
+        let kept = |value| event(value, &LabelPrefix::default());
         let told = |kind: &str, action: &str| {
-            event(json!({
+            kept(json!({
                 "Type": kind, "Action": action, "status": action, "id": "01b9", "from": "image", "time": 1, "timeNano": 2,
                 "Actor": {"ID": "01b9", "Attributes": {"name": "web", "signal": "15", "image": "hush", "secret": "hush", "execID": "x"}},
             }))
@@ -305,7 +320,7 @@ mod tests {
         ] {
             assert_eq!(told(kind, action), None, "{kind} {action}");
         }
-        assert_eq!(event(json!([])), None);
+        assert_eq!(kept(json!([])), None);
     }
 
     #[test]

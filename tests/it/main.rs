@@ -18,6 +18,8 @@ mod bodies;
 mod broken;
 // Clients that show certificates, and other rules of connections.
 mod client_certificates;
+// Hundreds of containers at once.
+mod burst;
 // Wharf in a container.
 mod container;
 // Deploys, crashes and other changes under a load of every kind: what may fail, and what may not.
@@ -66,6 +68,8 @@ mod lost;
 mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
+// Labels under another prefix.
+mod prefix;
 // Requests that are sent again: what of them, to whom, how often.
 mod retry;
 // Which route takes a request, and what those get that none takes.

@@ -3,6 +3,7 @@
 use super::schema::{self, Entry};
 use super::text::quote;
 use super::value::NOT_YET;
+use crate::model::LabelPrefix;
 
 /// A label key under `wharf.`, taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,13 +26,9 @@ pub(super) struct KeyError {
 }
 
 /// Takes a label apart; `None` if it is not Wharf's.
-pub(super) fn split(label: &str) -> Option<Result<Key, KeyError>> {
+pub(super) fn split(label: &str, prefix: &LabelPrefix) -> Option<Result<Key, KeyError>> {
     let lower = label.trim().to_ascii_lowercase();
-    let rest = match lower.strip_prefix("wharf.") {
-        Some(rest) => rest,
-        None if lower == "wharf" => "",
-        None => return None,
-    };
+    let rest = prefix.strip(&lower)?;
     if rest.is_empty() {
         return Some(Err(nobody("an option is missing, as in wharf.host")));
     }
@@ -195,7 +192,7 @@ mod tests {
             ("traefik.enable", None),
             ("wharfage.host", None),
         ] {
-            assert_eq!(split(label), expected, "{label}");
+            assert_eq!(split(label, &LabelPrefix::default()), expected, "{label}");
         }
     }
 
@@ -211,7 +208,7 @@ mod tests {
             ("wharf.my app.host", false, "no route name"),
             ("wharf.preset.x.allow", false, "not supported yet"),
         ] {
-            let error = split(label).unwrap().unwrap_err();
+            let error = split(label, &LabelPrefix::default()).unwrap().unwrap_err();
             assert_eq!(error.costs_default, costs_default, "{label}");
             assert!(error.reason.contains(part), "{label}: {}", error.reason);
         }

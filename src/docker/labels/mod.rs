@@ -21,7 +21,8 @@ mod value;
 use std::collections::BTreeMap;
 
 use crate::model::{
-    FailLimit, HealthCheck, HostPattern, Matcher, MaxConns, PathPrefix, Problem, Settings, Severity,
+    FailLimit, HealthCheck, HostPattern, LabelPrefix, Matcher, MaxConns, PathPrefix, Problem,
+    Settings, Severity,
 };
 
 use read::{Draft, Drafts};
@@ -145,8 +146,15 @@ pub struct RouteLabels {
 }
 
 /// Reads the labels of a container. `None` if none of them is Wharf's.
-pub fn read(container: &str, labels: &BTreeMap<String, String>) -> Option<Labels> {
-    let drafts = read::read(container, labels);
+///
+/// Problems have labels as they were written; sentences of Wharf's own say `wharf.<option>` whatever the
+/// prefix, and whoever shows them puts it in.
+pub fn read(
+    container: &str,
+    labels: &BTreeMap<String, String>,
+    prefix: &LabelPrefix,
+) -> Option<Labels> {
+    let drafts = read::read(container, labels, prefix);
     if drafts.count == 0 {
         return None;
     }

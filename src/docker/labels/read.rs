@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Problem, Severity};
+use crate::model::{LabelPrefix, Problem, Severity};
 
 use super::key::{self, Key};
 use super::schema::{self, Entry, Place, Status};
@@ -58,14 +58,18 @@ struct Written<'a> {
 }
 
 /// Reads all labels of a container.
-pub(super) fn read(container: &str, labels: &BTreeMap<String, String>) -> Drafts {
+pub(super) fn read(
+    container: &str,
+    labels: &BTreeMap<String, String>,
+    prefix: &LabelPrefix,
+) -> Drafts {
     let mut reader = Reader {
         container,
         drafts: Drafts::default(),
     };
     let mut named: BTreeMap<String, Vec<Written<'_>>> = BTreeMap::new();
     for (label, value) in labels {
-        let Some(key) = key::split(label) else {
+        let Some(key) = key::split(label, prefix) else {
             continue;
         };
         reader.drafts.count += 1;

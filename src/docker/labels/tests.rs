@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{HttpsMode, Retry, RetryOn, TlsMode};
+use crate::model::{HttpsMode, LabelPrefix, Retry, RetryOn, TlsMode};
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(label, value): &(&str, &str)| ((*label).to_owned(), (*value).to_owned());
@@ -12,7 +12,7 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn read_pairs(pairs: &[(&str, &str)]) -> Labels {
-    read("web", &labels(pairs)).expect("these are Wharf's")
+    read("web", &labels(pairs), &LabelPrefix::default()).expect("these are Wharf's")
 }
 
 /// The reasons, with the severities aside.
@@ -22,7 +22,14 @@ fn reasons(read: &Labels) -> Vec<&str> {
 
 #[test]
 fn a_container_without_wharf_labels_says_nothing() {
-    assert_eq!(read("web", &labels(&[("traefik.enable", "true")])), None);
+    assert_eq!(
+        read(
+            "web",
+            &labels(&[("traefik.enable", "true")]),
+            &LabelPrefix::default()
+        ),
+        None
+    );
 }
 
 #[test]
@@ -334,7 +341,7 @@ fn sizes_are_bounded() {
         .map(|n| (format!("wharf.r{n}.path"), format!("/{n}")))
         .chain([("wharf.host".to_owned(), "a.test".to_owned())])
         .collect();
-    let read = read("web", &many).expect("these are Wharf's");
+    let read = read("web", &many, &LabelPrefix::default()).expect("these are Wharf's");
     assert_eq!(read.routes.len(), 65);
     assert!(read.routes.iter().all(|route| route.fault.is_some()));
 
@@ -376,11 +383,11 @@ fn the_label_page_is_current() {
 proptest! {
     #[test]
     fn arbitrary_labels_are_used_or_named(map in arbitrary::labels()) {
-        let Some(read) = read("web", &map) else {
+        let Some(read) = read("web", &map, &LabelPrefix::default()) else {
             return Ok(());
         };
-        let ours = map.keys().filter(|key| key::split(key).is_some());
-        let drafts = read::read("web", &map);
+        let ours = map.keys().filter(|key| key::split(key, &LabelPrefix::default()).is_some());
+        let drafts = read::read("web", &map, &LabelPrefix::default());
         let drafted = |label: &str| {
             let all = drafts.named.values().chain([&drafts.default]);
             all.flat_map(|draft| draft.values.values()).any(|given| given.label == label)
@@ -399,10 +406,48 @@ fn what_yaml_makes_of_an_unquoted_off_is_off() {
         let labels = ["wharf.https", "wharf.timeout", "wharf.hold"].map(|key| (key, value));
         let labels = labels.into_iter().chain([("wharf.host", "a.test")]);
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let read = read("app", &labels.collect()).unwrap();
+        let read = read("app", &labels.collect(), &LabelPrefix::default()).unwrap();
         assert!(read.problems.is_empty(), "{value}: {:?}", read.problems);
         let settings = &read.routes[0].settings;
         assert_eq!(settings.https, HttpsMode::Off);
         assert!(settings.hold.is_zero() && settings.timeouts.read.is_zero());
+    }
+}
+
+#[test]
+fn a_prefix_of_its_own_reads_its_own_labels_only() {
+    let prefix = "edge".parse().unwrap();
+    let written = [
+        ("edge.host", "a.test"),
+        ("Edge.Port", "80"),
+        ("wharf.host", "b.test"),
+        ("edge.hots", "c"),
+    ];
+    let read = read("web", &labels(&written), &prefix).unwrap();
+    let hosts: Vec<_> = read.routes[0]
+        .hosts
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        (hosts, read.dial.port),
+        (vec!["a.test".to_owned()], Some(80))
+    );
+    let labels: Vec<_> = read.problems.iter().map(|p| &*p.label).collect();
+    assert_eq!(labels, ["edge.hots"]);
+    assert_eq!(super::read("web", &labels_of_wharf(), &prefix), None);
+}
+
+fn labels_of_wharf() -> BTreeMap<String, String> {
+    labels(&[("wharf.host", "a.test"), ("wharf", "")])
+}
+
+#[test]
+fn every_option_is_known_to_texts() {
+    for top in Entry::tops() {
+        assert!(
+            crate::model::WORDS.contains(&top),
+            "{top} is to be added to model::WORDS"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::docker::labels::{self, Labels, RouteLabels};
 use crate::docker::{Container, Snapshot, State};
-use crate::model::{Problem, Severity};
+use crate::model::{LabelPrefix, Problem, Severity};
 
 use super::PlanOptions;
 use super::upstream::absence;
@@ -81,6 +81,7 @@ impl Services {
 pub(super) fn owners<'a>(
     candidates: &[&'a Container],
     services: &Services,
+    prefix: &LabelPrefix,
     problems: &mut Vec<Problem>,
 ) -> Vec<Owner<'a>> {
     let mut owners: BTreeMap<String, Vec<Member<'a>>> = BTreeMap::new();
@@ -92,7 +93,7 @@ pub(super) fn owners<'a>(
         if !live && !has_been && is_task(container) {
             continue;
         }
-        let Some(mut labels) = labels::read(&container.name, &container.labels) else {
+        let Some(mut labels) = labels::read(&container.name, &container.labels, prefix) else {
             continue;
         };
         let defines = live || has_been;

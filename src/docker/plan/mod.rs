@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use crate::docker::Snapshot;
 use crate::model::{Host, Names, UpstreamKey};
 use crate::model::{
-    HostPattern, HttpsMode, Plan, Problem, RouteKey, RouteSpec, Severity, ShareSpec, TlsMode,
+    HostPattern, HttpsMode, LabelPrefix, Plan, Problem, RouteKey, RouteSpec, Severity, ShareSpec,
+    TlsMode,
 };
 
 use super::labels::RouteLabels;
@@ -40,6 +41,8 @@ pub struct PlanOptions {
     /// `WHARF_FILTER`: labels a container must have, all of them, to be served; with a value if that
     /// counts, too. Others are no owners, but their addresses are known.
     pub filter: Vec<(String, Option<String>)>,
+    /// What labels begin with.
+    pub prefix: LabelPrefix,
     /// What names in `wharf.upstream` stand for.
     pub names: Arc<Names>,
 }
@@ -58,7 +61,7 @@ pub fn plan(
     let mut problems = Vec::new();
     let candidates = member::candidates(snapshot, options);
     let services = Services::of(&candidates);
-    let owners = member::owners(&candidates, &services, &mut problems);
+    let owners = member::owners(&candidates, &services, &options.prefix, &mut problems);
     let mut claims: Vec<Claim<'_>> = Vec::new();
     for owner in &owners {
         owner.check(&mut problems);

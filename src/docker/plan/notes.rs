@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::docker::labels::{self, Labels, excerpt};
 use crate::docker::{Container, Health, Snapshot, State};
-use crate::model::{ContainerNote, Plan, Problem, RouteKey, Severity, Standing, UpstreamKey, Via};
+use crate::model::{
+    ContainerNote, LabelPrefix, Plan, Problem, RouteKey, Severity, Standing, UpstreamKey, Via,
+};
 
 use super::PlanOptions;
 use super::member::{Services, candidates, is_live, is_one_off, service};
@@ -31,6 +33,7 @@ pub fn notes(
 
 /// The plan by container.
 struct Facts<'a> {
+    prefix: &'a LabelPrefix,
     services: Services,
     /// Ids of those that may serve.
     candidates: BTreeSet<&'a str>,
@@ -50,13 +53,14 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn new(
         snapshot: &'a Snapshot,
-        options: &PlanOptions,
+        options: &'a PlanOptions,
         plan: &'a Plan,
         problems: &'a [Problem],
     ) -> Self {
         let candidates = candidates(snapshot, options);
         let good = plan.routes.iter().filter(|route| route.fault.is_none());
         let mut facts = Self {
+            prefix: &options.prefix,
             services: Services::of(&candidates),
             candidates: candidates.iter().map(|c| c.id.as_str()).collect(),
             served: good.map(|route| &route.upstream).collect(),
@@ -95,7 +99,7 @@ impl<'a> Facts<'a> {
     }
 
     fn note(&self, container: &Container) -> Option<ContainerNote> {
-        let Some(labels) = labels::read(&container.name, &container.labels) else {
+        let Some(labels) = labels::read(&container.name, &container.labels, self.prefix) else {
             return foreign(container);
         };
         let mut note = ContainerNote {
@@ -119,7 +123,7 @@ impl<'a> Facts<'a> {
         if !labels.enabled {
             note.reasons
                 .push("is switched off by wharf.enable".to_owned());
-            note.unread = texts(container, is_ours);
+            note.unread = texts(container, |label| self.prefix.resembles(label));
             return Some(note);
         }
         let stands_in = self.services.is_live(&service(container));
@@ -130,7 +134,7 @@ impl<'a> Facts<'a> {
                 .push(format!("{why}; others of its service run"));
             return Some(note);
         }
-        note.unread = unread(container, &labels);
+        note.unread = unread(container, &labels, self.prefix);
         self.judge(container, &labels, &mut note);
         Some(note)
     }
@@ -236,14 +240,14 @@ fn asks(labels: &Labels) -> Vec<String> {
 }
 
 /// The labels of a container that asks for no host at all.
-fn unread(container: &Container, labels: &Labels) -> Vec<(String, String)> {
+fn unread(container: &Container, labels: &Labels, prefix: &LabelPrefix) -> Vec<(String, String)> {
     let hostless = labels.routes.iter().all(|route| route.hosts.is_empty());
     let broken = labels
         .problems
         .iter()
         .any(|p| p.severity == Severity::Error);
     match hostless || broken {
-        true => texts(container, is_ours),
+        true => texts(container, |label| prefix.resembles(label)),
         false => Vec::new(),
     }
 }
@@ -277,10 +281,6 @@ fn texts(container: &Container, wanted: impl Fn(&str) -> bool) -> Vec<(String, S
         .take(MAX_ASKS)
         .map(|(label, value)| (excerpt(label), excerpt(value)))
         .collect()
-}
-
-fn is_ours(label: &str) -> bool {
-    label.trim_start().starts_with("wharf")
 }
 
 /// What labels of other proxies begin with.

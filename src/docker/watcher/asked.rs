@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Outputs, Watcher};
 use crate::docker::look::is_ours;
 use crate::docker::{Container, Health, State};
+use crate::model::LabelPrefix;
 
 /// Inspects of a session.
 #[derive(Default)]
@@ -21,7 +22,7 @@ pub(super) struct Asked {
 impl Asked {
     /// The next container that should tell why its HEALTHCHECK does not pass: at once when that
     /// changes, then from time to time.
-    pub(super) fn ailing(&mut self, out: &Outputs) -> Option<String> {
+    pub(super) fn ailing(&mut self, out: &Outputs, prefix: &LabelPrefix) -> Option<String> {
         let now = Instant::now();
         let snapshots = out.snapshots.borrow();
         let mut containers = snapshots.as_ref()?.containers.iter();
@@ -30,7 +31,7 @@ impl Asked {
             let known = asked.is_some_and(|(health, at)| {
                 *health == container.health && now.duration_since(*at) < ASK_AGAIN
             });
-            is_ailing(container) && !known && !self.under_way.contains(&container.id)
+            is_ailing(container, prefix) && !known && !self.under_way.contains(&container.id)
         })?;
         self.checks.insert(found.id.clone(), (found.health, now));
         Some(found.id.clone())
@@ -42,7 +43,7 @@ impl Watcher {
     pub(super) fn unknown(&self, asked: &Asked) -> Option<String> {
         let wanted = |c: &&Container| {
             c.state != State::Exited
-                && is_ours(c)
+                && is_ours(c, &self.prefix)
                 && !self.facts.contains_key(&c.id)
                 && !asked.under_way.contains(&c.id)
                 && asked
@@ -57,10 +58,10 @@ impl Watcher {
     }
 }
 
-pub(super) fn is_ailing(container: &Container) -> bool {
+pub(super) fn is_ailing(container: &Container, prefix: &LabelPrefix) -> bool {
     matches!(container.health, Health::Starting | Health::Unhealthy)
         && container.state == State::Running
-        && is_ours(container)
+        && is_ours(container, prefix)
 }
 
 /// Inspects of one container before its facts are taken to be the defaults.

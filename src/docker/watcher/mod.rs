@@ -26,6 +26,7 @@ use super::pace::{SETTLED, Trouble};
 use super::signs::{FactsById, Signs};
 use super::{Position, Snapshot};
 use crate::alarm::Alarm;
+use crate::model::LabelPrefix;
 
 /// What the watcher is told at start.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct WatcherConfig {
     pub own_id: Option<String>,
     /// Who could not reach a container says so here, and the engine is looked at.
     pub alarm: Arc<Alarm>,
+    /// Containers with such labels are inspected, others are none of our business.
+    pub prefix: LabelPrefix,
 }
 
 /// How the watcher is doing; for status and health.
@@ -77,6 +80,7 @@ pub struct Unanswered {
 pub struct Watcher {
     host: String,
     alarm: Arc<Alarm>,
+    prefix: LabelPrefix,
     clues: Clues,
     /// Once found it stays: Wharf does not move.
     position: Option<Position>,
@@ -111,6 +115,7 @@ impl Watcher {
         Self {
             host: config.host,
             alarm: config.alarm,
+            prefix: config.prefix,
             clues: Clues::gather(config.own_id),
             position: None,
             seen: None,

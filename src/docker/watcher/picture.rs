@@ -9,7 +9,7 @@ use super::asked::is_ailing;
 use super::{Outputs, Watcher};
 use crate::docker::error::EngineError;
 use crate::docker::event::Facts;
-use crate::docker::look::{Look, hides_ports};
+use crate::docker::look::{Look, hides_much};
 use crate::docker::{Container, Position, Snapshot};
 
 impl Watcher {
@@ -39,12 +39,20 @@ impl Watcher {
             return;
         };
         self.signs.apply(&mut snapshot.containers, &self.facts);
-        for container in snapshot.containers.iter_mut().filter(|c| hides_ports(c)) {
+        for container in snapshot
+            .containers
+            .iter_mut()
+            .filter(|c| hides_much(c, &self.prefix))
+        {
             if let Some(facts) = self.facts.get(&container.id) {
-                container.exposed.clone_from(&facts.exposed);
+                facts.complete(container);
             }
         }
-        for container in snapshot.containers.iter_mut().filter(|c| is_ailing(c)) {
+        for container in snapshot
+            .containers
+            .iter_mut()
+            .filter(|c| is_ailing(c, &self.prefix))
+        {
             let facts = self.facts.get(&container.id);
             container.complaint = facts.and_then(|facts| facts.complaint.clone());
         }
@@ -57,9 +65,9 @@ impl Watcher {
         });
     }
 
-    fn hides_ports(&self, id: &str) -> bool {
+    fn hides_much(&self, id: &str) -> bool {
         let seen = self.seen.as_ref().and_then(|seen| seen.find(id));
-        seen.is_some_and(hides_ports)
+        seen.is_some_and(|seen| hides_much(seen, &self.prefix))
     }
 
     /// Whether the last list has a container.
@@ -80,7 +88,7 @@ impl Watcher {
                 let told = self.signs.tells_of(&id);
                 let said = facts.complaint.is_some();
                 Arc::make_mut(&mut self.facts).insert(id.clone(), facts);
-                if told || said || self.hides_ports(&id) {
+                if told || said || self.hides_much(&id) {
                     self.publish(out);
                 }
             }

@@ -62,7 +62,7 @@ impl Watcher {
                         reason => reason,
                     };
                     list_begun = Some(now);
-                    list.set(look(&engine, Arc::clone(&self.facts)).fuse());
+                    list.set(look(&engine, Arc::clone(&self.facts), self.prefix.clone()).fuse());
                     back.set(back_from_silence(&engine).fuse());
                     self.ask(LIST, out);
                 }
@@ -99,7 +99,9 @@ impl Watcher {
             }
             // Beside everything else: nothing waits for these.
             while inspects.len() < MOST_INSPECTS
-                && let Some(id) = self.unknown(&asked).or_else(|| asked.ailing(out))
+                && let Some(id) = self
+                    .unknown(&asked)
+                    .or_else(|| asked.ailing(out, &self.prefix))
             {
                 asked.under_way.insert(id.clone());
                 *asked.tries.entry(id.clone()).or_default() += 1;

@@ -151,6 +151,8 @@ struct Shared {
     garbage: Mutex<Option<Vec<u8>>>,
     /// The last 256 events, with their seconds: told again to who asks from then on.
     told: Mutex<VecDeque<(u64, String)>>,
+    /// Newest and oldest API version; 1.41 and 1.12 if not set.
+    spoken: Mutex<Option<(u32, u32)>>,
     frozen: Mutex<Frozen>,
     thawed: Condvar,
     list_delay_ms: AtomicU64,
@@ -309,6 +311,18 @@ impl FakeEngine {
         self.shared.list_delay_ms.store(millis, Ordering::SeqCst);
     }
 
+    /// Speaks these versions `1.<minor>` only, from the next request on.
+    pub(crate) fn speak(&self, newest: u32, oldest: u32) {
+        *lock(&self.shared.spoken) = Some((newest, oldest));
+    }
+
+    /// Everything that has been asked for, sorted; API version left out.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let mut paths: Vec<_> = lock(&self.shared.served).keys().cloned().collect();
+        paths.sort();
+        paths
+    }
+
     /// How often a path that ends so has been asked for, API version left out.
     pub(crate) fn served(&self, path: &str) -> u64 {
         lock(&self.shared.served)
@@ -376,8 +390,28 @@ impl Shared {
             .ok()?;
         let target = request.split(' ').nth(1)?;
         let path = target.split('?').next()?;
+        let (newest, oldest) = lock(&self.spoken).unwrap_or((41, 12));
         let unversioned = match path.strip_prefix("/v1.") {
-            Some(rest) => &rest[rest.find('/')?..],
+            Some(rest) => {
+                let (minor, rest) = rest.split_at(rest.find('/')?);
+                let minor: u32 = minor.parse().ok()?;
+                let what = match minor {
+                    _ if minor > newest => "new. Maximum",
+                    _ if minor < oldest => "old. Minimum",
+                    _ => "",
+                };
+                if !what.is_empty() {
+                    let message = format!(
+                        "client version 1.{minor} is too {what} supported API version is 1.{newest}"
+                    );
+                    return respond(&mut stream, 400, &json!({ "message": message }));
+                }
+                rest
+            }
+            // Deprecated.
+            None if path != "/version" && lock(&self.spoken).is_some() => {
+                return respond(&mut stream, 400, &json!({ "message": "no version" }));
+            }
             None => path,
         };
         *lock(&self.served).entry(unversioned.into()).or_default() += 1;
@@ -420,7 +454,11 @@ impl Shared {
                 Some(())
             }
             "/version" => {
-                let version = json!({ "Version": "20.10.24-fake", "ApiVersion": "1.41", "MinAPIVersion": "1.12" });
+                let version = json!({
+                    "Version": "20.10.24-fake",
+                    "ApiVersion": format!("1.{newest}"),
+                    "MinAPIVersion": format!("1.{oldest}"),
+                });
                 respond(&mut stream, 200, &version)
             }
             "/networks" => {

@@ -309,6 +309,95 @@ fn ports_of_host_mode_are_inspected_once() {
 }
 
 #[test]
+fn every_api_version_from_1_40_on_is_spoken() {
+    for (newest, oldest, expected) in [
+        (40, 12, "1.40"),
+        (41, 12, "1.41"),
+        (44, 24, "1.44"),
+        // Docker 29.0, which refuses what is older.
+        (52, 44, "1.52"),
+        (50, 40, "1.50"),
+        // Newer than this Wharf.
+        (99, 44, "1.53"),
+    ] {
+        let engine = FakeEngine::start();
+        engine.speak(newest, oldest);
+        engine.set_containers([FakeContainer::new("app")]);
+        let mut watched = settled(&engine);
+        assert_eq!(watched.state().api.as_deref(), Some(expected));
+        engine.run(FakeContainer::new("next"));
+        watched.wait("with next", |snapshot| named(snapshot, "next").is_some());
+        assert_eq!(watched.state().last_error, None);
+    }
+}
+
+#[test]
+fn an_engine_that_is_replaced_by_an_older_one_is_asked_anew() {
+    let engine = FakeEngine::start();
+    engine.speak(50, 40);
+    let mut watched = settled(&engine);
+    engine.speak(41, 12);
+    engine.set_containers([FakeContainer::new("app")]);
+    // Not even this event says enough: the list is refused with 400, "client version is too new".
+    engine.push_event("container", "update", "app");
+    watched.wait("with app", |snapshot| named(snapshot, "app").is_some());
+    let old = |state: &EngineState| state.api.as_deref() == Some("1.41") && state.connected;
+    watched.wait_state("on the older version", old);
+}
+
+#[test]
+fn an_engine_that_is_too_new_is_told() {
+    let engine = FakeEngine::start();
+    engine.speak(70, 60);
+    let mut watched = Watched::start(&engine.host());
+    let state = watched.wait_state("with an error", |state| state.last_error.is_some());
+    let error = state.last_error.unwrap();
+    assert!(
+        error.contains("wants API 1.60 or newer") && error.contains("1.53"),
+        "{error}"
+    );
+}
+
+/// A filter before the engine lets through no more than this.
+#[test]
+fn nothing_else_is_asked() {
+    let engine = FakeEngine::start();
+    engine.speak(41, 12);
+    let ill = FakeContainer::new("ill")
+        .label("wharf.host", "a.test")
+        .health("unhealthy");
+    let host = FakeContainer::new("host")
+        .label("wharf.host", "b.test")
+        .mode("host", &[80]);
+    engine.set_containers([ill, host, FakeContainer::new("other")]);
+    let mut watched = settled(&engine);
+    engine.run(FakeContainer::new("next"));
+    watched.wait("with next", |snapshot| named(snapshot, "next").is_some());
+    engine.push_kill("ill", 15);
+    engine.cut_events();
+    watched.wait_state("reconnected", |state| state.reconnects == 1);
+    let id = |name: &str| FakeContainer::new(name).id;
+    let inspects = ["ill", "host"].map(|name| format!("/containers/{}/json", id(name)));
+    let [ill, host] = inspects;
+    eventually("inspects", LIMIT, || {
+        match engine.served(&ill) * engine.served(&host) {
+            0 => Err("not both".into()),
+            _ => Ok(()),
+        }
+    });
+    let mut expected = vec![
+        "/containers/json".to_owned(),
+        "/events".into(),
+        "/networks".into(),
+        "/version".into(),
+        ill,
+        host,
+    ];
+    expected.sort();
+    assert_eq!(engine.paths(), expected);
+}
+
+#[test]
 fn an_unsupported_host_is_a_clear_error() {
     let mut watched = Watched::start("ssh://me@engine");
     let state = watched.wait_state("with an error", |state| state.last_error.is_some());

@@ -39,6 +39,7 @@ impl Watched {
                 host,
                 own_id: None,
                 alarm: told,
+                prefix: wharf::model::LabelPrefix::default(),
             });
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
