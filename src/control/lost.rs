@@ -21,6 +21,8 @@ struct Endpoint {
     container: String,
     ip: IpAddr,
     via: Via,
+    /// See `docker::Container::ended`.
+    ended: i64,
 }
 
 impl Departed {
@@ -29,19 +31,20 @@ impl Departed {
         let endpoints = table.upstreams.iter().flat_map(|up| &up.endpoints);
         let there: HashSet<u64> = endpoints.map(|endpoint| endpoint.live.id).collect();
         let specs = before.plan.upstreams.iter().flat_map(|up| &up.endpoints);
-        let via: HashMap<_, _> = specs
-            .map(|spec| ((&*spec.container_id, spec.addr), &spec.via))
+        let specs: HashMap<_, _> = specs
+            .map(|spec| ((&*spec.container_id, spec.addr), spec))
             .collect();
         let old = before.table.upstreams.iter().flat_map(|up| &up.endpoints);
         for endpoint in old.filter(|endpoint| !there.contains(&endpoint.live.id)) {
-            let via = via.get(&(&*endpoint.container_id, endpoint.addr));
+            let spec = specs.get(&(&*endpoint.container_id, endpoint.addr));
             // Where a label names the address it is no container's.
-            if let Some(via) = via.filter(|via| ***via != Via::Label) {
+            if let Some(spec) = spec.filter(|spec| spec.via != Via::Label) {
                 self.0.push(Endpoint {
                     id: endpoint.live.id,
                     container: endpoint.container_id.to_string(),
                     ip: endpoint.addr.ip(),
-                    via: (*via).clone(),
+                    via: spec.via.clone(),
+                    ended: spec.ended,
                 });
             }
         }
@@ -63,6 +66,9 @@ impl Endpoint {
         let Some(container) = containers.find(|one| one.id == self.container) else {
             return true;
         };
+        if container.ended != self.ended {
+            return true; // another process of it runs
+        }
         match container.state {
             State::Created | State::Exited | State::Restarting => return true,
             State::Running | State::Stopping | State::Paused | State::Other => {}

@@ -165,6 +165,8 @@ impl Control {
                 None => Vec::new(),
             });
             self.table.store(Arc::clone(&table));
+            let (generation, took) = (table.generation, now.elapsed());
+            tracing::debug!(generation, ?took, "table swapped");
             table
         };
         // After the table: nobody waits for these.
