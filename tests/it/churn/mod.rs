@@ -9,6 +9,10 @@ mod history;
 mod recreates;
 // One of three replicas, or the only one, is stopped, killed, paused, renamed, out of memory.
 mod replicas;
+// More and fewer containers of a service, and a rolling replacement.
+mod scale;
+// Many WebSockets while other containers come and go.
+mod unrelated;
 
 use std::collections::BTreeSet;
 

@@ -35,13 +35,17 @@ impl Compose {
 
     /// The same for more than labels.
     pub(crate) fn up_service(&self, service: &Service<'_>) {
+        self.up_service_with(service, &[]);
+    }
+
+    pub(crate) fn up_service_with(&self, service: &Service<'_>, args: &[&str]) {
         let grace = service.stop_grace_period;
         let mut more = format!("    stop_grace_period: {grace}\n    environment:\n");
         for (key, value) in service.environment {
             let _ = writeln!(more, "      {key}: '{value}'");
         }
         self.write(service.labels, &more);
-        self.run(&["up", "-d"]);
+        self.run(&[&["up", "-d"], args].concat());
     }
 
     fn write(&self, labels: &[(&str, &str)], more: &str) {
