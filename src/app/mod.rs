@@ -57,7 +57,7 @@ pub enum AppError {
 /// See [`AppError`]; all of them come before anything is served, save the last.
 pub fn run(config: Config) -> Result<(), AppError> {
     let (data, warning) = DataDir::open(&config.data);
-    if let Some(warning) = warning {
+    for warning in warning.into_iter().chain(DataDir::warning(&data)) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

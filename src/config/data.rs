@@ -13,6 +13,11 @@ use std::process;
 pub struct DataDir;
 
 impl DataDir {
+    /// What is to be said of a directory that goes with its container. Linux alone.
+    pub fn warning(data: &Path) -> Option<String> {
+        super::volume::warning(data)
+    }
+
     /// Where a Wharf that was told `wanted` keeps its certificates: there, or where [`DataDir::open`] went
     /// instead. Makes nothing.
     pub fn find(wanted: &Path) -> PathBuf {

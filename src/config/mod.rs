@@ -11,6 +11,7 @@ mod environment;
 mod parse;
 mod socket_proxy;
 mod trusted;
+mod volume;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -14,6 +14,8 @@
 mod files;
 // What the store could not take yet.
 mod ledger;
+// All records at once.
+mod listing;
 // A name as part of a key.
 mod name;
 // What is kept, as types.

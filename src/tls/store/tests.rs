@@ -245,6 +245,24 @@ fn a_stamp_tells_of_each_change() {
 }
 
 #[test]
+fn what_others_wrote_is_told_once() {
+    let data = tempfile::tempdir().unwrap();
+    let (one, two) = (
+        Records::open(Some(data.path()), DIRECTORY),
+        Records::open(Some(data.path()), DIRECTORY),
+    );
+    one.save(&record("a.test")).unwrap();
+    assert_eq!(hosts(&two), ["a.test"]);
+    let changed = || -> Vec<String> { two.changes().into_iter().map(|one| one.host).collect() };
+    assert!(changed().is_empty(), "it was read at the start");
+    one.save(&record("b.test")).unwrap();
+    one.save(&record("a.test")).unwrap();
+    fs::write(path(&data, "c.test"), "{").unwrap();
+    assert_eq!(changed(), ["a.test", "b.test"]);
+    assert!(changed().is_empty() && path(&data, "c.test").exists());
+}
+
+#[test]
 fn challenges_are_for_minutes() {
     let data = tempfile::tempdir().unwrap();
     let store = Records::open(Some(data.path()), DIRECTORY);
