@@ -46,7 +46,9 @@ impl Shared {
             .entry(pattern.clone())
             .or_insert_with(|| self.entry(Source::Acme, now));
         let known = entry.served.as_ref();
-        let newer = known.is_none_or(|known| stored.is_newer(known, now));
+        // Times of certificates are whole seconds: of two of the same second the store has the later one.
+        let newer =
+            known.is_none_or(|known| known.hash != stored.hash && !known.is_newer(&stored, now));
         if entry.source != Source::Acme || !newer {
             return;
         }
