@@ -72,6 +72,8 @@ pub struct Route {
     pub https: String,
     /// Why it answers 503.
     pub fault: Option<String>,
+    /// Of its breaker, if it has one: `closed`, `half-open`, `open for 7 s`.
+    pub breaker: Option<String>,
 }
 
 /// Where routes lead.

@@ -17,7 +17,10 @@ pub fn render(status: &Status, now: i64, colour: bool, width: Option<usize>) -> 
     let routes = status.routes.iter().map(|route| {
         let state = match route.fault {
             Some(_) => Cell(Tone::Bad, "answers 503".to_owned()),
-            None => answered(status, &route.upstream),
+            None => match route.breaker.as_deref().filter(|state| *state != "closed") {
+                Some(breaker) => Cell(Tone::Warn, format!("breaker {breaker}")),
+                None => answered(status, &route.upstream),
+            },
         };
         vec![
             Cell::of(route.hosts.join(", ")),

@@ -101,6 +101,7 @@ fn sample() -> Status {
                 container: "shop-web-1".into(),
                 tls: "auto".into(),
                 https: "redirect".into(),
+                breaker: None,
                 fault: None,
             },
             Route {
@@ -110,6 +111,7 @@ fn sample() -> Status {
                 container: "shop-api-1".into(),
                 tls: "auto".into(),
                 https: "redirect".into(),
+                breaker: None,
                 fault: Some("wharf.auth was not understood".into()),
             },
         ],

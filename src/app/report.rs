@@ -13,6 +13,7 @@ use crate::config::TrustedProxies;
 use crate::control::Published;
 use crate::docker::EngineState;
 use crate::metrics::{CertificateGauge, EngineGauges, Gauges, HealthGauge, IssuingGauges, Metrics};
+use crate::route::BreakerState;
 use crate::tls::{CertReport, Certs, FailureClass, NextAction, StoreReport};
 
 /// The ends of everything there is to tell.
@@ -61,7 +62,9 @@ impl Report {
             ready: self.ready(),
             engine: engine(&self.engine.borrow()),
             listeners: self.listeners.iter().map(listener).collect(),
-            routes: published.plan.routes.iter().map(route).collect(),
+            routes: (published.plan.routes.iter())
+                .map(|spec| route(spec, &published))
+                .collect(),
             upstreams: published
                 .table
                 .upstreams
@@ -111,6 +114,7 @@ impl Report {
                 .iter()
                 .map(|route| health(route, &published))
                 .collect(),
+            breakers_open: open_breakers(&published),
             problems: published.problems.len() as u64,
             certificates: certificates.collect(),
             issuing: issuing(&self.certs),
@@ -166,7 +170,15 @@ fn listener((name, address): &(&'static str, SocketAddr)) -> Listener {
     }
 }
 
-fn route(spec: &crate::model::RouteSpec) -> Route {
+fn open_breakers(published: &Published) -> u64 {
+    let now = Instant::now();
+    let breakers = published.table.breakers.values();
+    let open = breakers.filter(|one| one.state(now) != BreakerState::Closed);
+    open.count() as u64
+}
+
+fn route(spec: &crate::model::RouteSpec, published: &Published) -> Route {
+    let breaker = published.table.breakers.get(&spec.key);
     Route {
         hosts: spec.hosts.iter().map(ToString::to_string).collect(),
         path: spec.path.to_string(),
@@ -175,6 +187,16 @@ fn route(spec: &crate::model::RouteSpec) -> Route {
         tls: word(&spec.settings.tls),
         https: word(&spec.settings.https),
         fault: spec.fault.clone(),
+        breaker: breaker.map(|one| breaker_state(one.state(Instant::now()))),
+    }
+}
+
+/// `closed`, `half-open`, `open for 7 s`.
+fn breaker_state(state: BreakerState) -> String {
+    match state {
+        BreakerState::Closed => "closed".to_owned(),
+        BreakerState::HalfOpen => "half-open".to_owned(),
+        BreakerState::Open { left, .. } => format!("open for {} s", left.as_secs() + 1),
     }
 }
 

@@ -78,6 +78,8 @@ pub struct WorkerMetrics {
     pub held: Counter,
     /// Requests that had to wait for a place at an endpoint.
     pub queued: Counter,
+    /// Changes of routes' breakers, by what they became.
+    pub breaker_changes: [Counter; BreakerBecame::ALL.len()],
     pub upgrades: Counter,
     pub upgrades_open: Gauge,
     /// By kind; see [`WorkerMetrics::count_error`].
@@ -114,6 +116,8 @@ pub enum ErrorKind {
     NoEndpoint,
     /// All endpoints have as many requests as they may.
     Full,
+    /// The route's breaker is open.
+    Breaker,
     /// No endpoint could be connected.
     Connect,
     /// An endpoint did not answer in time.
@@ -139,6 +143,14 @@ pub enum RetryReason {
     Timeout,
     /// It answered with a status that is asked for elsewhere.
     Status,
+}
+
+/// What a route's breaker has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerBecame {
+    Open,
+    HalfOpen,
+    Closed,
 }
 
 impl Metrics {
@@ -215,6 +227,10 @@ impl WorkerMetrics {
         self.retries[reason as usize].inc();
     }
 
+    pub fn count_breaker(&self, became: BreakerBecame) {
+        self.breaker_changes[became as usize].inc();
+    }
+
     pub fn count_error(&self, kind: ErrorKind) {
         self.errors[kind as usize].inc();
     }
@@ -242,9 +258,23 @@ impl RetryReason {
     }
 }
 
+impl BreakerBecame {
+    /// Every one, in the order of declaration.
+    pub const ALL: [Self; 3] = [Self::Open, Self::HalfOpen, Self::Closed];
+
+    /// The `to` label of `wharf_breaker_changes_total`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
@@ -254,6 +284,7 @@ impl ErrorKind {
         Self::NoCertificate,
         Self::NoEndpoint,
         Self::Full,
+        Self::Breaker,
         Self::Connect,
         Self::UpstreamTimeout,
         Self::UpstreamClosed,
@@ -273,6 +304,7 @@ impl ErrorKind {
             Self::NoCertificate => "no_certificate",
             Self::NoEndpoint => "no_endpoint",
             Self::Full => "full",
+            Self::Breaker => "breaker",
             Self::Connect => "connect",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamClosed => "upstream_closed",

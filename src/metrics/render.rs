@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
 use super::{
-    BUCKETS, ErrorKind, HistogramTotals, KeyExchange, Metrics, RetryReason, TlsVersion, Totals,
+    BUCKETS, BreakerBecame, ErrorKind, HistogramTotals, KeyExchange, Metrics, RetryReason,
+    TlsVersion, Totals,
 };
 
 /// What `/metrics` tells besides the workers' counters; read at render time.
@@ -15,6 +16,8 @@ pub struct Gauges {
     pub endpoints: u64,
     /// Sorted by route.
     pub health: Vec<HealthGauge>,
+    /// Routes whose breaker is not closed.
+    pub breakers_open: u64,
     /// Labels that could not be used.
     pub problems: u64,
     /// Of two with one host the one that lasts longer is told.
@@ -188,6 +191,14 @@ fn workers(page: &mut Page, t: &Totals) {
         "Requests that had to wait for a place at an endpoint (wharf.max_conns).",
         t.queued,
     );
+    page.family(
+        "wharf_breaker_changes_total",
+        "counter",
+        "Changes of routes' breakers, by what they became.",
+    );
+    for (to, count) in BreakerBecame::ALL.iter().zip(t.breaker_changes) {
+        page.sample(&[("to", to.as_str())], count);
+    }
     page.one(
         "wharf_upgrades_total",
         "counter",
@@ -242,6 +253,12 @@ fn around(page: &mut Page, g: &Gauges) {
             page.sample(&[("route", &gauge.route), ("state", state)], count);
         }
     }
+    page.one(
+        "wharf_breakers_open",
+        "gauge",
+        "Routes whose breaker is open or half-open.",
+        g.breakers_open,
+    );
     page.one(
         "wharf_problems",
         "gauge",

@@ -129,6 +129,7 @@ fn what_stands_around_is_told_and_escaped() {
     };
     let gauges = Gauges {
         routes: 7,
+        breakers_open: 1,
         certificates: vec![
             certificate("a.example.com", 5),
             certificate("a.example.com", 9),

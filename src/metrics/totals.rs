@@ -1,8 +1,8 @@
 //! All workers' counters as one set of plain numbers.
 
 use super::{
-    BUCKETS, ConnectionMetrics, ErrorKind, Histogram, Metrics, RetryReason, SessionTotals,
-    WorkerMetrics,
+    BUCKETS, BreakerBecame, ConnectionMetrics, ErrorKind, Histogram, Metrics, RetryReason,
+    SessionTotals, WorkerMetrics,
 };
 
 /// The sum over workers at one look; the fields are those of [`WorkerMetrics`].
@@ -29,6 +29,8 @@ pub struct Totals {
     pub retries_refused: u64,
     pub held: u64,
     pub queued: u64,
+    /// In the order of [`BreakerBecame::ALL`].
+    pub breaker_changes: [u64; BreakerBecame::ALL.len()],
     pub upgrades: u64,
     pub upgrades_open: u64,
     /// In the order of [`ErrorKind::ALL`].
@@ -90,6 +92,7 @@ impl Totals {
             retries_refused,
             held,
             queued,
+            breaker_changes,
             upgrades,
             upgrades_open,
             errors,
@@ -103,6 +106,9 @@ impl Totals {
             *sum += counter.get();
         }
         for (sum, counter) in self.retries.iter_mut().zip(retries) {
+            *sum += counter.get();
+        }
+        for (sum, counter) in self.breaker_changes.iter_mut().zip(breaker_changes) {
             *sum += counter.get();
         }
         for (sum, counter) in self.errors.iter_mut().zip(errors) {

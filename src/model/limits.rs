@@ -1,5 +1,5 @@
-//! How long a route waits for its app, which connections to it are kept, and how many requests it has at
-//! once (product.md S66, S67, B31).
+//! How long a route waits for its app, which connections to it are kept, how many requests it has at
+//! once, and when it is left alone (product.md S66, S67, B29, B31).
 
 use std::time::Duration;
 
@@ -57,6 +57,21 @@ pub struct MaxConns {
     pub wait: Duration,
 }
 
+/// `wharf.breaker`: when a route is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BreakerSpec {
+    /// Share of requests that fail, in percent, at which it opens. Default 50.
+    pub errors: u8,
+    /// Within this time. Default 10 s.
+    #[serde(serialize_with = "duration")]
+    pub over: Duration,
+    /// Of so many requests at least. Default 20.
+    pub min: u32,
+    /// How long it stays open before some requests are let through to see. Default 10 s.
+    #[serde(serialize_with = "duration")]
+    pub open: Duration,
+}
+
 impl Keepalive {
     /// HTTP/2 clients bring requests in bursts of a hundred each; a pool as small as nginx's default of
     /// 32 would close and dial in step with them. One that is not needed again goes after `timeout`.
@@ -65,6 +80,17 @@ impl Keepalive {
     /// Whether no connection is used twice.
     pub fn is_off(&self) -> bool {
         self.idle == 0
+    }
+}
+
+impl Default for BreakerSpec {
+    fn default() -> Self {
+        Self {
+            errors: 50,
+            over: Duration::from_secs(10),
+            min: 20,
+            open: Duration::from_secs(10),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ mod via;
 
 pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 pub use host::{Host, HostError, HostPattern};
-pub use limits::{Keepalive, MaxConns, Timeouts};
+pub use limits::{BreakerSpec, Keepalive, MaxConns, Timeouts};
 pub use matcher::{Glob, MatchPart, Matcher};
 pub use names::{Lookup, Names};
 pub use note::{ContainerNote, Standing, nothing_listens};

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{
-    ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns, Retry, Timeouts,
-    TlsVersion, Via, duration,
+    BreakerSpec, ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns, Retry,
+    Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -120,6 +120,7 @@ pub struct Settings {
     pub hsts: Option<Hsts>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
+    pub breaker: Option<BreakerSpec>,
     pub balance: Balance,
     pub sticky: Option<StickySpec>,
     /// `wharf.slow_start`: how long a replica that joins others takes to its full share. Default 0: none.
@@ -332,6 +333,7 @@ impl Default for Settings {
             hsts: None,
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),
+            breaker: None,
             balance: Balance::default(),
             sticky: None,
             slow_start: Duration::ZERO,

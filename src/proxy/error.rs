@@ -69,6 +69,13 @@ pub(crate) enum ProxyError {
     },
     #[error("waited {limit:?} in vain for a container that can take the request; {cause}")]
     Waited { limit: Duration, cause: Box<Self> },
+    #[error("the route's breaker (wharf.breaker) is open for another {left:?}{}", broken(*.by, *.over))]
+    Breaker {
+        left: Duration,
+        /// How many failed, of how many; `None` while it waits for what comes of a few trials.
+        by: Option<(u32, u32)>,
+        over: Duration,
+    },
     #[error("connecting to {container} at {endpoint} failed: {cause}")]
     Connect {
         container: Box<str>,
@@ -144,6 +151,7 @@ impl ProxyError {
             | Self::Unhealthy { .. }
             | Self::Left { .. }
             | Self::Full { .. }
+            | Self::Breaker { .. }
             | Self::Crowded { .. }
             | Self::Waited { .. }
             | Self::Unreachable { awaited: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -184,6 +192,7 @@ impl ProxyError {
             | Self::Unhealthy { .. }
             | Self::Left { .. } => ErrorKind::NoEndpoint,
             Self::Full { .. } => ErrorKind::Full,
+            Self::Breaker { .. } => ErrorKind::Breaker,
             Self::Crowded { cause, .. } | Self::Waited { cause, .. } => cause.kind(),
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
             Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
@@ -218,6 +227,10 @@ impl ProxyError {
             }
             Self::Full { why, .. } => {
                 format!("the application has as many requests as it may; {why}")
+            }
+            Self::Breaker { .. } => {
+                "too many requests to the application have failed; it is left alone for a while"
+                    .into()
             }
             Self::Crowded { .. } => "too many requests wait for the application already".into(),
             Self::Waited { limit, .. } => {
@@ -255,6 +268,19 @@ impl ProxyError {
         )
     }
 
+    /// Whether the app has failed the request, for its route's breaker: it gave no answer, or none that can
+    /// be used. That no container is there is no reason to leave it alone.
+    pub(crate) fn is_failure(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::UnsolicitedUpgrade { .. } => true,
+            Self::Exchange { cause, .. } => cause.failure().is_some(),
+            Self::Waited { cause, .. } | Self::Crowded { cause, .. } => cause.is_failure(),
+            _ => false,
+        }
+    }
+
     /// How long the request would wait for a place, if that is all that is wrong.
     pub(crate) fn waits_in_line(&self) -> Option<Duration> {
         match self {
@@ -275,6 +301,7 @@ impl ProxyError {
             Self::Unreachable { awaited: true, .. } => "it is served again once a container of it runs and its HEALTHCHECK, if it has one, passes; `docker ps -a` and `docker logs` tell what keeps it".into(),
             Self::Unhealthy { .. } => "it is served again once a container of it passes its health check; `docker logs` may tell why none does, wharf.health what is asked".into(),
             Self::NoEndpoint(_) => "each of its containers has wharf.weight: 0: give one another weight".into(),
+            Self::Breaker { .. } => "`docker logs` may tell why requests fail; wharf.breaker says when it opens and for how long".into(),
             Self::Full { .. } => "wharf.max_conns sets how many requests each container has at once, how many wait (queue=) and how long (wait=); more containers share them".into(),
             Self::Connect { endpoint, exposed, cause, .. } if cause.kind() == io::ErrorKind::ConnectionRefused => {
                 nothing_listens(*endpoint, exposed)
@@ -320,6 +347,7 @@ impl ProxyError {
     pub(crate) fn retry_after(&self) -> Option<u32> {
         match self {
             Self::Full { .. } => Some(1),
+            Self::Breaker { left, .. } => Some(left.as_secs_f64().ceil().clamp(1.0, 3600.0) as u32),
             _ => matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE).then_some(5),
         }
     }
@@ -343,6 +371,13 @@ pub(crate) fn is_private(client: IpAddr) -> bool {
     match client.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+fn broken(by: Option<(u32, u32)>, over: Duration) -> String {
+    match by {
+        Some((failed, total)) => format!(": {failed} of {total} requests failed within {over:?}"),
+        None => " or until a few requests that try it have succeeded".to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::audience::{Client, may_see_details};
+use super::breaker::refusal;
 use super::error::ProxyError;
 use super::fields::FieldIndex;
 use super::forward::{choice, holder, nobody};
@@ -124,6 +125,9 @@ impl<'t> Decision<'t> {
             self.redirect = Some(service::redirect(head, port));
         }
         service::admit(route, request)?;
+        if let Some(error) = route.breaker.as_ref().and_then(|one| refusal(one)) {
+            return Err(error);
+        }
         let choice = choice(route, request, head.authority, head.client.address, || 0);
         let now = Instant::now();
         let held = holder(route, request.fields());

@@ -11,6 +11,7 @@
 
 mod attempts;
 mod audience;
+mod breaker;
 mod buffers;
 mod clock;
 mod conn;

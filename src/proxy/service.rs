@@ -7,6 +7,7 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 
 use super::audience::{Client, may_see_details};
+use super::breaker::{judge, pass};
 use super::error::ProxyError;
 use super::exchange::Client as ClientSide;
 use super::fields::{Fields, Known};
@@ -53,7 +54,12 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     let mut line_end = None;
     let error = loop {
         match steps(worker, conn, head, client, side, record).await {
-            Ok(answer) => return answer,
+            Ok(answer) => {
+                if let Some(admitted) = record.admitted.take() {
+                    judge(worker, admitted, Ok(&answer));
+                }
+                return answer;
+            }
             Err(Stop::Refused(error)) => break error,
             // Boxed, so that other requests need not carry its room along.
             Err(Stop::Held(held)) => match Box::pin(hold(worker, side, &mut wait, *held)).await {
@@ -77,6 +83,9 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
             }
         }
     };
+    if let Some(admitted) = record.admitted.take() {
+        judge(worker, admitted, Err(&error));
+    }
     // The client may take its time over the page.
     record.busy = None;
     record.queued = None;
@@ -155,6 +164,9 @@ async fn steps<C: ClientSide>(
         check_policy(worker, conn, entry.policy.as_deref(), route)?;
     }
     let websocket = admit(route, request)?;
+    if let Some(breaker) = &route.breaker {
+        pass(worker, breaker, record)?;
+    }
     let (target, prefix) = target(&head, route);
     let forward = Forward {
         worker,

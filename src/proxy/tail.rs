@@ -13,7 +13,7 @@ use super::state::ConnState;
 use super::worker::Worker;
 use crate::access::AccessLine;
 use crate::metrics::ErrorKind;
-use crate::route::Route;
+use crate::route::{Admitted, Route};
 use crate::upstream::{Busy, Queued};
 
 /// One request. Its end counts it, logs it and tells the connection; that is on drop, so also when
@@ -41,6 +41,8 @@ pub(crate) struct Record {
     pub(crate) endpoint: Option<SocketAddr>,
     /// Where the upstream counts what is under way.
     pub(crate) busy: Option<Busy>,
+    /// By the route's breaker, which is to be told what comes of it.
+    pub(crate) admitted: Option<Admitted>,
     /// While it waits in line for a place.
     pub(crate) queued: Option<Queued>,
     /// What was sent of the body by a try that has failed, while there may be another.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
+use super::{Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
 use crate::model::{
     ClientAuth, HostPattern, HttpsMode, Plan, RouteSpec, TlsMode, TlsPolicy, UpstreamKey,
 };
@@ -35,12 +35,20 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         })
         .collect();
 
+    let mut breakers = HashMap::new();
     let mut hosts: BTreeMap<&HostPattern, Vec<(&RouteSpec, Arc<Route>)>> = BTreeMap::new();
     for spec in &plan.routes {
         let Some(upstream) = upstreams.get(&spec.upstream) else {
             continue;
         };
-        let route = Arc::new(route(spec, upstream, secret));
+        let breaker = spec.settings.breaker.map(|breaker| {
+            let before = previous.breakers.get(&spec.key);
+            Breaker::carried(&spec.key, breaker, before, now)
+        });
+        if let Some(breaker) = &breaker {
+            breakers.insert(spec.key.clone(), Arc::clone(breaker));
+        }
+        let route = Arc::new(route(spec, upstream, breaker, secret));
         for host in &spec.hosts {
             hosts
                 .entry(host)
@@ -51,6 +59,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
 
     let mut table = RouteTable {
         generation: previous.generation + 1,
+        breakers,
         ..RouteTable::default()
     };
     for (pattern, routes) in hosts {
@@ -66,7 +75,12 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
     table
 }
 
-fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
+fn route(
+    spec: &RouteSpec,
+    upstream: &Arc<Upstream>,
+    breaker: Option<Arc<Breaker>>,
+    secret: &Secret,
+) -> Route {
     let settings = &spec.settings;
     let sticky = settings.sticky.as_ref().map(|sticky| {
         let name = sticky.cookie.clone();
@@ -91,6 +105,7 @@ fn route(spec: &RouteSpec, upstream: &Arc<Upstream>, secret: &Secret) -> Route {
             .map(|hsts| format!("strict-transport-security: {hsts}\r\n").into()),
         timeouts: settings.timeouts,
         keepalive: settings.keepalive,
+        breaker,
         balance: settings.balance.clone(),
         sticky,
         slow_start: settings.slow_start,

@@ -3,6 +3,7 @@
 //! Written by `control` alone, read by every worker with one atomic load per request. Finding a
 //! route takes no lock and allocates nothing; its cost does not depend on the number of hosts.
 
+mod breaker;
 mod compile;
 mod path;
 mod split;
@@ -23,6 +24,7 @@ use crate::model::{
 };
 use crate::upstream::Upstream;
 
+pub use breaker::{Admitted, Breaker, BreakerChange, BreakerState};
 pub use compile::compile;
 pub use path::{Normal, normalize};
 pub use split::{Share, Split};
@@ -37,6 +39,8 @@ pub struct RouteTable {
     default: Option<Arc<HostEntry>>,
     /// Every upstream, sorted by key, for carrying live halves over and for status.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Of the routes that have one.
+    pub breakers: HashMap<RouteKey, Arc<Breaker>>,
     /// Where clients reach the TLS listener, for redirects; `None` when there is none.
     pub https_port: Option<u16>,
     /// Gateways of Wharf's own container: clients that come from there may be anybody.
@@ -81,6 +85,7 @@ pub struct Route {
     pub hsts: Option<Box<str>>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
+    pub breaker: Option<Arc<Breaker>>,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
     /// See `model::Settings::slow_start`.

@@ -14,6 +14,8 @@ mod addresses;
 mod balance;
 // Large bodies, both ways: whole, slow, cut.
 mod bodies;
+// A route that is left alone while too much fails on it.
+mod breaker;
 // Compose files that people get wrong, and what they are told.
 mod broken;
 // Clients that show certificates, and other rules of connections.

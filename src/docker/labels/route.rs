@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    HostPattern, Hsts, HttpsMode, Keepalive, PathPrefix, Problem, Retry, Settings, Severity,
-    StickySpec, Timeouts, TlsMode,
+    BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, PathPrefix, Problem, Retry, Settings,
+    Severity, StickySpec, Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -109,6 +109,7 @@ impl<'a> Layers<'a> {
             hsts: self.hsts(),
             timeouts: self.timeouts(default.timeouts),
             keepalive: self.keepalive(default.keepalive),
+            breaker: self.breaker(),
             balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),
             sticky: self.sticky(),
             slow_start: pick!(self, "slow_start", Value::Duration).unwrap_or(default.slow_start),
@@ -192,6 +193,23 @@ impl<'a> Layers<'a> {
             warnings.push((given, "without effect: this route has no HTTPS"));
         }
         warnings
+    }
+
+    /// Any of its numbers is wish enough.
+    fn breaker(&self) -> Option<BreakerSpec> {
+        let errors = pick!(self, "breaker.errors", Value::Percent);
+        let over = pick!(self, "breaker.over", Value::Duration);
+        let min = pick!(self, "breaker.min", Value::Count);
+        let open = pick!(self, "breaker.open", Value::Duration);
+        let wished = errors.is_some() || over.is_some() || min.is_some() || open.is_some();
+        let on = pick!(self, "breaker", Value::Switch).unwrap_or(wished);
+        let default = BreakerSpec::default();
+        on.then(|| BreakerSpec {
+            errors: errors.unwrap_or(default.errors),
+            over: over.unwrap_or(default.over),
+            min: min.unwrap_or(default.min),
+            open: open.unwrap_or(default.open),
+        })
     }
 
     /// A cookie's name alone is wish enough.

@@ -77,6 +77,14 @@ pub enum Kind {
     Timeouts,
     /// A number of connections, and how long and how often each is used.
     Keepalive,
+    /// A switch; which share of failures opens it, and for how long.
+    Breaker,
+    /// A share of requests that fail.
+    ErrorShare,
+    /// Requests that make a share meaningful.
+    Least,
+    /// A time of a breaker.
+    BreakerTime,
     /// A number of requests, and how many wait how long beyond it.
     MaxConns,
     /// How many may wait; zero and `off`: none.
@@ -185,6 +193,10 @@ impl Kind {
                 "`connect=` `first=` `read=` `send=` `body=`, each a duration; a bare duration is `read`"
             }
             Self::Keepalive => "number or `off`; `timeout=` `requests=` `time=` as below",
+            Self::Breaker => "switch; `errors=` `over=` `min=` `open=` as below",
+            Self::ErrorShare => "percentage, 1% to 100%",
+            Self::Least => "number from 1",
+            Self::BreakerTime => "duration, 1s to 1h",
             Self::MaxConns => "number or `off`; `queue=` and `wait=` as below",
             Self::Queue => "number, 0 to 1000, or `off`",
             Self::Count => "number, or `off`",

@@ -4,10 +4,10 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Authority, Balance, Budget, CheckCount, CheckTarget, CheckTime, ClientCa, Cookie, Count,
-    Duration, Fail, Health, Hold, HoldMax, Hosts, Hsts, Https, Keepalive, Matchers, MaxConns, Mtls,
-    Name, Path, Port, Queue, Retry, RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts,
-    Tls, TlsVersion, Upstream,
+    Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckTarget, CheckTime, ClientCa,
+    Cookie, Count, Duration, ErrorShare, Fail, Health, Hold, HoldMax, Hosts, Hsts, Https,
+    Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Queue, Retry, RetryOn, Routes,
+    Share, Statuses, Sticky, Switch, Timeouts, Tls, TlsVersion, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -57,6 +57,11 @@ pub const OPTIONS: &[Entry] = &[
     on("health.status", Route, Statuses, "statuses that are a success", "200-399", "200, 204"),
     on("health.host", Route, Authority, "Host field of a check", "address and port", "app.example.com"),
     on("health.port", Route, Port, "port that is checked", "the app's", "9000"),
+    on("breaker", Route, Breaker, "refuses requests for a while when too many fail, then lets a few through to see", "off", "errors=50% over=10s min=20 open=10s"),
+    on("breaker.errors", Route, ErrorShare, "share of requests that fail at which it opens; setting one of these switches it on", "50%", "30%"),
+    on("breaker.over", Route, BreakerTime, "within this time", "10s", "30s"),
+    on("breaker.min", Route, Least, "of so many requests at least", "20", "50"),
+    on("breaker.open", Route, BreakerTime, "how long requests are refused before a few are let through", "10s", "30s"),
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
     on("upstream", Route, Upstream, "where the app is instead: at the port the container publishes on the host, or at addresses and names outside Docker", "the container", "http://192.168.1.5:8080"),
     on("pool", Container, Name, "containers of one pool are replicas of each other", "the compose or Swarm service", "web"),
@@ -103,11 +108,6 @@ pub const OPTIONS: &[Entry] = &[
     later("tls.ca", Route, "ACME directory for this route", "WHARF_ACME", "staging"),
     later("tls.ask", Route, "URL asked before ordering a certificate", "none", "/internal/tls-check"),
     later("drain", Route, "time a leaving replica has to finish", "30s", "1m"),
-    later("breaker", Route, "stop sending when too much fails", "off", "errors=50% over=10s"),
-    later("breaker.errors", Route, "share of failures", "none", "50%"),
-    later("breaker.over", Route, "window", "10s", "30s"),
-    later("breaker.min", Route, "requests in the window at least", "20", "50"),
-    later("breaker.open", Route, "time until the next attempt", "10s", "30s"),
     later("mirror", Route, "copy requests to another service", "none", "service=app-next percent=10"),
     later("mirror.service", Route, "who gets the copies", "none", "app-next"),
     later("mirror.percent", Route, "share of requests copied", "100%", "10%"),

@@ -101,7 +101,7 @@ pub(super) fn count(text: &str) -> Result<u32, String> {
     }
 }
 
-type Field = Result<(&'static str, Value), String>;
+pub(super) type Field = Result<(&'static str, Value), String>;
 
 fn span(name: &'static str, key: &str, value: &str) -> Field {
     match duration(value) {
@@ -113,7 +113,7 @@ fn span(name: &'static str, key: &str, value: &str) -> Field {
 
 /// Reads items separated by blanks or commas, each `key=value`, or a value with the key "". Every field
 /// at most once, and one at least; `form` is what to write.
-fn fields(text: &str, form: &str, read: impl Fn(&str, &str) -> Field) -> Parsed {
+pub(super) fn fields(text: &str, form: &str, read: impl Fn(&str, &str) -> Field) -> Parsed {
     let mut parsed = Parsed::default();
     let mut fields: Vec<(&'static str, Value)> = Vec::new();
     let items = text.split(|c: char| c == ',' || c.is_whitespace());

@@ -1,6 +1,7 @@
 //! Label values -> typed values, by the kind the table gives them. Total: a text is a value, or a
 //! list of reasons, or both where a list is good in parts.
 
+mod breaker;
 pub(super) mod health;
 mod limits;
 mod retry;
@@ -48,6 +49,8 @@ pub(super) enum Value {
     /// 0..=100; `None` is no limit.
     Budget(Option<u8>),
     Duration(Duration),
+    /// 1..=100.
+    Percent(u8),
     /// 0 is no limit.
     Count(u32),
     /// 1..=100000.
@@ -86,6 +89,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Timeouts
             | Kind::Keepalive
             | Kind::MaxConns
+            | Kind::Breaker
             | Kind::Queue
             | Kind::Count
             | Kind::Health
@@ -99,6 +103,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Timeouts => return limits::timeouts(text),
         Kind::Keepalive => return limits::keepalive(text),
         Kind::MaxConns => return limits::max_conns(text),
+        Kind::Breaker => return breaker::breaker(text),
         Kind::Sticky => return sticky(text),
         Kind::Hsts => return tls::hsts(text),
         Kind::Mtls => return mtls(text),
@@ -126,6 +131,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Fail => fail(text).map(Value::Fail),
         Kind::RetryOn => retry::on(text).map(Value::RetryOn),
         Kind::Budget => retry::budget(text).map(Value::Budget),
+        Kind::ErrorShare => breaker::share(text).map(Value::Percent),
+        Kind::Least => breaker::least(text).map(Value::Count),
+        Kind::BreakerTime => breaker::time(text).map(Value::Duration),
         Kind::Queue => limits::queue(text).map(Value::Count),
         Kind::Count => limits::count(text).map(Value::Count),
         Kind::Duration => duration(text).map(Value::Duration),
@@ -140,6 +148,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Timeouts
         | Kind::Keepalive
         | Kind::MaxConns
+        | Kind::Breaker
         | Kind::Sticky
         | Kind::Hsts
         | Kind::Mtls

@@ -320,6 +320,10 @@ fn render_route(route: &RouteSpec, out: &mut String) {
             k.idle, k.requests
         );
     }
+    if let Some(b) = now.breaker {
+        let (over, open) = (b.over, b.open);
+        let _ = write!(out, " breaker={}%/{over:?}/{}/{open:?}", b.errors, b.min);
+    }
     if now.balance != default.balance {
         let _ = write!(out, " lb={}", now.balance);
     }
