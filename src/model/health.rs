@@ -85,8 +85,9 @@ impl HealthCheck {
 impl ActiveCheck {
     /// Least interval and timeout.
     pub const SHORTEST: Duration = Duration::from_millis(100);
-    /// Longest of both.
-    pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    pub const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+    /// A check takes a place from others for so long.
+    pub const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
     /// Greatest number of failures and successes.
     pub const MOST: u16 = 100;
 

@@ -31,7 +31,7 @@ pub async fn run(table: Arc<SharedTable>) -> Infallible {
     let mut changes = table.changes();
     let mut probes = JoinSet::new();
     let mut running: HashMap<u64, Probe> = HashMap::new();
-    let gate = Arc::new(Semaphore::new(AT_ONCE));
+    let lanes = Arc::new(Lanes::new());
     loop {
         let current = table.load();
         let endpoints = current.upstreams.iter().flat_map(|up| &up.endpoints);
@@ -53,7 +53,7 @@ pub async fn run(table: Arc<SharedTable>) -> Infallible {
                 let (endpoint, table) = (endpoint.clone(), Arc::clone(&table));
                 Probe {
                     health: Arc::clone(&endpoint.health),
-                    task: probes.spawn(follow(endpoint, table, Arc::clone(&gate))),
+                    task: probes.spawn(follow(endpoint, table, Arc::clone(&lanes))),
                 }
             });
             wanted.insert(endpoint.live.id, probe);
@@ -76,9 +76,33 @@ struct Probe {
     task: AbortHandle,
 }
 
-async fn follow(endpoint: Endpoint, table: Arc<SharedTable>, gate: Arc<Semaphore>) {
+/// Room for checks under way at the same time; others wait for their turn. Endpoints that let checks hang
+/// keep to a lane of their own, so that they hold up each other and nobody else.
+struct Lanes {
+    quick: Semaphore,
+    slow: Semaphore,
+}
+
+impl Lanes {
+    fn new() -> Self {
+        Self {
+            quick: Semaphore::new(AT_ONCE),
+            slow: Semaphore::new(SLOW_AT_ONCE),
+        }
+    }
+
+    /// The lane for an endpoint that came to this last time.
+    fn after(&self, last: Option<Outcome>) -> &Semaphore {
+        match last {
+            Some(Outcome::Failed(Failure::Timeout)) => &self.slow,
+            _ => &self.quick,
+        }
+    }
+}
+
+async fn follow(endpoint: Endpoint, table: Arc<SharedTable>, lanes: Arc<Lanes>) {
     match endpoint.health.active() {
-        Some(check) => watch(&endpoint, check, &table, &gate).await,
+        Some(check) => watch(&endpoint, check, &table, &lanes).await,
         None => wait(&endpoint, &table).await,
     }
 }
@@ -109,14 +133,15 @@ async fn wait(endpoint: &Endpoint, table: &SharedTable) {
 }
 
 /// Checks for as long as the endpoint is there.
-async fn watch(endpoint: &Endpoint, check: &ActiveCheck, table: &SharedTable, gate: &Semaphore) {
+async fn watch(endpoint: &Endpoint, check: &ActiveCheck, table: &SharedTable, lanes: &Lanes) {
     let appeared = Instant::now();
     let mut judge = Judge::new(endpoint.is_ready(), phase(endpoint.live.id), appeared);
     let mut silent = true;
     loop {
         sleep_until(judge.due().into()).await;
+        let last = endpoint.last_check(Instant::now()).map(|(last, _)| last);
         // Never closed.
-        let Ok(_permit) = gate.acquire().await else {
+        let Ok(_permit) = lanes.after(last).acquire().await else {
             return;
         };
         let begun = Instant::now();
@@ -190,8 +215,9 @@ fn phase(id: u64) -> f64 {
     turns.fract().mul_add(0.9, 0.1)
 }
 
-/// Checks under way at the same time; others wait for their turn.
+/// Checks under way at the same time.
 const AT_ONCE: usize = 128;
+const SLOW_AT_ONCE: usize = 32;
 /// Of one connect; a local one takes far less, and packets to an address that is gone are lost.
 const LIMIT: Duration = Duration::from_millis(500);
 /// Between two, growing: 17 in the first second, then fewer.

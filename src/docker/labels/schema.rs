@@ -95,8 +95,10 @@ pub enum Kind {
     Health,
     /// Path and query of a check.
     CheckTarget,
-    /// A time that is some: no `off`.
-    CheckTime,
+    /// A time between checks, which are not switched off by it.
+    CheckInterval,
+    /// A limit, which there always is.
+    CheckTimeout,
     /// So many checks in a row.
     CheckCount,
     /// Statuses and ranges of them, in a list.
@@ -204,7 +206,8 @@ impl Kind {
                 "`docker`, `tcp`, `off` or a path, and `interval=` `timeout=` `fails=` `passes=` `status=` `host=` `port=` as below"
             }
             Self::CheckTarget => "path, with or without a query",
-            Self::CheckTime => "duration, 100ms to 1d",
+            Self::CheckInterval => "duration, 100ms to 1d",
+            Self::CheckTimeout => "duration, 100ms to 1m",
             Self::CheckCount => "number, 1 to 100",
             Self::Statuses => "list of statuses and ranges",
             Self::Authority => "host, with or without a port",

@@ -4,10 +4,10 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckTarget, CheckTime, ClientCa,
-    Cookie, Count, Duration, ErrorShare, Fail, Health, Hold, HoldMax, Hosts, Hsts, Https,
-    Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Queue, Retry, RetryOn, Routes,
-    Share, Statuses, Sticky, Switch, Timeouts, Tls, TlsVersion, Upstream,
+    Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckInterval, CheckTarget,
+    CheckTimeout, ClientCa, Cookie, Count, Duration, ErrorShare, Fail, Health, Hold, HoldMax,
+    Hosts, Hsts, Https, Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Queue, Retry,
+    RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, TlsVersion, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -50,8 +50,8 @@ pub const OPTIONS: &[Entry] = &[
     on("retry.budget", Route, Budget, "requests sent again, as a share of all of the upstream in 10 s, but at least 10; a connect that fails is free", "20%", "10%"),
     on("health", Route, Health, "when a replica gets requests: while HEALTHCHECK passes, while it connects (`tcp`), while a path answers well, or always (`off`)", "`docker`, and something has to listen", "/healthz interval=10s fails=3"),
     on("health.path", Route, CheckTarget, "path that Wharf asks each replica for", "none", "/healthz"),
-    on("health.interval", Route, CheckTime, "from one check to the next; until the first success it is 500 ms at most", "10s", "5s"),
-    on("health.timeout", Route, CheckTime, "for a check as a whole", "3s", "1s"),
+    on("health.interval", Route, CheckInterval, "from one check to the next; until the first success it is 500 ms at most", "10s", "5s"),
+    on("health.timeout", Route, CheckTimeout, "for a check as a whole", "3s", "1s"),
     on("health.fails", Route, CheckCount, "failures in a row after which a replica is out", "3", "2"),
     on("health.passes", Route, CheckCount, "successes in a row after which it is back; the very first one is enough", "2", "1"),
     on("health.status", Route, Statuses, "statuses that are a success", "200-399", "200, 204"),

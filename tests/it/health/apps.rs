@@ -24,12 +24,18 @@ fn set_health(container: &Container, network: &Network, status: &str) {
     http::request(address, "POST", "app", "/health", &[], status.as_bytes()).unwrap();
 }
 
-fn lines(wharf: &Wharf, container: &str, text: &str) -> usize {
-    let lines = wharf.log_lines();
-    let of = lines
-        .iter()
-        .filter(|line| line.contains(container) && line.contains(text));
-    of.count()
+/// Waits until the log has so many lines of a container with this text; it may not get more.
+fn wait_lines(wharf: &Wharf, container: &str, text: &str, count: usize) {
+    eventually(text, LIMIT, || {
+        let lines = wharf.log_lines();
+        let of = lines
+            .iter()
+            .filter(|line| line.contains(container) && line.contains(text));
+        match of.count() {
+            found if found == count => Ok(()),
+            found => Err(format!("{found} lines of {container}")),
+        }
+    });
 }
 
 #[test]
@@ -79,12 +85,9 @@ fn a_replica_that_falls_ill_gets_nothing_until_it_is_well_and_finishes_what_it_h
     let answered: std::collections::BTreeSet<String> = (0..4).map(|_| who()).collect();
     assert_eq!(answered.len(), 2, "it has its share again");
     // One line for each change, whatever the number of checks: at first, and back.
-    assert_eq!(lines(&wharf, ill.name(), "passes its health check"), 2);
-    assert_eq!(
-        lines(&wharf, ill.name(), "does not pass its health check"),
-        1
-    );
-    assert_eq!(lines(&wharf, replicas[1].name(), "health check"), 1);
+    wait_lines(&wharf, ill.name(), "passes its health check", 2);
+    wait_lines(&wharf, ill.name(), "does not pass its health check", 1);
+    wait_lines(&wharf, replicas[1].name(), "health check", 1);
 }
 
 #[test]
@@ -188,7 +191,7 @@ fn an_app_that_listens_late_and_one_that_is_busy_at_first_are_waited_for() {
         status["routes"].to_string().contains(&late_host)
     });
     assert_eq!(wharf.get(&late_host, "/").unwrap().status, 200);
-    assert_eq!(lines(&wharf, late.name(), "passes its health check"), 1);
+    wait_lines(&wharf, late.name(), "passes its health check", 1);
     // It listens at once, and says that it is not ready: that may take as long as it likes.
     let (busy, busy_host) = checked("busy", "/health");
     let network = Network::new();
@@ -206,8 +209,8 @@ fn an_app_that_listens_late_and_one_that_is_busy_at_first_are_waited_for() {
     });
     set_health(&busy, &network, "204");
     assert_eq!(held.join().unwrap(), 200);
-    assert_eq!(lines(&wharf, busy.name(), "passes its health check"), 1);
-    assert_eq!(lines(&wharf, busy.name(), "does not pass"), 0);
+    wait_lines(&wharf, busy.name(), "passes its health check", 1);
+    wait_lines(&wharf, busy.name(), "does not pass", 0);
 }
 
 #[test]

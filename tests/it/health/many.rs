@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{LIMIT, wait_state};
 use crate::support::engine::FakeContainer;
 use crate::support::eventually;
-use crate::support::origin::{Served, ok};
+use crate::support::origin::{Origin, Served, ok};
 use crate::support::site::{Site, app, get};
 
 #[test]
@@ -150,4 +150,51 @@ fn many_endpoints_are_asked_by_and_by() {
     });
     let most = most.load(Ordering::SeqCst);
     assert!((2..=128).contains(&most), "{most} at once");
+}
+
+#[test]
+fn endpoints_that_let_checks_hang_hold_up_each_other_alone() {
+    // It accepts, and says nothing.
+    let silent = Origin::new();
+    let containers = (0..200).map(|n| {
+        let labels = format!(
+            "wharf.host: h{n}.test\nwharf.tls: off\n\
+             wharf.health: /up timeout=500ms interval=100ms fails=1"
+        );
+        app(&format!("app{n}"), silent.port(), &labels)
+    });
+    let site = Site::start(containers.collect::<Vec<_>>());
+    let open = Mutex::new(Vec::new());
+    // Held for longer than a check takes.
+    let accept = || {
+        let (mut open, now) = (open.lock().unwrap(), Instant::now());
+        open.retain(|(since, _)| now.duration_since(*since) < Duration::from_secs(1));
+        let before = open.len();
+        open.extend(std::iter::from_fn(|| silent.accepted()).map(|peer| (now, peer)));
+        open.len() - before
+    };
+    site.wharf.wait_status("all to hang", |status| {
+        accept();
+        let upstreams = status["upstreams"].as_array().unwrap();
+        let out = upstreams
+            .iter()
+            .filter(|up| up["endpoints"][0]["state"] == "unhealthy");
+        out.count() == 200
+    });
+    // 32 at once, each for half a second.
+    let (began, mut count) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(2) {
+        count += accept();
+        thread::sleep(Duration::from_millis(5));
+    }
+    let rounds = began.elapsed().as_millis() as usize / 500 + 1;
+    assert!(
+        (1..=32 * rounds).contains(&count),
+        "{count} checks in {rounds} rounds"
+    );
+    // Somebody else is not held up.
+    let served = Served::text("app");
+    let labels = "wharf.host: a.test\nwharf.tls: off\nwharf.health: /up";
+    site.engine.run(app("other", served.port(), labels));
+    wait_state(&site.wharf, "other", "ok");
 }

@@ -71,7 +71,8 @@ fn field(key: &str, text: &str) -> Result<(&'static str, Value), String> {
     let name = FIELDS.iter().find(|name| name[PREFIX.len()..] == *key);
     let name = name.ok_or_else(|| format!("there is no {} here: {FORM}", quote(key)))?;
     let value = match *name {
-        "health.interval" | "health.timeout" => time(text).map(Value::Duration),
+        "health.interval" => interval(text).map(Value::Duration),
+        "health.timeout" => limit(text).map(Value::Duration),
         "health.fails" | "health.passes" => count(text).map(Value::CheckCount),
         "health.status" => statuses(text).map(Value::Statuses),
         "health.host" => authority(text).map(Value::Authority),
@@ -100,12 +101,23 @@ pub(super) fn target(text: &str) -> Result<String, String> {
     }
 }
 
-/// Without a limit a check would never end, and without a pause never stop.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
+/// Without a pause checks would never stop.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let reason = "an interval is a time from 100ms to 1d; wharf.health: off ends checks";
+    between(text, ActiveCheck::LONGEST_INTERVAL, reason)
+}
+
+/// Without a limit a check would never end.
+pub(super) fn limit(text: &str) -> Result<Duration, String> {
+    let reason = "a check takes a time from 100ms to 1m at most";
+    between(text, ActiveCheck::LONGEST_TIMEOUT, reason)
+}
+
+fn between(text: &str, longest: Duration, reason: &str) -> Result<Duration, String> {
     let time = duration(text)?;
-    match (ActiveCheck::SHORTEST..=ActiveCheck::LONGEST).contains(&time) {
+    match (ActiveCheck::SHORTEST..=longest).contains(&time) {
         true => Ok(time),
-        false => Err("this is a time from 100ms to 1d; wharf.health: off ends checks".to_owned()),
+        false => Err(reason.to_owned()),
     }
 }
 
@@ -191,10 +203,18 @@ mod tests {
             ("https", "name the path"),
             ("/a /b", "name one path"),
             ("off tcp", "name one path"),
-            ("/a interval=0", "interval: this is a time from 100ms"),
-            ("/a interval=off", "interval: this is a time from 100ms"),
+            (
+                "/a interval=0",
+                "interval: an interval is a time from 100ms",
+            ),
+            ("/a interval=off", "wharf.health: off ends checks"),
             ("/a interval=1ms", "from 100ms"),
             ("/a interval=2d", "to 1d"),
+            (
+                "/a timeout=0",
+                "timeout: a check takes a time from 100ms to 1m",
+            ),
+            ("/a timeout=61s", "to 1m at most"),
             ("/a timeout=M", "timeout: a duration looks like"),
             ("/a fails=0", "fails: this is a number from 1 to 100"),
             ("/a passes=101", "passes: this is a number"),
