@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             };
             cli::explain::explain(admin.admin, &question, json)
         }
+        Command::Ca(ca) => cli::ca::ca(ca),
         Command::Certs(certs) => cli::certs::certs(*certs),
         Command::Labels { markdown } => cli::print(&label_help(markdown)),
         Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
@@ -90,6 +91,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The root of the built-in CA: print it, or how to make a system trust it
+    Ca(cli::ca::Ca),
     /// List certificates, or renew, revoke, export and import them
     Certs(Box<cli::certs::Certs>),
     /// List the labels Wharf knows

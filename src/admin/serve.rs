@@ -32,6 +32,8 @@ pub trait Source: Send + Sync {
     fn trouble(&self) -> Option<String>;
     /// The text of `/metrics`.
     fn metrics(&self) -> String;
+    /// The root of the built-in CA, as PEM.
+    fn root(&self) -> String;
     /// What would become of a request; `query` is the one of the URL asked. `Err` is why that cannot be told.
     fn explain(&self, query: String) -> Explaining;
 }
@@ -121,6 +123,7 @@ async fn answer<B>(
                 Err(reason) => plain(StatusCode::BAD_REQUEST, format!("{reason}\n")),
             }
         }
+        "/ca.crt" => reply(StatusCode::OK, "application/x-x509-ca-cert", source.root()),
         "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, source.metrics()),
         "/" => plain(StatusCode::OK, INDEX),
         _ => plain(StatusCode::NOT_FOUND, "not found; see /\n"),
@@ -190,6 +193,7 @@ Wharf
 /status   containers, routes, upstreams, certificates, problems (JSON)
 /explain  ?url=https://host/path: what would become of a request (JSON)
 /metrics  Prometheus
+/ca.crt   root certificate of the built-in CA (PEM)
 ";
 /// Later ones wait in the listen queue.
 const MAX_CONNECTIONS: usize = 64;

@@ -29,6 +29,10 @@ impl Source for Fixed {
         None
     }
 
+    fn root(&self) -> String {
+        "-----BEGIN CERTIFICATE-----\n".to_owned()
+    }
+
     fn metrics(&self) -> String {
         "wharf_routes 1\n".to_owned()
     }

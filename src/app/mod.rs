@@ -79,6 +79,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
     let (certs, issuer) = runtime.block_on(open(CertsConfig {
         data: Some(data.clone()),
         own: Some(config.certs.clone()),
+        ca_names: config.ca_names.clone(),
         cas: config.cas.clone(),
         http_01: config.http.is_some(),
         email: config.acme_email.clone(),

@@ -43,6 +43,10 @@ impl admin::Source for Answers {
         engine(&self.0.engine.borrow()).trouble()
     }
 
+    fn root(&self) -> String {
+        self.0.certs.local_root().to_owned()
+    }
+
     fn metrics(&self) -> String {
         self.0.metrics()
     }

@@ -1,6 +1,7 @@
 //! What the commands do, apart from serving.
 
 pub(crate) mod ask;
+pub(crate) mod ca;
 pub(crate) mod certs;
 pub(crate) mod explain;
 pub(crate) mod logs;

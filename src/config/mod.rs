@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::LabelPrefix;
+use crate::model::{Host, LabelPrefix};
 
 pub use ca::{CaConfig, Eab};
 pub use data::DataDir;
@@ -41,6 +41,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the operator's own certificates are, default `/certs`, which need not exist.
     pub certs: PathBuf,
+    /// Names and addresses the built-in CA may certify beside local ones. Default none.
+    pub ca_names: Vec<Host>,
     /// Who is asked for public certificates, in this order; never empty. Default Let's Encrypt.
     pub cas: Vec<CaConfig>,
     /// Contact of the ACME account. Default none.
@@ -101,6 +103,15 @@ pub struct Raw {
     /// Directory with certificates of your own, PEM files of any name [default: /certs]
     #[arg(long, env = "WHARF_CERTS", hide_env_values = true, value_name = "DIR")]
     pub certs: Option<String>,
+    /// What the built-in CA may certify beside local names and private addresses, separated by commas; a name
+    /// stands for all below it [default: none]
+    #[arg(
+        long,
+        env = "WHARF_CA_NAMES",
+        hide_env_values = true,
+        value_name = "NAMES"
+    )]
+    pub ca_names: Option<String>,
     /// Certificate authorities, asked in this order: letsencrypt, letsencrypt-staging, zerossl, google or
     /// https:// directory URLs, separated by commas [default: letsencrypt]
     #[arg(long, env = "WHARF_ACME", hide_env_values = true, value_name = "CA")]

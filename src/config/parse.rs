@@ -10,7 +10,7 @@ use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, Fault, LogFormat, Raw, acme, trusted};
-use crate::model::{LabelPrefix, parse_bool, parse_duration};
+use crate::model::{Host, LabelPrefix, parse_bool, parse_duration};
 
 /// See [`Config::resolve`].
 pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
@@ -73,6 +73,7 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         data: read.value(DATA, &raw.data, PathBuf::from("/data"), |text| {
             Ok(text.into())
         }),
+        ca_names: read.value(CA_NAMES, &raw.ca_names, Vec::new(), ca_names),
         certs: read.value(
             CERTS,
             &raw.certs,
@@ -231,6 +232,21 @@ fn written(given: &Option<String>) -> Option<&str> {
         .filter(|text| !text.is_empty())
 }
 
+/// Hosts without wildcards: a name stands for all below it.
+fn ca_names(text: &str) -> Result<Vec<Host>, String> {
+    let items = text.split([',', ' ']).filter(|item| !item.is_empty());
+    let names: Vec<Host> = items
+        .map(|item| {
+            let name = item.strip_prefix("*.").unwrap_or(item);
+            Host::parse(name).map_err(|fault| format!("{item}: {fault}"))
+        })
+        .collect::<Result<_, _>>()?;
+    match names.len() {
+        ..=CA_NAMES_MOST => Ok(names),
+        _ => Err(format!("there are at most {CA_NAMES_MOST} names")),
+    }
+}
+
 /// A directory that is there now; what is in it may come later.
 fn existing_directory(text: &str) -> Result<PathBuf, String> {
     match std::fs::metadata(text) {
@@ -358,10 +374,13 @@ fn engine(text: &str) -> Result<String, String> {
     }
 }
 
+/// They all stand in the root certificate.
+const CA_NAMES_MOST: usize = 100;
 const HTTP: Setting = Setting("--http", "WHARF_HTTP");
 const HTTPS: Setting = Setting("--https", "WHARF_HTTPS");
 const ADMIN: Setting = Setting("--admin", "WHARF_ADMIN");
 const DATA: Setting = Setting("--data", "WHARF_DATA");
+const CA_NAMES: Setting = Setting("--ca-names", "WHARF_CA_NAMES");
 const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
 pub(super) const ACME: Setting = Setting("--acme", "WHARF_ACME");
 pub(super) const ACME_EAB: Setting = Setting("--acme-eab", "WHARF_ACME_EAB");

@@ -51,6 +51,7 @@ fn defaults() {
             admin: Some("127.0.0.1:9900".parse().unwrap()),
             data: "/data".into(),
             certs: "/certs".into(),
+            ca_names: Vec::new(),
             cas: vec![CaConfig {
                 name: "letsencrypt".into(),
                 directory: "https://acme-v02.api.letsencrypt.org/directory".into(),

@@ -66,7 +66,7 @@ impl Shared {
         let cas: Vec<Ca> = config.cas.iter().map(open).collect();
         let store = Arc::clone(&cas.first().ok_or(TlsError::NoCa)?.store);
         let now = SystemTime::now();
-        let local = LocalCa::open(&store, now)?;
+        let local = LocalCa::open(&store, &config.ca_names, now)?;
         let book = restore_all(&parts, &cas, now);
         let clock = Clock::default();
         let served = book.values().filter_map(|entry| entry.served.as_ref());
@@ -605,6 +605,7 @@ mod tests {
         let config = CertsConfig {
             data: None,
             own: None,
+            ca_names: Vec::new(),
             cas: vec![CaConfig {
                 public,
                 ..CaConfig::new("https://ca.example/dir")

@@ -1,17 +1,22 @@
 //! The built-in CA: a root of ten years, made once and kept; leaves of a week, made when first asked
 //! for and kept in memory only.
+//!
+//! The root is limited to local names and private addresses (RFC 5280 section 4.2.1.10), so that whoever
+//! steals its key cannot pass for a bank to those who trust it. What else it is to certify has to be
+//! known when it is made.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::model::HostPattern;
+use crate::model::{Host, HostPattern};
 
 use super::served::{ServeError, Served, TlsParts};
 use super::store::{LocalRoot, Records, VERSION};
@@ -22,6 +27,8 @@ use super::{CertSource, TlsError};
 pub(super) struct LocalCa {
     issuer: rcgen::Issuer<'static, KeyPair>,
     certificate: String,
+    /// See [`LocalRoot::names`].
+    names: Option<Vec<Host>>,
 }
 
 /// Why the built-in CA made no certificate.
@@ -35,15 +42,26 @@ pub(super) enum LeafError {
 
 impl LocalCa {
     /// The stored root, or a new one. A stored root that is corrupt or past its end is put aside.
-    pub(super) fn open(store: &Records, now: SystemTime) -> Result<Self, TlsError> {
+    ///
+    /// `names` are what it is to certify beside local names. A stored root that may not is replaced, and
+    /// clients have to trust the new one.
+    pub(super) fn open(store: &Records, names: &[Host], now: SystemTime) -> Result<Self, TlsError> {
         let _lock = store.lock_local();
         if let Some(root) = store.load_local() {
             match Self::restore(&root, now) {
-                Ok(ca) => return Ok(ca),
+                Ok(ca) => {
+                    let mut missing = names.iter().filter(|name| !ca.may_certify(name));
+                    match missing.next() {
+                        None => return Ok(ca),
+                        Some(name) => store.quarantine_local(&format!(
+                            "the built-in CA may not certify {name}, which WHARF_CA_NAMES asks for: there is a new root, which clients have to trust"
+                        )),
+                    }
+                }
                 Err(why) => store.quarantine_local(&why),
             }
         }
-        let root = generate(now)?;
+        let root = generate(names, now)?;
         if let Err(error) = store.save_local(&root) {
             tracing::error!(%error, "the built-in CA cannot be kept: clients must trust a new one after a restart");
         }
@@ -51,6 +69,33 @@ impl LocalCa {
             tracing::error!("{why}");
             TlsError::Local(rcgen::Error::CouldNotParseCertificate)
         })
+    }
+
+    /// Whether those who trust the root accept its certificate for this pattern.
+    pub(super) fn covers(&self, pattern: &HostPattern) -> bool {
+        match pattern {
+            HostPattern::Exact(name) | HostPattern::Wildcard(name) => self.may_certify(name),
+            HostPattern::Default => true,
+        }
+    }
+
+    fn may_certify(&self, name: &Host) -> bool {
+        let Some(names) = &self.names else {
+            return true;
+        };
+        match name.ip() {
+            Some(ip) => {
+                NETWORKS
+                    .iter()
+                    .any(|(network, bits)| is_in(ip, *network, *bits))
+                    || names.contains(name)
+            }
+            None => {
+                let local = LOCAL_NAMES.iter().copied();
+                let mut all = local.chain(names.iter().map(Host::as_str));
+                all.any(|of| is_below(name.as_str(), of))
+            }
+        }
     }
 
     pub(super) fn root_pem(&self) -> &str {
@@ -101,22 +146,59 @@ impl LocalCa {
         Ok(Self {
             issuer: rcgen::Issuer::new(root_params(&facts.subject), key),
             certificate: root.certificate.clone(),
+            names: root.names.as_ref().map(|names| {
+                names
+                    .iter()
+                    .filter_map(|name| Host::parse(name).ok())
+                    .collect()
+            }),
         })
     }
 }
 
-fn generate(now: SystemTime) -> Result<LocalRoot, rcgen::Error> {
+fn generate(names: &[Host], now: SystemTime) -> Result<LocalRoot, rcgen::Error> {
     let key = KeyPair::generate()?;
     let id = &key.public_key_raw()[1..4];
     let name = format!("Wharf local CA {:02x}{:02x}{:02x}", id[0], id[1], id[2]);
     let mut params = root_params(&name);
     params.not_before = (now - SKEW).into();
     params.not_after = (now + ROOT).into();
+    params.name_constraints = Some(limits(names));
     Ok(LocalRoot {
         version: VERSION,
         certificate: params.self_signed(&key)?.pem(),
         key: key.serialize_pem(),
+        names: Some(names.iter().map(ToString::to_string).collect()),
     })
+}
+
+/// A name stands for all below it, too.
+fn limits(names: &[Host]) -> NameConstraints {
+    let local = LOCAL_NAMES.iter().copied().map(str::to_owned);
+    let local = local.map(GeneralSubtree::DnsName);
+    let networks = NETWORKS.iter().map(|(network, bits)| (*network, *bits));
+    let networks = networks.map(|(network, bits)| subnet(network, bits));
+    let names = names.iter().map(|name| match name.ip() {
+        Some(ip) => subnet(ip, if ip.is_ipv4() { 32 } else { 128 }),
+        None => GeneralSubtree::DnsName(name.as_str().to_owned()),
+    });
+    NameConstraints {
+        permitted_subtrees: local.chain(networks).chain(names).collect(),
+        excluded_subtrees: Vec::new(),
+    }
+}
+
+fn subnet(network: IpAddr, bits: u8) -> GeneralSubtree {
+    GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(network, bits))
+}
+
+fn is_below(name: &str, of: &str) -> bool {
+    let rest = name.strip_suffix(of);
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+fn is_in(ip: IpAddr, network: IpAddr, bits: u8) -> bool {
+    ipnet::IpNet::new(network, bits).is_ok_and(|network| network.contains(&ip))
 }
 
 /// Everything of the root that its leaves repeat; must give the same for a restored root.
@@ -133,6 +215,28 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ROOT: Duration = Duration::from_secs(3650 * DAY.as_secs());
 const LEAF: Duration = Duration::from_secs(7 * DAY.as_secs());
 const SKEW: Duration = Duration::from_secs(60 * 60);
+/// The names of product.md decision 4; those without a dot have to be listed one by one.
+const LOCAL_NAMES: [&str; 7] = [
+    "localhost",
+    "local",
+    "internal",
+    "home.arpa",
+    "test",
+    "example",
+    "invalid",
+];
+/// Loopback, private, shared and link-local addresses.
+const NETWORKS: [(IpAddr, u8); 9] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+    (IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), 7),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+];
 /// Name of the certificate of `default`, which stands for no name.
 const DEFAULT_NAME: &str = "default.wharf.internal";
 
@@ -167,8 +271,12 @@ mod tests {
     #[test]
     fn clients_that_trust_the_root_accept_its_leaves() {
         let data = tempfile::tempdir().unwrap();
-        let ca = LocalCa::open(&store(&data), SystemTime::now()).unwrap();
+        let names = ["nas", "lan.example.com", "8.8.4.4"].map(|name| Host::parse(name).unwrap());
+        let ca = LocalCa::open(&store(&data), &names, SystemTime::now()).unwrap();
         for (pattern, name) in [
+            ("a.lan.example.com", "a.lan.example.com"),
+            ("*.lan.example.com", "x.lan.example.com"),
+            ("8.8.4.4", "8.8.4.4"),
             ("app.localhost", "app.localhost"),
             ("nas", "nas"),
             ("*.home.arpa", "x.home.arpa"),
@@ -181,11 +289,62 @@ mod tests {
         assert!(verify(&ca, "a.test", "b.test").is_err());
     }
 
+    /// Whoever steals the key can make such leaves; those who trust the root do not accept them.
+    #[test]
+    fn the_root_is_good_for_local_names_alone() {
+        let data = tempfile::tempdir().unwrap();
+        let ca = LocalCa::open(&store(&data), &[], SystemTime::now()).unwrap();
+        for pattern in [
+            "bank.com",
+            "*.example.com",
+            "nas",
+            "notlocal",
+            "8.8.8.8",
+            "172.32.0.1",
+            "2001:db8::1",
+        ] {
+            let name = pattern.replace('*', "x");
+            assert!(verify(&ca, pattern, &name).is_err(), "{pattern}");
+            assert!(
+                !ca.covers(&HostPattern::parse(pattern).unwrap()),
+                "{pattern}"
+            );
+        }
+        for pattern in [
+            "a.local",
+            "localhost",
+            "*.home.arpa",
+            "172.31.0.1",
+            "fd00::1",
+            "default",
+        ] {
+            assert!(
+                ca.covers(&HostPattern::parse(pattern).unwrap()),
+                "{pattern}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_root_that_may_not_certify_what_is_asked_of_it_is_replaced_once() {
+        let data = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let first = LocalCa::open(&store(&data), &[], now).unwrap();
+        let names = [Host::parse("nas").unwrap(), Host::parse("a.local").unwrap()];
+        let second = LocalCa::open(&store(&data), &names, now).unwrap();
+        assert_ne!(first.root_pem(), second.root_pem());
+        assert_eq!(verify(&second, "nas", "nas"), Ok(()));
+        for names in [&names[..], &names[..1], &[]] {
+            let again = LocalCa::open(&store(&data), names, now).unwrap();
+            assert_eq!(again.root_pem(), second.root_pem());
+        }
+    }
+
     #[test]
     fn the_root_stays_the_same_and_its_new_leaves_valid() {
         let data = tempfile::tempdir().unwrap();
-        let first = LocalCa::open(&store(&data), SystemTime::now()).unwrap();
-        let second = LocalCa::open(&store(&data), SystemTime::now()).unwrap();
+        let first = LocalCa::open(&store(&data), &[], SystemTime::now()).unwrap();
+        let second = LocalCa::open(&store(&data), &[], SystemTime::now()).unwrap();
         assert_eq!(first.root_pem(), second.root_pem());
         assert_eq!(verify(&second, "app.localhost", "app.localhost"), Ok(()));
         let readable = std::fs::read_to_string(data.path().join("ca/ca.crt")).unwrap();
@@ -195,9 +354,9 @@ mod tests {
     #[test]
     fn a_corrupt_root_is_replaced() {
         let data = tempfile::tempdir().unwrap();
-        let first = LocalCa::open(&store(&data), SystemTime::now()).unwrap();
+        let first = LocalCa::open(&store(&data), &[], SystemTime::now()).unwrap();
         std::fs::write(data.path().join("ca/ca.json"), "{").unwrap();
-        let second = LocalCa::open(&store(&data), SystemTime::now()).unwrap();
+        let second = LocalCa::open(&store(&data), &[], SystemTime::now()).unwrap();
         assert_ne!(first.root_pem(), second.root_pem());
         assert!(data.path().join("ca/ca.json.corrupt").exists());
     }

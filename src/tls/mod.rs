@@ -71,7 +71,7 @@ use rustls::ServerConfig;
 use serde::{Serialize, Serializer};
 
 pub use crate::config::{CaConfig, Eab};
-use crate::model::{HostPattern, TlsMode, TlsPolicy};
+use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
 
 use self::book::Shared;
 pub use self::client::client_lines;
@@ -91,6 +91,8 @@ pub use self::tally::CertTotals;
 pub struct CertsConfig {
     /// Where certificates, account and built-in CA are kept. `None`: memory only, all is lost at exit.
     pub data: Option<PathBuf>,
+    /// What the built-in CA may certify beside local names.
+    pub ca_names: Vec<Host>,
     /// Where the operator's own certificates are. `None`: there are none.
     pub own: Option<PathBuf>,
     /// Who is asked for certificates, in this order; the next one only where the one before cannot help.

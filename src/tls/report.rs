@@ -16,7 +16,7 @@ impl Shared {
         let declared = book.iter().filter(|(_, entry)| entry.mode.is_some());
         declared
             .map(|(pattern, entry)| {
-                let missing = self.missing(entry);
+                let missing = self.missing(entry).or_else(|| self.beyond(pattern, entry));
                 line(pattern, entry, missing, now)
             })
             .collect()
@@ -43,6 +43,15 @@ impl Shared {
             })
         });
         problems.chain(policies).collect()
+    }
+
+    /// Why those who trust the built-in CA do not accept what it has made.
+    fn beyond(&self, pattern: &HostPattern, entry: &Entry) -> Option<String> {
+        let beyond = entry.source == Source::Local && !self.local.covers(pattern);
+        beyond.then(|| {
+            "the built-in CA is limited to local names: those who trust its root refuse this one; WHARF_CA_NAMES adds it"
+                .to_owned()
+        })
     }
 
     /// Why the file that a label names gives nothing.

@@ -58,6 +58,8 @@ mod http2_frames;
 mod keepalive;
 // Containers that stop, pause, restart or fall ill: who gets requests, and what is said.
 mod leaving;
+// The built-in CA.
+mod local_ca;
 // The operator's own certificates, as files that change.
 mod own_certificates;
 // How many requests a replica has at once, and who waits for a place.

@@ -74,6 +74,7 @@ pub(crate) fn config(ca: &Pebble, data: Option<&Path>) -> CertsConfig {
     CertsConfig {
         data: data.map(Path::to_owned),
         own: None,
+        ca_names: Vec::new(),
         cas: vec![authority(ca.directory(), &ca.listener_root())],
         http_01: true,
         email: Some("ops@example.com".into()),

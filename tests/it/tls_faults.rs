@@ -351,6 +351,7 @@ async fn bad_answers_of_the_ca_are_survived_and_told() {
         let running = Running::open_with(wharf::tls::CertsConfig {
             data: None,
             own: None,
+            ca_names: Vec::new(),
             cas: vec![authority(ca.directory(), &ca.listener_root())],
             http_01: true,
             email: None,

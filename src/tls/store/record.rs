@@ -90,6 +90,9 @@ pub(in crate::tls) struct LocalRoot {
     pub(in crate::tls) version: u32,
     pub(in crate::tls) key: String,
     pub(in crate::tls) certificate: String,
+    /// Names it is limited to beside the local ones; `None`: it has no limits, as those of before.
+    #[serde(default)]
+    pub(in crate::tls) names: Option<Vec<String>>,
 }
 
 /// Of all of them.
