@@ -91,6 +91,7 @@ fn happened(action: &str, signal: &str) -> Action {
         "unpause" => Action::Unpause,
         "health_status: healthy" => Action::Healthy,
         "health_status: unhealthy" => Action::Unhealthy,
+        "health_status" => Action::Checked,
         _ => Action::Other,
     }
 }
@@ -104,6 +105,12 @@ pub(super) fn facts(inspect: &Inspect) -> Facts {
     Facts {
         exposed: exposed(inspect),
         network_mode: inspect.host_config.network_mode.clone(),
+        health: match inspect.state.health.status.as_str() {
+            "starting" => Health::Starting,
+            "healthy" => Health::Healthy,
+            "unhealthy" => Health::Unhealthy,
+            _ => Health::None,
+        },
         stop: Stop::new(signal.as_deref(), inspect.config.stop_timeout),
         complaint: last_complaint(inspect),
     }
@@ -364,6 +371,7 @@ mod tests {
             (container("oom"), Action::Other),
             (container("health_status: healthy"), Action::Healthy),
             (container("health_status: unhealthy"), Action::Unhealthy),
+            (container("health_status"), Action::Checked),
             (container("thaw"), Action::Other),
             (connect.to_owned(), network(Action::Connect)),
             (

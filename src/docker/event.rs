@@ -35,6 +35,8 @@ pub enum Action {
     Unpause,
     Healthy,
     Unhealthy,
+    /// A HEALTHCHECK has run, and only an inspect tells with what result: Podman's.
+    Checked,
     /// To the network with this id.
     Connect(String),
     Disconnect(String),
@@ -49,7 +51,7 @@ impl Action {
             // They end what others began.
             Self::Start | Self::Unpause | Self::Connect(_) => false,
             Self::Down | Self::Pause | Self::Healthy | Self::Unhealthy => true,
-            Self::Disconnect(_) | Self::Other => true,
+            Self::Disconnect(_) | Self::Checked | Self::Other => true,
         }
     }
 }
@@ -69,6 +71,8 @@ pub struct Facts {
     pub exposed: Vec<u16>,
     /// As [`Container::network_mode`](super::Container::network_mode).
     pub network_mode: String,
+    /// What its HEALTHCHECK says; [`Health::None`](super::Health::None) without one.
+    pub health: super::Health,
     pub stop: Stop,
     /// What its HEALTHCHECK said last, if that failed; see [`complaint`](super::convert::complaint).
     pub complaint: Option<String>,
@@ -81,7 +85,9 @@ impl Facts {
             container.exposed.clone_from(&self.exposed);
         }
         if container.network_mode.is_empty() {
+            // Podman's list has no health either.
             container.network_mode.clone_from(&self.network_mode);
+            container.health = self.health;
         }
     }
 }

@@ -71,10 +71,11 @@ pub enum State {
     Other,
 }
 
-/// HEALTHCHECK as told by the list's `Status` text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// HEALTHCHECK as told by the list's `Status` text, or by an inspect where that says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Health {
     /// The image has none (or the text hides it).
+    #[default]
     None,
     Starting,
     Healthy,

@@ -127,6 +127,9 @@ pub(super) struct InspectState {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(super) struct HealthState {
+    /// `starting`, `healthy`, `unhealthy`; something else without a HEALTHCHECK.
+    #[serde(deserialize_with = "nullable")]
+    pub(super) status: String,
     /// The last ones, oldest first.
     #[serde(deserialize_with = "nullable")]
     pub(super) log: Vec<Check>,

@@ -117,7 +117,7 @@ impl Signs {
         };
         let mark = Mark { at, over };
         let sign = match &event.action {
-            Action::Other => return false,
+            Action::Checked | Action::Other => return false,
             // These end marks; without any there is nothing to do.
             Action::Start | Action::Unpause | Action::Connect(_) => {
                 if let Some(sign) = self.of.get_mut(&event.container) {
@@ -134,7 +134,8 @@ impl Signs {
             Action::Healthy => sign.health = Some((Health::Healthy, mark)),
             Action::Unhealthy => sign.health = Some((Health::Unhealthy, mark)),
             Action::Disconnect(network) => drop(sign.off.insert(network.clone(), mark)),
-            Action::Start | Action::Unpause | Action::Connect(_) | Action::Other => {}
+            Action::Start | Action::Unpause | Action::Connect(_) => {}
+            Action::Checked | Action::Other => {}
         }
         // The list that follows a subscription decides whether it still counts.
         age < LAG

@@ -72,6 +72,8 @@ mod lost;
 mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.
 mod responses;
+// Podman by its compatible socket.
+mod podman;
 // Labels under another prefix.
 mod prefix;
 // Requests that are sent again: what of them, to whom, how often.

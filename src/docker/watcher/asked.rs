@@ -1,6 +1,6 @@
 //! What has been and is to be inspected.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,11 +15,29 @@ use crate::model::LabelPrefix;
 pub(super) struct Asked {
     pub(super) under_way: HashSet<String>,
     pub(super) tries: HashMap<String, u32>,
+    /// Those to be asked once more, and when.
+    again: BTreeMap<String, Instant>,
+    /// Of these, those whose time has come.
+    pub(super) due: Vec<String>,
     /// Health of containers whose last check was asked for, and when.
     pub(super) checks: HashMap<String, (Health, Instant)>,
 }
 
 impl Asked {
+    /// A HEALTHCHECK has run; the engine notes its result a little later than it tells of it.
+    pub(super) fn ask_again(&mut self, id: String, now: Instant) {
+        self.again.entry(id).or_insert(now + NOTED_WITHIN);
+    }
+
+    pub(super) fn next_again(&self) -> Option<Instant> {
+        self.again.values().min().copied()
+    }
+
+    pub(super) fn again_is_due(&mut self, now: Instant) {
+        let due = self.again.extract_if(.., |_, at| *at <= now);
+        self.due.extend(due.map(|(id, _)| id));
+    }
+
     /// The next container that should tell why its HEALTHCHECK does not pass: at once when that
     /// changes, then from time to time.
     pub(super) fn ailing(&mut self, out: &Outputs, prefix: &LabelPrefix) -> Option<String> {
@@ -68,3 +86,5 @@ pub(super) fn is_ailing(container: &Container, prefix: &LabelPrefix) -> bool {
 const MOST_TRIES: u32 = 3;
 /// Between two looks at the checks of a container that is not healthy.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// After the event of a check, with Podman.
+const NOTED_WITHIN: Duration = Duration::from_millis(300);

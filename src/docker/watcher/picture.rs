@@ -65,7 +65,7 @@ impl Watcher {
         });
     }
 
-    fn hides_much(&self, id: &str) -> bool {
+    pub(super) fn hides_much(&self, id: &str) -> bool {
         let seen = self.seen.as_ref().and_then(|seen| seen.find(id));
         seen.is_some_and(|seen| hides_much(seen, &self.prefix))
     }

@@ -13,7 +13,7 @@ use super::asked::Asked;
 use super::{End, LIST, Outputs, VERSION, Watcher, random};
 use crate::docker::engine::{Address, Engine};
 use crate::docker::error::EngineError;
-use crate::docker::event::Event;
+use crate::docker::event::{Action, Event};
 use crate::docker::look::{MOST_INSPECTS, inspect, look};
 use crate::docker::pace::{Pace, Reason};
 
@@ -52,6 +52,11 @@ impl Watcher {
                     if news.signs {
                         self.publish(out);
                     }
+                    for id in news.checked {
+                        if self.hides_much(&id) {
+                            asked.ask_again(id, now);
+                        }
+                    }
                     stream_end = news.end;
                 }
                 () = sleep_until(pace.next_by(self.signs.due(&self.facts))), if list.is_terminated() => {
@@ -69,6 +74,9 @@ impl Watcher {
                 () = &mut back, if !back.is_terminated() => return End::Back,
                 () = alarm.for_engine() => pace.hint(Instant::now()),
                 () = sleep_until(unheard.unwrap_or(begun)), if unheard.is_some() => return End::Deaf,
+                () = sleep_until(asked.next_again().unwrap_or(begun)), if asked.next_again().is_some() => {
+                    asked.again_is_due(Instant::now());
+                }
                 Some((id, facts)) = inspects.next() => {
                     asked.under_way.remove(&id);
                     self.learn(id, facts, out);
@@ -99,8 +107,10 @@ impl Watcher {
             }
             // Beside everything else: nothing waits for these.
             while inspects.len() < MOST_INSPECTS
-                && let Some(id) = self
-                    .unknown(&asked)
+                && let Some(id) = asked
+                    .due
+                    .pop()
+                    .or_else(|| self.unknown(&asked))
                     .or_else(|| asked.ailing(out, &self.prefix))
             {
                 asked.under_way.insert(id.clone());
@@ -146,6 +156,9 @@ impl Watcher {
             match event {
                 Some(Ok(event)) => {
                     news.count += 1;
+                    if event.action == Action::Checked {
+                        news.checked.push(event.container.clone());
+                    }
                     news.signs |= self.signs.note(&event, now);
                 }
                 Some(Err(error)) => news.end = Some(Some(error)),
@@ -180,6 +193,8 @@ struct News {
     count: usize,
     /// The picture may have changed at once.
     signs: bool,
+    /// Containers whose HEALTHCHECK has run.
+    checked: Vec<String>,
     /// The stream's end.
     end: Option<Option<EngineError>>,
 }

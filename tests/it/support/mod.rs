@@ -27,6 +27,7 @@ pub(crate) mod pebble;
 pub(crate) mod origin;
 // One end of a connection, in bytes.
 pub(crate) mod peer;
+pub(crate) mod podman;
 // The server under test where only certificates matter.
 pub(crate) mod responder;
 // An ACME server that gives bad answers.
