@@ -110,7 +110,7 @@ fn an_engine_that_cannot_be_reached_is_told_and_waited_for() {
     ] {
         let host = format!("{scheme}://{address}");
         let wharf = Builder::new().env("DOCKER_HOST", &host).start();
-        let line = wharf.wait_log("WARN");
+        let line = wharf.wait_log("WARN wharf::docker");
         assert!(line.contains(&address) && line.contains(why), "{line}");
         let warnings = wharf.log_lines();
         let warnings = warnings

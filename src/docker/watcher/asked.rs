@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Outputs, Watcher};
-use crate::docker::look::is_ours;
+use crate::docker::look::{MOST_INSPECTS, is_ours};
 use crate::docker::{Container, Health, State};
 use crate::model::LabelPrefix;
 
@@ -57,13 +57,36 @@ impl Asked {
 }
 
 impl Watcher {
+    /// The next container to inspect beside `under_way` others. One that was told to stop has a place
+    /// even where those hang: how long it may take to stop must be known before it has.
+    pub(super) fn to_inspect(
+        &self,
+        asked: &mut Asked,
+        under_way: usize,
+        out: &Outputs,
+    ) -> Option<String> {
+        if under_way >= 2 * MOST_INSPECTS {
+            return None;
+        }
+        if let Some(id) = self.unknown(asked, |id| self.signs.tells_of(id)) {
+            return Some(id);
+        }
+        if under_way >= MOST_INSPECTS {
+            return None;
+        }
+        let due = asked.due.pop();
+        due.or_else(|| self.unknown(asked, |_| true))
+            .or_else(|| asked.ailing(out, &self.prefix))
+    }
+
     /// The next container whose facts are to be asked for.
-    pub(super) fn unknown(&self, asked: &Asked) -> Option<String> {
+    fn unknown(&self, asked: &Asked, among: impl Fn(&str) -> bool) -> Option<String> {
         let wanted = |c: &&Container| {
             c.state != State::Exited
                 && is_ours(c, &self.prefix)
                 && !self.facts.contains_key(&c.id)
                 && !asked.under_way.contains(&c.id)
+                && among(&c.id)
                 && asked
                     .tries
                     .get(&c.id)

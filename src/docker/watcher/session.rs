@@ -14,7 +14,7 @@ use super::{End, LIST, Outputs, VERSION, Watcher, random};
 use crate::docker::engine::{Address, Engine};
 use crate::docker::error::EngineError;
 use crate::docker::event::{Action, Event};
-use crate::docker::look::{MOST_INSPECTS, inspect, look};
+use crate::docker::look::{inspect, look};
 use crate::docker::pace::{Pace, Reason};
 
 impl Watcher {
@@ -106,13 +106,7 @@ impl Watcher {
                 }
             }
             // Beside everything else: nothing waits for these.
-            while inspects.len() < MOST_INSPECTS
-                && let Some(id) = asked
-                    .due
-                    .pop()
-                    .or_else(|| self.unknown(&asked))
-                    .or_else(|| asked.ailing(out, &self.prefix))
-            {
+            while let Some(id) = self.to_inspect(&mut asked, inspects.len(), out) {
                 asked.under_way.insert(id.clone());
                 *asked.tries.entry(id.clone()).or_default() += 1;
                 inspects.push(inspect(&engine, id));
