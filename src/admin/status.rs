@@ -136,6 +136,9 @@ pub struct Certificate {
     /// What happens next, in words.
     pub next: Option<String>,
     pub last_error: Option<String>,
+    /// Where a person can undo what the authority has done about failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// Where certificates are kept.

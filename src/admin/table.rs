@@ -258,7 +258,10 @@ fn problems(status: &Status, now: i64) -> Vec<Vec<Cell>> {
     for certificate in &status.certificates {
         let (tone, left) = time_left(certificate, now);
         let told = match (&certificate.last_error, tone) {
-            (Some(error), _) => format!("certificate: {error}"),
+            (Some(error), _) => match &certificate.link {
+                Some(link) => format!("certificate: {error}: {link}"),
+                None => format!("certificate: {error}"),
+            },
             (None, Tone::Bad | Tone::Warn) if certificate.not_after.is_some() => {
                 format!("certificate: {left}")
             }

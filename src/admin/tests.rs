@@ -148,6 +148,7 @@ fn sample() -> Status {
                 state: "valid".into(),
                 next: Some("renew in 30 d".into()),
                 last_error: None,
+                link: None,
             },
             Certificate {
                 host: "long-name.example.com".into(),

@@ -247,6 +247,7 @@ fn certificate(report: &CertReport) -> Certificate {
         state: word(&report.state),
         next: report.next.as_ref().map(next),
         last_error: report.last_error.clone(),
+        link: report.link.clone(),
     }
 }
 

@@ -188,6 +188,7 @@ fn offline(one: &KeptCert, live: bool) -> CertificateLine {
             state: state.to_owned(),
             next,
             last_error: one.fault.clone().or_else(|| one.last_error.clone()),
+            link: None,
         },
     }
 }

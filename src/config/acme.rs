@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::parse::{ACME, ACME_EAB, Setting};
-use super::{CaConfig, Eab};
+use super::{CaConfig, Eab, Limits};
 use crate::model::Host;
 
 /// Let's Encrypt alone.
@@ -65,9 +65,21 @@ fn authority(text: &str) -> Result<CaConfig, String> {
 }
 
 fn known(name: &str, directory: &str) -> CaConfig {
+    let limited = name == LETSENCRYPT;
     CaConfig {
         name: name.to_owned(),
+        staging: limited.then(|| KNOWN[1].1.to_owned()),
+        limits: limited.then_some(Limits::LETSENCRYPT),
         ..CaConfig::new(directory)
+    }
+}
+
+/// A word; which ones there are the CA says.
+pub(super) fn profile(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match text.len() <= 64 && text.chars().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a word such as classic, tlsserver or shortlived".to_owned()),
     }
 }
 
@@ -135,11 +147,15 @@ pub(super) struct Parts {
     pub(super) root: Option<Vec<CertificateDer<'static>>>,
     pub(super) bindings: Vec<Binding>,
     pub(super) has_email: bool,
+    pub(super) profile: Option<String>,
 }
 
 /// The CAs, or which setting is at fault and why.
 pub(super) fn assemble(parts: Parts) -> Result<Vec<CaConfig>, (Setting, String)> {
     let mut cas = parts.authorities;
+    for ca in &mut cas {
+        ca.profile.clone_from(&parts.profile);
+    }
     if let Some(roots) = parts.root {
         for ca in cas.iter_mut().filter(|ca| !is_known(ca)) {
             ca.public = false;

@@ -18,6 +18,25 @@ pub struct CaConfig {
     pub roots: Vec<CertificateDer<'static>>,
     /// What ties our account to one the user has there already. Default none.
     pub eab: Option<Eab>,
+    /// The certificate profile to ask for, where the CA offers it. Default the CA's own choice. With
+    /// `shortlived` addresses are ordered, too: CAs give them no other.
+    pub profile: Option<String>,
+    /// A directory where names are tried out whose last validation failed, so that no failure more is
+    /// counted against them. Default none.
+    pub staging: Option<String>,
+    /// What the CA allows, less some room for others who ask for the same names. Default not limited.
+    pub limits: Option<Limits>,
+}
+
+/// How much a CA is asked for at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// First certificates of names below one registered domain, in 7 days.
+    pub per_domain: usize,
+    /// Certificates of one name, in 7 days.
+    pub per_name: usize,
+    /// Orders, in 3 hours.
+    pub orders: usize,
 }
 
 /// External account binding (RFC 8555 section 7.3.4).
@@ -41,6 +60,9 @@ impl CaConfig {
             public: true,
             roots: Vec::new(),
             eab: None,
+            profile: None,
+            staging: None,
+            limits: None,
         }
     }
 
@@ -49,6 +71,15 @@ impl CaConfig {
         let rest = self.directory.strip_prefix("https://");
         rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
     }
+}
+
+impl Limits {
+    /// Let's Encrypt allows 50, 5 and 300.
+    pub const LETSENCRYPT: Self = Self {
+        per_domain: 45,
+        per_name: 4,
+        orders: 270,
+    };
 }
 
 impl fmt::Debug for Eab {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::model::{Host, LabelPrefix};
 
-pub use ca::{CaConfig, Eab};
+pub use ca::{CaConfig, Eab, Limits};
 pub use data::DataDir;
 use environment::nearest;
 pub use environment::unknown_variables;
@@ -125,6 +125,15 @@ pub struct Raw {
         value_name = "BINDING"
     )]
     pub acme_eab: Option<String>,
+    /// Certificate profile, where an authority offers it: classic, tlsserver, shortlived
+    /// [default: the authority's]
+    #[arg(
+        long,
+        env = "WHARF_ACME_PROFILE",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
+    pub acme_profile: Option<String>,
     /// PEM file with the root certificate of a private ACME server
     #[arg(
         long,

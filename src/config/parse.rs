@@ -51,6 +51,9 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         root,
         bindings: bindings.unwrap_or_default(),
         has_email: acme_email.is_some(),
+        profile: read.value(ACME_PROFILE, &raw.acme_profile, None, |text| {
+            acme::profile(text).map(Some)
+        }),
     });
     let cas = cas.unwrap_or_else(|(setting, reason)| {
         let shown = written(&raw.acme).filter(|_| setting.0 == ACME.0);
@@ -384,6 +387,7 @@ const CA_NAMES: Setting = Setting("--ca-names", "WHARF_CA_NAMES");
 const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
 pub(super) const ACME: Setting = Setting("--acme", "WHARF_ACME");
 pub(super) const ACME_EAB: Setting = Setting("--acme-eab", "WHARF_ACME_EAB");
+const ACME_PROFILE: Setting = Setting("--acme-profile", "WHARF_ACME_PROFILE");
 const ACME_ROOT: Setting = Setting("--acme-root", "WHARF_ACME_ROOT");
 const ACME_EMAIL: Setting = Setting("--acme-email", "WHARF_ACME_EMAIL");
 const TRUSTED_PROXIES: Setting = Setting("--trusted-proxies", "WHARF_TRUSTED_PROXIES");

@@ -13,6 +13,7 @@ fn given(pairs: &[(&str, &str)]) -> Raw {
             "data" => &mut raw.data,
             "acme" => &mut raw.acme,
             "acme_eab" => &mut raw.acme_eab,
+            "acme_profile" => &mut raw.acme_profile,
             "acme_root" => &mut raw.acme_root,
             "acme_email" => &mut raw.acme_email,
             "trusted_proxies" => &mut raw.trusted_proxies,
@@ -58,6 +59,9 @@ fn defaults() {
                 public: true,
                 roots: Vec::new(),
                 eab: None,
+                profile: None,
+                staging: Some("https://acme-staging-v02.api.letsencrypt.org/directory".into()),
+                limits: Some(Limits::LETSENCRYPT),
             }],
             acme_email: None,
             trusted_proxies: TrustedProxies::default(),
@@ -269,6 +273,26 @@ fn an_own_root_is_read_and_makes_the_authority_private() {
     assert!(!cas[0].public);
     // Whose root the world knows already.
     assert!(cas[1].public && cas[1].roots.is_empty());
+}
+
+#[test]
+fn profiles_limits_and_rehearsals() {
+    let cas = resolved(&[
+        (
+            "acme",
+            "letsencrypt-staging, https://acme-v02.api.letsencrypt.org/directory",
+        ),
+        ("acme_profile", "shortlived"),
+    ])
+    .cas;
+    assert!(
+        cas.iter()
+            .all(|ca| ca.profile.as_deref() == Some("shortlived"))
+    );
+    assert_eq!((cas[0].limits, cas[0].staging.is_some()), (None, false));
+    let limits = Some(Limits::LETSENCRYPT);
+    assert_eq!((cas[1].limits, cas[1].staging.is_some()), (limits, true));
+    assert_eq!(faults(&[("acme_profile", "short lived")]).len(), 1);
 }
 
 #[test]

@@ -17,18 +17,21 @@ use crate::model::Host;
 
 use super::TlsError;
 use super::account::{NONCE_RETRIES, Registrar};
-use super::book::Shared;
+use super::ari::Told;
+use super::book::{SHORT_LIVED, Shared};
 use super::challenge::Challenge;
 use super::fault::{FailureClass, Fault, Said, sort};
 use super::http::AcmeHttp;
 use super::job::Job;
-use super::renew::{from_unix, to_unix};
+use super::renew::{Setback, from_unix, to_unix};
+use super::served::Served;
 use super::store::{ChallengeKind, OpenOrder, Reason, Records};
 
 /// One CA and our account there.
 pub(super) struct Acme {
     shared: Arc<Shared>,
     registrar: Registrar,
+    profile: Option<String>,
 }
 
 /// A certificate as the CA gave it, not yet checked.
@@ -53,6 +56,7 @@ impl Acme {
         )?;
         let email = shared.config.email.clone();
         Ok(Self {
+            profile: ca.profile.clone(),
             registrar: Registrar::new(ca, email, store, http),
             shared,
         })
@@ -110,6 +114,34 @@ impl Acme {
         }
     }
 
+    /// When the CA wants a certificate of its own renewed; `None` where it has no such answers. An error
+    /// says whether it will last.
+    pub(super) async fn renewal_info(
+        &self,
+        served: &Served,
+    ) -> Result<Option<Told>, (bool, String)> {
+        let Some(id) = identifier(served) else {
+            return Err((true, "the certificate has no id".to_owned()));
+        };
+        let account = self.registrar.account().await;
+        let account = account.map_err(|fault| (false, fault.text))?;
+        let (info, again) = match account.renewal_info(&id).await {
+            Ok(answer) => answer,
+            Err(Error::Unsupported(_)) => return Ok(None),
+            Err(error) => {
+                let lasting = !matches!(error, Error::Other(_) | Error::Timeout(_));
+                return Err((lasting, sort(error).text));
+            }
+        };
+        let unix = |at: i64| u64::try_from(at).unwrap_or(0);
+        Ok(Some(Told {
+            start: unix(info.suggested_window.start.unix_timestamp()),
+            end: unix(info.suggested_window.end.unix_timestamp()),
+            again,
+            why: info.explanation_url,
+        }))
+    }
+
     /// One order, made or looked at again where the CA lost track: of a nonce, of the account, of what
     /// is to be replaced, of how far the order is.
     async fn attempt(&self, job: &mut Job<'_>, kind: ChallengeKind) -> Result<Issued, Fault> {
@@ -163,7 +195,7 @@ impl Acme {
     ) -> Result<Issued, Fault> {
         let (mut order, pending) = match resume(account, job).await? {
             Some(resumed) => resumed,
-            None => begin(account, job, kind).await?,
+            None => begin(account, job, kind, self.profile.as_deref()).await?,
         };
         match self.finish(&mut order, job.host, &pending).await {
             Ok(chain) => Ok(Issued {
@@ -317,12 +349,26 @@ async fn begin(
     account: &Account,
     job: &mut Job<'_>,
     kind: ChallengeKind,
+    profile: Option<&str>,
 ) -> Result<(Order, OpenOrder), Fault> {
+    // A CA without profiles would take the order and give whatever it gives.
+    let profile = profile.filter(|wanted| account.profiles().any(|one| one.name == *wanted));
+    if job.host.ip().is_some() && profile != Some(SHORT_LIVED) {
+        let text = "the CA does not offer the profile shortlived, which addresses need".into();
+        return Err(Fault {
+            elsewhere: true,
+            ..Fault::new(text, FailureClass::Rejected, Setback::Never)
+        });
+    }
     let names = [match job.host.ip() {
         Some(ip) => Identifier::Ip(ip),
         None => Identifier::Dns(job.host.as_str().to_owned()),
     }];
-    let mut new = NewOrder::new(&names);
+    let plain = || match profile {
+        Some(profile) => NewOrder::new(&names).profile(profile),
+        None => NewOrder::new(&names),
+    };
+    let mut new = plain();
     if let Some(id) = &job.replaces {
         new = new.replaces(CertificateIdentifier::clone(id));
     }
@@ -331,7 +377,7 @@ async fn begin(
     let order = match account.new_order(&new).await {
         Err(error) if job.replaces.is_some() && is_ignorant(&error) => {
             job.replaces = None;
-            account.new_order(&NewOrder::new(&names)).await
+            account.new_order(&plain()).await
         }
         other => other,
     };
@@ -349,6 +395,16 @@ async fn begin(
 fn is_revoked(problem: &Problem) -> bool {
     let kind = problem.r#type.as_deref().unwrap_or_default();
     kind.ends_with(":alreadyRevoked")
+}
+
+/// What a CA with renewal information knows a certificate by.
+pub(super) fn identifier(served: &Served) -> Option<CertificateIdentifier<'static>> {
+    let leaf = served.certified().ok()?.cert.first()?;
+    let id = CertificateIdentifier::try_from(leaf).ok()?;
+    Some(CertificateIdentifier {
+        authority_key_identifier: id.authority_key_identifier.into_owned().into(),
+        serial: id.serial.into_owned().into(),
+    })
 }
 
 /// The CA does not know what it means to replace a certificate, or does not say that it will.

@@ -2,6 +2,7 @@
 
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
 
+use super::ari::Ari;
 use super::ca::Ca;
 use super::clock::Clock;
 use super::entry::{Entry, Flight, Outcome, Source};
@@ -18,11 +20,11 @@ use super::index::CertIndex;
 use super::internal::LocalCa;
 use super::own::{self, Own, OwnCert};
 use super::policy;
-use super::renew::History;
+use super::renew::{History, from_unix};
 use super::served::{ServeError, Served, TlsParts};
 use super::store::{ChallengeKind, Record, Records};
 use super::tally::{CertTotals, Tally};
-use super::{CaConfig, CertSource, CertsConfig, ObtainError, TlsError, Wanted};
+use super::{CertSource, CertsConfig, ObtainError, TlsError, Wanted};
 
 /// What [`super::Certs`] and [`super::Issuer`] share.
 pub(super) struct Shared {
@@ -59,10 +61,7 @@ impl Shared {
             return Err(TlsError::Directory(bad.directory.clone()));
         }
         let parts = TlsParts::new()?;
-        let open = |ca: &CaConfig| Ca {
-            config: ca.clone(),
-            store: Arc::new(Records::open(config.data.as_deref(), &ca.directory)),
-        };
+        let open = |ca| Ca::open(ca, config.data.as_deref());
         let cas: Vec<Ca> = config.cas.iter().map(open).collect();
         let store = Arc::clone(&cas.first().ok_or(TlsError::NoCa)?.store);
         let now = SystemTime::now();
@@ -301,14 +300,23 @@ impl Shared {
             Asked::Wait(flight) => flight,
         };
         let hold = self.config.hold;
-        match tokio::time::timeout(hold, flight.wait_for(Option::is_some)).await {
+        let outcome = match tokio::time::timeout(hold, flight.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => match &*outcome {
                 Some(outcome) => outcome.clone(),
                 None => Err(ObtainError::Deadline(hold)),
             },
             Ok(Err(_gone)) => Err(ObtainError::Undeclared),
             Err(_elapsed) => Err(ObtainError::Deadline(hold)),
-        }
+        };
+        outcome.or_else(|error| {
+            // One that has ended is better than none.
+            let book = self.book();
+            let entry = book.get(pattern).filter(|entry| entry.mode.is_some());
+            entry
+                .and_then(|entry| entry.served.clone())
+                .filter(|served| served.certified().is_ok())
+                .ok_or(error)
+        })
     }
 
     fn ask(&self, pattern: &HostPattern, now: SystemTime) -> Result<Asked, ObtainError> {
@@ -318,10 +326,13 @@ impl Shared {
             .filter(|entry| entry.mode.is_some())
             .ok_or(ObtainError::Undeclared)?;
         if let Some(served) = &entry.served {
-            if served.certified().is_ok() {
+            if served.certified().is_err() {
+                self.discard(pattern, entry);
+            } else if !entry.dormant || entry.histories.retry_at(now).is_some() {
                 return Ok(Asked::Served(Arc::clone(served)));
+            } else {
+                entry.used = now;
             }
-            self.discard(pattern, entry);
         }
         match entry.source {
             Source::Nowhere => return Err(ObtainError::Wildcard),
@@ -473,6 +484,9 @@ impl Shared {
             HostPattern::Default => Source::Local,
             HostPattern::Wildcard(suffix) if covers_local_names(suffix) => Source::Local,
             HostPattern::Wildcard(_) => Source::Nowhere,
+            HostPattern::Exact(host) if host.ip().is_some_and(|ip| self.orders_address(ip)) => {
+                Source::Acme
+            }
             HostPattern::Exact(host) if host.is_loopback_name() => Source::Local,
             HostPattern::Exact(host)
                 if host.is_local() && self.cas.iter().any(|ca| ca.config.public) =>
@@ -481,6 +495,14 @@ impl Shared {
             }
             HostPattern::Exact(_) => Source::Acme,
         }
+    }
+
+    /// CAs give certificates to addresses, but only those of this profile.
+    fn orders_address(&self, ip: IpAddr) -> bool {
+        self.cas.iter().any(|ca| {
+            let offered = ca.config.profile.as_deref() == Some(SHORT_LIVED);
+            offered && (!ca.config.public || is_global(ip))
+        })
     }
 
     /// Forgets names nobody has asked for in a day; what the store holds of them stays, unless
@@ -527,6 +549,10 @@ fn restore_all(parts: &TlsParts, cas: &[Ca], now: SystemTime) -> Book {
             if known.is_none_or(|known| found.is_newer(known, now)) {
                 entry.put(Some(found), now);
                 entry.ca = place;
+                entry.ari = restored.ari;
+                entry.issued = restored.issued.map(from_unix);
+                // What is not known counts as needed.
+                entry.used = restored.used.map_or(now, from_unix).min(now);
             }
         }
     }
@@ -539,6 +565,9 @@ struct Restored {
     served: Option<Arc<Served>>,
     challenge: Option<ChallengeKind>,
     history: History,
+    ari: Option<Ari>,
+    issued: Option<u64>,
+    used: Option<u64>,
 }
 
 /// What a record says of its name, or why it cannot be served.
@@ -552,6 +581,9 @@ fn restore(parts: &TlsParts, mut record: Record) -> Result<Restored, String> {
         served,
         challenge: record.challenge,
         history: record.history,
+        ari: record.ari,
+        issued: record.issued,
+        used: record.used,
     })
 }
 
@@ -591,12 +623,32 @@ fn rank(mode: TlsMode) -> u8 {
     }
 }
 
+/// Whether the Internet knows the way there.
+fn is_global(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && b & 0xc0 == 64;
+            let local = ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared;
+            let none = ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast();
+            !local && !none && !ip.is_documentation() && a != 0 && a < 240
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, ..] = ip.segments();
+            a & 0xe000 == 0x2000 && (a, b) != (0x2001, 0x0db8)
+        }
+    }
+}
+
+/// The profile (draft-aaron-acme-profiles) of certificates for six days.
+pub(super) const SHORT_LIVED: &str = "shortlived";
 const WAITERS_IN_ALL: usize = 4096;
 /// At once; the others wait.
 const LOOKUPS: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use crate::config::CaConfig;
     use std::time::Duration;
 
     use super::*;

@@ -1,10 +1,12 @@
 //! The CAs Wharf asks, and how several of them stand in for each other.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::CaConfig;
 
+use super::budget::Budget;
 use super::renew::History;
 use super::store::Records;
 
@@ -12,6 +14,22 @@ use super::store::Records;
 pub(super) struct Ca {
     pub(super) config: CaConfig,
     pub(super) store: Arc<Records>,
+    /// Where limits are known.
+    pub(super) budget: Option<Arc<Budget>>,
+}
+
+impl Ca {
+    pub(super) fn open(config: &CaConfig, data: Option<&Path>) -> Self {
+        let store = Arc::new(Records::open(data, &config.directory));
+        let budget = config
+            .limits
+            .map(|limits| Budget::open(limits, Arc::clone(&store)));
+        Self {
+            config: config.clone(),
+            store,
+            budget: budget.map(Arc::new),
+        }
+    }
 }
 
 /// What happened to one name at each CA, in the order they are asked.
@@ -68,6 +86,10 @@ impl Histories {
             history.not_before = None;
         }
         Ok(())
+    }
+
+    pub(super) fn link(&self) -> Option<String> {
+        self.0.iter().find_map(|history| history.link.clone())
     }
 
     pub(super) fn settle_clock(&mut self, now: SystemTime) {

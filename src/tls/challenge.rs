@@ -1,6 +1,7 @@
 //! The answer to one pending challenge: up while the value lives, here and in every process that shares
 //! the store. The CA asks whichever of them its request reaches.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -132,12 +133,13 @@ fn tls_alpn_01(
     challenge: &ChallengeHandle<'_>,
 ) -> Result<Box<str>, Fault> {
     let answer = challenge.key_authorization();
+    let sni = sni(host);
     let config = alpn_config(shared, host.as_str(), answer.as_str())
         .map_err(|error| Fault::broken(format!("making the challenge certificate: {error}")))?;
     shared
         .index
-        .rcu(|index| index.with_alpn(host.as_str(), Arc::clone(&config)));
-    Ok(host.as_str().into())
+        .rcu(|index| index.with_alpn(&sni, Arc::clone(&config)));
+    Ok(sni.into())
 }
 
 /// RFC 8737 section 3: one name, and the digest of the key authorization in a critical extension.
@@ -161,6 +163,22 @@ fn alpn_config(
 
 fn base64url(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+}
+
+/// What the CA asks for: RFC 8738 section 6 has reverse names for addresses, which no SNI may hold.
+fn sni(host: &Host) -> String {
+    match host.ip() {
+        None => host.to_string(),
+        Some(IpAddr::V4(ip)) => {
+            let [a, b, c, d] = ip.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        Some(IpAddr::V6(ip)) => {
+            let digits = ip.octets().into_iter().rev();
+            let digits = digits.map(|byte| format!("{:x}.{:x}.", byte & 15, byte >> 4));
+            digits.collect::<String>() + "ip6.arpa"
+        }
+    }
 }
 
 /// Apart from all tokens.

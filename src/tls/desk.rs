@@ -10,20 +10,20 @@ use rustls_pki_types::pem::PemObject;
 
 use crate::model::{Host, HostPattern};
 
-use super::acme::Acme;
 use super::book::Shared;
 use super::entry::{Flight, Outcome, Source};
 use super::renew::to_unix;
 use super::served::Served;
 use super::store::{Act, Answer, Lock, Reason, Request, Requests, VERSION};
+use super::work::Authority;
 
 /// Takes requests. Never ends.
-pub(super) async fn run(shared: Arc<Shared>, acmes: Arc<[Acme]>) {
+pub(super) async fn run(shared: Arc<Shared>, authorities: Arc<[Authority]>) {
     let desk = Arc::new(Desk {
         requests: Requests::open(shared.config.data.as_deref()),
         at_work: Mutex::default(),
         shared,
-        acmes,
+        authorities,
     });
     let mut sweep = true;
     loop {
@@ -41,7 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>, acmes: Arc<[Acme]>) {
 
 struct Desk {
     shared: Arc<Shared>,
-    acmes: Arc<[Acme]>,
+    authorities: Arc<[Authority]>,
     requests: Requests,
     /// Requests that are being done here; as many as are looked at in one go.
     at_work: Mutex<HashSet<String>>,
@@ -128,6 +128,7 @@ impl Desk {
                     && entry.served.is_some()
                 {
                     entry.renew_at = before;
+                    entry.asked = false;
                 }
                 Err(match ended {
                     Some(Err(why)) => why.to_string(),
@@ -164,6 +165,7 @@ impl Desk {
         let before = entry.renew_at;
         if entry.served.is_some() {
             entry.renew_at = Some(now);
+            entry.asked = true;
         }
         let (flight, _) = entry
             .wait()
@@ -177,7 +179,7 @@ impl Desk {
         };
         let lock = self.shared.store.lock(host.as_str()).await;
         let mut revoked = Vec::new();
-        for (ca, acme) in self.acmes.iter().enumerate() {
+        for (ca, Authority { acme, .. }) in self.authorities.iter().enumerate() {
             let Some(leaf) = self.stored_leaf(ca, host).await else {
                 continue;
             };

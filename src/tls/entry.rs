@@ -7,10 +7,12 @@ use tokio::sync::watch;
 
 use crate::model::TlsMode;
 
-use super::ObtainError;
+use super::ari::{Ari, Window};
 use super::ca::Histories;
+use super::renew::from_unix;
 use super::served::Served;
 use super::store::{ChallengeKind, OpenOrder};
+use super::{CertSource, ObtainError};
 
 /// How one order ended, for those who wait.
 pub(super) type Outcome = Result<Arc<Served>, ObtainError>;
@@ -38,6 +40,17 @@ pub(super) struct Entry {
     /// The CA that issued `served`, by its place in the list.
     pub(super) ca: usize,
     pub(super) histories: Histories,
+    /// What the CA says of the renewal of `served`, when that was obtained, and when it was last
+    /// needed.
+    pub(super) ari: Option<Ari>,
+    pub(super) issued: Option<SystemTime>,
+    pub(super) used: SystemTime,
+    /// Somebody wants it renewed now, whatever the CA says.
+    pub(super) asked: bool,
+    /// The CA is being asked about it.
+    pub(super) checking: bool,
+    /// It has ended and nobody needs it: not in the index, so that who does waits for a new one.
+    pub(super) dormant: bool,
     /// An order left open, and at which CA: where the store cannot keep it.
     pub(super) open: Option<(usize, OpenOrder)>,
 }
@@ -68,6 +81,12 @@ impl Entry {
             challenge: None,
             ca: 0,
             histories: Histories::new(cas),
+            ari: None,
+            issued: None,
+            used: now,
+            asked: false,
+            checking: false,
+            dormant: false,
             open: None,
         }
     }
@@ -84,6 +103,10 @@ impl Entry {
             }
         });
         self.served = served;
+        self.ari = None;
+        self.issued = None;
+        self.dormant = false;
+        self.asked = false;
     }
 
     /// Gives up a certificate that cannot be served, and what is known of how it came to be: as if
@@ -159,12 +182,44 @@ impl Entry {
             .is_some_and(|flight| flight.receiver_count() > 0)
     }
 
+    /// Nobody has needed it in a week: it is not renewed until somebody does. Labels that ask for it at
+    /// once ask for it always.
+    pub(super) fn is_idle(&self, now: SystemTime) -> bool {
+        let renewed_by_need = self.source == Source::Acme && self.mode == Some(TlsMode::Auto);
+        renewed_by_need && self.used + IDLE <= now && !self.is_awaited()
+    }
+
+    /// When the CA is to be asked about the renewal, if it is.
+    pub(super) fn check_at(&self, now: SystemTime) -> Option<SystemTime> {
+        let served = self.served.as_ref()?;
+        let asked = self.source == Source::Acme && served.source == CertSource::Acme;
+        if !asked || self.mode.is_none() || self.checking || self.running {
+            return None;
+        }
+        // RFC 9773 section 4.3.3: never about one that has ended.
+        if served.not_after <= now || self.is_idle(now) {
+            return None;
+        }
+        let at = self.ari.as_ref().map_or(now, |ari| from_unix(ari.check_at));
+        // The clock may have been set back since.
+        Some(at.min(now + CHECK_MOST))
+    }
+
+    fn renewal(&self, served: &Served) -> Option<SystemTime> {
+        let ari = self.ari.as_ref().filter(|_| !self.asked);
+        let window = ari.and_then(|ari| ari.window.as_ref());
+        let by_window =
+            |window: &Window| window.renew_at(served.not_before, served.not_after, self.issued);
+        window.map(by_window).or(self.renew_at)
+    }
+
     /// When the next order is due, if one ever is.
     pub(super) fn due_at(&self, now: SystemTime) -> Option<SystemTime> {
         let mode = self.mode?;
         let wanted = match (self.source, &self.served) {
             (Source::Nowhere | Source::File, _) => None,
-            (_, Some(_)) => self.renew_at,
+            (_, Some(_)) if self.is_idle(now) => None,
+            (_, Some(served)) => self.renewal(served),
             (Source::Acme, None) if self.needed || mode == TlsMode::Eager => Some(now),
             (_, None) => None,
         }?;
@@ -178,6 +233,9 @@ impl Entry {
 
 /// Whatever a CA issues, orders of one name are this far apart.
 const RENEW_PAUSE: Duration = Duration::from_secs(5);
+/// How long a certificate nobody needs is renewed for.
+const IDLE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const CHECK_MOST: Duration = Duration::from_secs(12 * 60 * 60);
 /// How long a name nobody asks for is kept in memory.
 const FORGET: Duration = Duration::from_secs(24 * 60 * 60);
 /// Connections that may wait for one name.

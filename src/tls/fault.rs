@@ -21,6 +21,8 @@ pub(super) struct Fault {
     pub(super) other_may_help: bool,
     /// Another CA may say something else.
     pub(super) elsewhere: bool,
+    /// What the CA wants a person to open; for nobody else, so it is not in the text.
+    pub(super) link: Option<String>,
     pub(super) said: Said,
 }
 
@@ -185,12 +187,14 @@ impl Fault {
     }
 
     pub(super) fn new(text: String, class: FailureClass, setback: Setback) -> Self {
+        let (text, link) = without_link(text);
         Self {
             text: bounded(&text),
             class,
             setback,
             other_may_help: false,
             elsewhere: false,
+            link,
             said: Said::Else,
         }
     }
@@ -342,6 +346,20 @@ fn with_causes(error: &dyn StdError) -> String {
     text
 }
 
+/// A name that failed too often is paused by Let's Encrypt until somebody opens a link, which is as good
+/// as a password for that and longer than a line.
+fn without_link(text: String) -> (String, Option<String>) {
+    let mut words = text.split_whitespace();
+    let Some(found) = words.find(|word| word.starts_with("https://") && word.contains("unpause"))
+    else {
+        return (text, None);
+    };
+    let link: String = found.trim_end_matches(['.', ',', ';', ')']).into();
+    let link = link.chars().filter(char::is_ascii_graphic).take(LINK_MAX);
+    let link: String = link.collect();
+    (text.replace(&link, "(see wharf status)"), Some(link))
+}
+
 /// What a CA says ends up in logs and pages: one line, of bounded length.
 fn bounded(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -349,6 +367,7 @@ fn bounded(text: &str) -> String {
 }
 
 const TEXT_MAX: usize = 600;
+const LINK_MAX: usize = 4096;
 const LIMIT_WITHOUT_TIME: Duration = Duration::from_secs(10 * 60);
 const ACCOUNT_PAUSE: Duration = Duration::from_secs(5 * 60);
 
@@ -504,6 +523,19 @@ mod tests {
         let one = refused().and(ChallengeKind::Http01, down());
         assert_eq!(one.setback, Setback::Refused { validations: 1 });
         assert!(!one.elsewhere && one.text.contains("TLS-ALPN-01: down"));
+    }
+
+    #[test]
+    fn the_link_to_unpause_is_for_the_status_only() {
+        let link = format!(
+            "https://portal.ca.example/sfe/v1/unpause?jwt={}",
+            "x".repeat(900)
+        );
+        let text = format!("Your account is temporarily prevented. Please visit: {link}.");
+        let fault = sort(problem("rateLimited", 429, &text));
+        assert_eq!(fault.link.as_ref(), Some(&link));
+        let told = "temporarily prevented. Please visit: (see wharf status). (rateLimited)";
+        assert!(fault.text.ends_with(told), "{}", fault.text);
     }
 
     #[test]

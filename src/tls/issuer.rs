@@ -4,19 +4,22 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::config::CaConfig;
 use crate::model::HostPattern;
 
 use super::TlsError;
 use super::acme::Acme;
 use super::book::Shared;
 use super::ca::Ca;
+use super::check::check;
 use super::entry::Source;
 use super::fault::FailureClass;
 use super::own;
 use super::renew::Setback;
-use super::work::{jitter, work};
+use super::store::Records;
+use super::work::{Authority, jitter, work};
 use super::{desk, watch};
 
 /// Orders and renews certificates. Nothing happens before [`Issuer::run`] is polled; dropping it ends
@@ -24,7 +27,9 @@ use super::{desk, watch};
 pub struct Issuer {
     shared: Arc<Shared>,
     /// One for each CA.
-    acmes: Arc<[Acme]>,
+    authorities: Arc<[Authority]>,
+    /// Questions about renewals.
+    checks: JoinSet<HostPattern>,
     orders: JoinSet<()>,
     names: HashMap<Id, (HostPattern, Urgency)>,
     /// State of the certificate files that have been read.
@@ -43,11 +48,26 @@ enum Urgency {
 impl Issuer {
     pub(super) fn new(shared: Arc<Shared>, stamp: own::Stamp) -> Result<Self, TlsError> {
         let open = |ca: &Ca| {
-            let store = Arc::clone(&ca.store);
-            Acme::new(Arc::clone(&shared), ca.config.clone(), store)
+            let acme = |config: CaConfig, store| Acme::new(Arc::clone(&shared), config, store);
+            let staging = ca.config.staging.as_ref().map(|directory| {
+                let data = shared.config.data.as_deref();
+                let store = Arc::new(Records::open(data, directory));
+                let (name, directory) = ("staging".to_owned(), directory.clone());
+                let config = CaConfig {
+                    name,
+                    directory,
+                    ..ca.config.clone()
+                };
+                acme(config, store)
+            });
+            Ok::<_, TlsError>(Authority {
+                acme: acme(ca.config.clone(), Arc::clone(&ca.store))?,
+                staging: staging.transpose()?,
+            })
         };
         Ok(Self {
-            acmes: shared.cas.iter().map(open).collect::<Result<_, _>>()?,
+            authorities: shared.cas.iter().map(open).collect::<Result<_, _>>()?,
+            checks: JoinSet::new(),
             shared,
             stamp,
             orders: JoinSet::new(),
@@ -66,9 +86,9 @@ impl Issuer {
             .spawn(own::watch(Arc::clone(&self.shared), stamp));
         if self.shared.config.data.is_some() {
             self.orders.spawn(watch::watch(Arc::clone(&self.shared)));
-            let acmes = Arc::clone(&self.acmes);
+            let authorities = Arc::clone(&self.authorities);
             self.orders
-                .spawn(desk::run(Arc::clone(&self.shared), acmes));
+                .spawn(desk::run(Arc::clone(&self.shared), authorities));
         }
         loop {
             let pause = self.start_due(SystemTime::now());
@@ -84,6 +104,7 @@ impl Issuer {
                         self.ended(&pattern, panicked);
                     }
                 }
+                Some(ended) = self.checks.join_next() => self.checked(ended),
             }
         }
     }
@@ -92,7 +113,11 @@ impl Issuer {
     fn start_due(&mut self, now: SystemTime) -> Duration {
         self.shared.forget(now);
         self.shared.settle_ended(now);
-        let (mut due, next) = self.due(now);
+        self.doze(now);
+        let (mut due, mut next) = self.due(now);
+        if let Some(check) = self.start_checks(now) {
+            next = Some(next.map_or(check, |next| next.min(check)));
+        }
         due.sort_by_key(|(urgency, at, _)| (*urgency, *at));
         let mut pause = next
             .and_then(|at| at.duration_since(now).ok())
@@ -104,6 +129,63 @@ impl Issuer {
             }
         }
         pause
+    }
+
+    /// Notes which certificates were needed, and takes those out of the index that have ended and are not.
+    fn doze(&self, now: SystemTime) {
+        let mut asleep = Vec::new();
+        let mut book = self.shared.book();
+        for (pattern, entry) in book.iter_mut() {
+            let Some(served) = &entry.served else {
+                continue;
+            };
+            if served.take_used() {
+                entry.used = now;
+            } else if !entry.dormant && served.not_after <= now && entry.is_idle(now) {
+                entry.dormant = true;
+                asleep.push((pattern.clone(), None));
+            }
+        }
+        if !asleep.is_empty() {
+            let index = &self.shared.index;
+            index.rcu(|index| index.with_changes(&asleep, None));
+        }
+    }
+
+    /// Asks about renewals that are due to be asked about; returns when the next one will be.
+    fn start_checks(&mut self, now: SystemTime) -> Option<SystemTime> {
+        let mut next: Option<SystemTime> = None;
+        let mut book = self.shared.book();
+        for (pattern, entry) in book.iter_mut() {
+            let (HostPattern::Exact(host), Some(at)) = (pattern, entry.check_at(now)) else {
+                continue;
+            };
+            if at > now {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            } else if self.checks.len() < CHECKS {
+                entry.checking = true;
+                let (pattern, host) = (pattern.clone(), host.clone());
+                let (shared, authorities) =
+                    (Arc::clone(&self.shared), Arc::clone(&self.authorities));
+                self.checks.spawn(async move {
+                    check(shared, authorities, host).await;
+                    pattern
+                });
+            }
+        }
+        next
+    }
+
+    fn checked(&self, ended: Result<HostPattern, JoinError>) {
+        match ended {
+            Ok(pattern) => {
+                if let Some(entry) = self.shared.book().get_mut(&pattern) {
+                    entry.checking = false;
+                }
+            }
+            // It would be asked about again and again.
+            Err(error) => tracing::error!(%error, "asking about a renewal ended in a panic"),
+        }
     }
 
     /// The patterns that are due, and when the next one will be. Certificates of the built-in CA are
@@ -183,7 +265,7 @@ impl Issuer {
         }
         let work = work(
             Arc::clone(&self.shared),
-            Arc::clone(&self.acmes),
+            Arc::clone(&self.authorities),
             host.clone(),
         );
         let id = self.orders.spawn(work).id();
@@ -254,6 +336,8 @@ const PROVE_AT_ONCE: usize = 32;
 /// Orders at a time for waiting handshakes, and for everything else.
 const HANDSHAKE_ORDERS: usize = 16;
 const BACKGROUND_ORDERS: usize = 2;
+/// Questions about renewals at a time.
+const CHECKS: usize = 2;
 const PACE: usize = 10;
 const PACE_WINDOW: Duration = Duration::from_secs(10);
 const PAUSE_LEAST: Duration = Duration::from_millis(5);

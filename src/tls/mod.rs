@@ -7,12 +7,18 @@
 
 // Our account at a CA.
 mod account;
+// When a CA wants a certificate renewed; pure.
+mod ari;
 // One order.
 mod acme;
+// What a CA may be asked for still.
+mod budget;
 // What is known about each name; who waits for it.
 mod book;
 // The CAs, and how they stand in for each other.
 mod ca;
+// Asks a CA about a renewal.
+mod check;
 // The answer to one pending challenge.
 mod challenge;
 // What apps are told of clients' certificates.
@@ -70,7 +76,7 @@ use arc_swap::Guard;
 use rustls::ServerConfig;
 use serde::{Serialize, Serializer};
 
-pub use crate::config::{CaConfig, Eab};
+pub use crate::config::{CaConfig, Eab, Limits};
 use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
 
 use self::book::Shared;
@@ -287,6 +293,8 @@ pub struct CertReport {
     pub next: Option<NextAction>,
     /// Of the last attempt, in the CA's own words; gone after a success.
     pub last_error: Option<String>,
+    /// Where a person can undo what the CA has done about failures, if it says so.
+    pub link: Option<String>,
 }
 
 /// How the place where certificates are kept is.

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 /// When a certificate is due without ARI: at 1/3 of its lifetime left, at 1/2 if it lives less than
 /// 10 days. `jitter` in 0..1 moves that earlier by up to 1/20 of the lifetime.
-// The seam for ARI (RFC 9773): a chosen time stored with the certificate comes before this one.
 pub(super) fn renew_at(not_before: SystemTime, not_after: SystemTime, jitter: f64) -> SystemTime {
     let lifetime = not_after.duration_since(not_before).unwrap_or_default();
     let left = if lifetime < SHORT_LIVED {
@@ -51,6 +50,12 @@ pub(super) struct History {
     /// Whether another CA may be asked instead.
     #[serde(default)]
     pub(super) elsewhere: bool,
+    /// What the CA wants a person to open.
+    #[serde(default)]
+    pub(super) link: Option<String>,
+    /// The last validation failed: the next is tried where failures do not count.
+    #[serde(default)]
+    pub(super) rehearse: bool,
     /// Times in a row the CA could not be reached. Not stored: a restart may try at once.
     #[serde(skip)]
     pub(super) unreachable: u32,
@@ -93,6 +98,12 @@ impl History {
         };
         if !matches!(setback, Setback::Unreachable { .. }) {
             self.unreachable = 0;
+        }
+        match setback {
+            Setback::Refused { validations: 1.. } => self.rehearse = true,
+            // What is tried elsewhere says nothing of these.
+            Setback::Limited { .. } | Setback::Never => self.rehearse = false,
+            Setback::Refused { .. } | Setback::Unreachable { .. } => {}
         }
         self.last_failure = Some(to_unix(now));
         self.not_before = Some(to_unix_up(at));

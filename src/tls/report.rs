@@ -116,5 +116,6 @@ fn line(
         state,
         next: entry.due_at(now).map(|at| NextAction { action, at }),
         last_error: missing.or(wildcard).or(error),
+        link: entry.histories.link(),
     }
 }

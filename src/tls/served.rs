@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -48,6 +49,8 @@ pub struct Served {
     chacha: OnceLock<Arc<ServerConfig>>,
     /// Likewise by the rules of hosts that have any; few, and the newest first.
     ruled: ArcSwap<Vec<Ruled>>,
+    /// Asked for by a handshake since somebody looked.
+    used: AtomicBool,
 }
 
 /// A config by the rules of a policy.
@@ -70,6 +73,7 @@ impl Served {
     /// `None`: it came from the store and turns out not to fit its key. [`super::Certs::obtain`] then
     /// puts it aside and gets another.
     pub fn config(&self, preference: Preference) -> Option<Arc<ServerConfig>> {
+        self.touch();
         let (made, template) = match preference {
             Preference::Aes => (&self.aes, &self.templates.aes),
             Preference::ChaCha => (&self.chacha, &self.templates.chacha),
@@ -84,6 +88,18 @@ impl Served {
             Arc::new(config)
         });
         Some(Arc::clone(config))
+    }
+
+    /// A handshake needs it. Read first: workers do not take the line from each other.
+    fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a handshake has asked for it since the last call.
+    pub(super) fn take_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed) && self.used.swap(false, Ordering::Relaxed)
     }
 
     /// Whether it is to be preferred to another one of the same name: the later one, if it is valid.
@@ -105,6 +121,7 @@ impl Served {
         policy: &Arc<Policy>,
         preference: Preference,
     ) -> Option<Arc<ServerConfig>> {
+        self.touch();
         let is_it = |one: &&Ruled| Arc::ptr_eq(&one.policy, policy) && one.preference == preference;
         if let Some(known) = self.ruled.load().iter().find(is_it) {
             return Some(Arc::clone(&known.config));
@@ -281,6 +298,7 @@ impl TlsParts {
             aes: OnceLock::new(),
             chacha: OnceLock::new(),
             ruled: ArcSwap::default(),
+            used: AtomicBool::new(false),
         }
     }
 

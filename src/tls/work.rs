@@ -4,22 +4,26 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use instant_acme::CertificateIdentifier;
+
 use crate::model::{Host, HostPattern};
 
-use super::acme::{Acme, Issued};
+use super::acme::{Acme, Issued, identifier};
+use super::ari::Ari;
 use super::book::Shared;
+use super::budget::{Budget, Kind};
 use super::ca::Histories;
-use super::entry::Source;
+use super::entry::{Entry, Source};
 use super::fault::Fault;
 use super::job::{Job, Keeper};
-use super::renew::History;
+use super::renew::{History, Setback, from_unix, to_unix};
 use super::served::Served;
 use super::store::{ChallengeKind, Record};
 use super::{CertSource, ObtainError};
 
 /// One name from the lock to the file, with the first CA that helps. Waiters are told before the file
 /// is written: a slow disk holds no handshake.
-pub(super) async fn work(shared: Arc<Shared>, acmes: Arc<[Acme]>, host: Host) {
+pub(super) async fn work(shared: Arc<Shared>, authorities: Arc<[Authority]>, host: Host) {
     let pattern = HostPattern::Exact(host.clone());
     let lock = shared.store.lock(host.as_str()).await;
     // Another process may have done, or failed, it meanwhile.
@@ -28,7 +32,7 @@ pub(super) async fn work(shared: Arc<Shared>, acmes: Arc<[Acme]>, host: Host) {
         return;
     }
     while let Ok(ca) = found.histories.next(SystemTime::now()) {
-        let fault = match order(&shared, &acmes[ca], &mut found, ca, &pattern, &host).await {
+        let fault = match order(&shared, &authorities[ca], &mut found, ca, &pattern, &host).await {
             Ok(()) => break,
             Err(fault) => fault,
         };
@@ -44,6 +48,7 @@ pub(super) async fn work(shared: Arc<Shared>, acmes: Arc<[Acme]>, host: Host) {
         }
         let history = found.histories.of_mut(ca);
         history.note(fault.setback, text, fault.elsewhere, now, jitter());
+        history.link = fault.link;
         found.records[ca].history.clone_from(history);
         if found.histories.retry_at(now).is_some() {
             refuse(&shared, &pattern, &found.histories, now);
@@ -58,7 +63,7 @@ pub(super) async fn work(shared: Arc<Shared>, acmes: Arc<[Acme]>, host: Host) {
 /// One certificate from one CA, put into use and kept. After a failure the record says what is open.
 async fn order(
     shared: &Arc<Shared>,
-    acme: &Acme,
+    authority: &Authority,
     found: &mut Found,
     ca: usize,
     pattern: &HostPattern,
@@ -66,16 +71,37 @@ async fn order(
 ) -> Result<(), Fault> {
     let started = Instant::now();
     let record = found.records[ca].clone();
+    let replaces = replaces(shared, pattern, ca);
+    let kind = match (&replaces, &record.chain) {
+        (Some(_), _) => Kind::Replacement,
+        (None, Some(_)) => Kind::Renewal,
+        (None, None) => Kind::First,
+    };
+    if record.open.is_none() {
+        let budget = shared.cas[ca].budget.as_ref();
+        if let Some(budget) = budget {
+            let is_awaited = shared.book().get(pattern).is_some_and(Entry::is_awaited);
+            budget.allow(host, kind, is_awaited, SystemTime::now())?;
+        }
+        if let Some(staging) = authority
+            .staging
+            .as_ref()
+            .filter(|_| record.history.rehearse)
+        {
+            rehearse(staging, host, found.challenge.unwrap_or_default()).await?;
+        }
+        spend(budget, |budget| budget.ordered(SystemTime::now()));
+    }
     let mut keeper = Keeper::new(Arc::clone(&shared.cas[ca].store), record);
     let mut job = Job {
         host,
         challenge: found.challenge.unwrap_or_default(),
         budget: found.histories.of(ca).budget(SystemTime::now()),
-        replaces: None,
+        replaces,
         open: keeper.record.open.clone(),
         keeper: Some(&mut keeper),
     };
-    let issued = tokio::time::timeout(ORDER_MOST, acme.issue(&mut job))
+    let issued = tokio::time::timeout(ORDER_MOST, authority.acme.issue(&mut job))
         .await
         .unwrap_or_else(|_| Err(Fault::broken("the order took longer than 150 s".into())))
         .and_then(|issued| check(shared, pattern, issued));
@@ -99,12 +125,76 @@ async fn order(
     record.challenge = Some(issued.challenge);
     record.open = None;
     record.history = History::default();
+    let now = SystemTime::now();
+    record.issued = Some(to_unix(now));
+    record.used = Some(to_unix(now));
+    record.ari = Some(Ari::unasked());
+    found.records[ca].issued = record.issued;
+    found.records[ca].ari.clone_from(&record.ari);
+    spend(shared.cas[ca].budget.as_ref(), |budget| {
+        budget.issued(host, kind, now);
+    });
     found.challenge = record.challenge;
     *found.histories.of_mut(ca) = History::default();
-    install(shared, pattern, found, ca, served, SystemTime::now());
+    install(shared, pattern, found, ca, served, now);
     keeper.keep().await;
     keeper.written().await;
     Ok(())
+}
+
+/// One CA, and its twin where names are tried out.
+pub(super) struct Authority {
+    pub(super) acme: Acme,
+    pub(super) staging: Option<Acme>,
+}
+
+/// Tries a name where failures do not count, because the last validation failed. A twin that is out of
+/// order itself says nothing of the name.
+async fn rehearse(staging: &Acme, host: &Host, challenge: ChallengeKind) -> Result<(), Fault> {
+    let mut job = Job {
+        host,
+        challenge,
+        budget: 2,
+        replaces: None,
+        open: None,
+        keeper: None,
+    };
+    let tried = tokio::time::timeout(ORDER_MOST, staging.issue(&mut job)).await;
+    let Ok(Err(fault)) = tried else {
+        return Ok(());
+    };
+    match fault.setback {
+        Setback::Refused { .. } => Err(Fault {
+            text: format!("in a rehearsal: {}", fault.text),
+            setback: Setback::Refused { validations: 0 },
+            ..fault
+        }),
+        Setback::Never | Setback::Limited { .. } | Setback::Unreachable { .. } => Ok(()),
+    }
+}
+
+/// Notes it, and lets the store have it by and by.
+fn spend(budget: Option<&Arc<Budget>>, note: impl FnOnce(&Budget)) {
+    if let Some(budget) = budget {
+        note(budget);
+        let budget = Arc::clone(budget);
+        drop(tokio::task::spawn_blocking(move || budget.keep()));
+    }
+}
+
+/// The certificate in use, if the CA wants to know that it is replaced. One that has ended is not.
+fn replaces(
+    shared: &Shared,
+    pattern: &HostPattern,
+    ca: usize,
+) -> Option<CertificateIdentifier<'static>> {
+    let served = {
+        let book = shared.book();
+        let entry = book.get(pattern).filter(|entry| entry.ca == ca)?;
+        entry.ari.as_ref()?.window.as_ref()?;
+        entry.served.clone()?
+    };
+    identifier(&served).filter(|_| served.not_after > SystemTime::now())
 }
 
 /// What is known of a name before it is ordered.
@@ -185,7 +275,7 @@ fn adopt(shared: &Shared, pattern: &HostPattern, found: &mut Found, now: SystemT
         let mut book = shared.book();
         if let (Some(known), Some(entry)) = (&known, book.get_mut(pattern))
             && known.hash == stored.hash
-            && entry.renew_at.is_some_and(|at| at > now)
+            && entry.due_at(now).is_none_or(|at| at > now)
         {
             entry.land(Ok(Arc::clone(known)));
             return true;
@@ -234,6 +324,9 @@ fn install(
         entry.ca = ca;
         entry.open = None;
         let served = shared.put(pattern, entry, served, now);
+        let record = &found.records[ca];
+        entry.ari.clone_from(&record.ari);
+        entry.issued = record.issued.map(from_unix);
         entry.land(Ok(served));
     }
 }
@@ -247,6 +340,13 @@ fn refuse(shared: &Shared, pattern: &HostPattern, histories: &Histories, now: Sy
     );
     if let Some(entry) = shared.book().get_mut(pattern) {
         entry.histories.clone_from(histories);
+        if let (true, Some(served)) = (entry.dormant, &entry.served) {
+            // Until there is another one, it is better than none.
+            shared
+                .index
+                .rcu(|index| index.with_certificate(pattern, Arc::clone(served)));
+            entry.dormant = false;
+        }
         entry.land(Err(ObtainError::Failed {
             cause: cause.into(),
             retry_at,

@@ -98,8 +98,12 @@ mod targets;
 mod tls;
 // What a CA may answer, and what each answer means for the next attempt.
 mod tls_answers;
+// What keeps a name from being locked out by its CA.
+mod tls_budgets;
 // Certificates from Pebble: what fails, and comes back.
 mod tls_faults;
+// When certificates are renewed, and of which profile.
+mod tls_renewal;
 // Request bodies: framing, `Expect`, trailers, and bodies nobody reads.
 mod uploads;
 // Whose word counts: trusted proxies, strangers, and who is told of containers.

@@ -5,7 +5,7 @@
 //! is, and the seam for one that is shared over a network.
 //!
 //! ```text
-//! certificates/<ca>/<host>.json    acme/<ca>/account.json    ca/ca.json, ca/ca.crt
+//! certificates/<ca>/<host>.json    acme/<ca>/account.json, budget.json    ca/ca.json, ca/ca.crt
 //! challenges/<name>.json           locks/<ca>/<host>.lock
 //! requests/<id>.json               answers/<id>.json
 //! ```
@@ -32,7 +32,7 @@ use std::path::Path;
 
 pub(super) use self::files::Files;
 pub(super) use self::record::{ChallengeKind, LocalRoot, OpenOrder, Pending, Record, VERSION};
-pub(super) use self::records::{ACCOUNT_LOCK, Records};
+pub(super) use self::records::{ACCOUNT_LOCK, BUDGET_LOCK, Records};
 pub use self::requests::Reason;
 pub(super) use self::requests::{Act, Answer, Request, Requests};
 

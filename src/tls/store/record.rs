@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Host;
 
+use super::super::ari::Ari;
 use super::super::renew::History;
 
 /// Everything kept about one name: key and chain in one value, so that they can never tear. Holds a
@@ -25,6 +26,14 @@ pub(in crate::tls) struct Record {
     /// An order under way, or left open by a process that ended.
     #[serde(default)]
     pub(in crate::tls) open: Option<OpenOrder>,
+    /// When the certificate was obtained, and when it was last needed (to a day or so). Unix seconds.
+    #[serde(default)]
+    pub(in crate::tls) issued: Option<u64>,
+    #[serde(default)]
+    pub(in crate::tls) used: Option<u64>,
+    /// What the CA says of its renewal.
+    #[serde(default)]
+    pub(in crate::tls) ari: Option<Ari>,
     #[serde(default)]
     pub(in crate::tls) history: History,
 }
@@ -40,6 +49,9 @@ impl Record {
             chain: None,
             challenge: None,
             open: None,
+            issued: None,
+            used: None,
+            ari: None,
             history: History::default(),
         }
     }

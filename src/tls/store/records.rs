@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::StoreReport;
+use super::super::budget::Spent;
 use super::super::renew::to_unix;
 use super::listing::Seen;
 use super::name::file_name;
@@ -126,6 +127,17 @@ impl Records {
         self.values.corrupt(LOCAL, why);
     }
 
+    /// What the CA was asked for lately; nothing, if that cannot be read.
+    pub(in crate::tls) fn load_budget(&self) -> Spent {
+        self.values.read(&self.budget()).unwrap_or_default()
+    }
+
+    pub(in crate::tls) fn save_budget(&self, spent: &Spent) -> io::Result<()> {
+        let lock = format!("{}/{}", self.ca, file_name(BUDGET_LOCK));
+        let about = "what the CA was asked for";
+        self.values.write(&self.budget(), spent, &lock, about)
+    }
+
     /// Keeps the root; `ca.crt` beside it may be read by anyone who may enter the directory.
     pub(in crate::tls) fn save_local(&self, root: &LocalRoot) -> io::Result<()> {
         self.values
@@ -230,6 +242,10 @@ impl Records {
         format!("certificates/{}/{stem}.json", self.ca)
     }
 
+    fn budget(&self) -> String {
+        format!("acme/{}/budget.json", self.ca)
+    }
+
     fn account(&self) -> String {
         format!("acme/{}/account.json", self.ca)
     }
@@ -239,6 +255,8 @@ fn pending_key(name: &str) -> String {
     format!("{CHALLENGES}/{}.json", file_name(name))
 }
 
+/// Held while what was spent is written.
+pub(in crate::tls) const BUDGET_LOCK: &str = "*budget";
 /// Held while the account is made.
 pub(in crate::tls) const ACCOUNT_LOCK: &str = "*account";
 const LOCAL_LOCK: &str = "ca";

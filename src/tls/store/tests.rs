@@ -19,6 +19,9 @@ fn record(host: &str) -> Record {
         chain: None,
         challenge: Some(ChallengeKind::TlsAlpn01),
         open: None,
+        issued: None,
+        used: None,
+        ari: None,
         history: History {
             failures: 3,
             error: Some("no".into()),

@@ -258,7 +258,7 @@ fn wait_for_port(port: u16) {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Ports one lock is for, and how many below the kernel's there are.
 const BLOCK: u16 = 64;
 const PORTS: u16 = 16_384;
