@@ -30,7 +30,8 @@ COPY src src
 RUN touch src/main.rs src/lib.rs \
  && cargo build --release --locked --bin wharf \
  && mkdir -p /out/data \
- && cp target/*/release/wharf /out/wharf
+ && cp target/*/release/wharf /out/wharf \
+ && cp /etc/ssl/certs/ca-certificates.crt /out/
 
 FROM base
 # An empty directory with an owner: a new volume takes it over, so a non-root Wharf can write to it.
@@ -38,4 +39,6 @@ COPY --from=build --chown=65532:65532 /out/data /data
 # The same for the socket of `wharf socket-proxy`.
 COPY --from=build --chown=65532:65532 /out/data /run/wharf
 VOLUME /data
+# For the APIs of DNS providers; ACME has the public roots built in.
+COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/wharf /wharf

@@ -128,6 +128,7 @@ enum Failure {
 }
 
 fn run(raw: &Raw) -> Result<(), Failure> {
+    let raw = &raw.with_credentials(env::vars_os());
     let config = Config::resolve(raw)?;
     cli::logs::start(&config.log, config.log_format)?;
     warn(&config.warnings);

@@ -83,6 +83,9 @@ pub fn run(config: Config) -> Result<(), AppError> {
         cas: config.cas.clone(),
         http_01: config.http.is_some(),
         email: config.acme_email.clone(),
+        dns: config.dns.clone(),
+        dns_resolvers: config.dns_resolvers.clone(),
+        dns_wait: config.dns_wait,
         hold: config.tls_hold,
     }))?;
     let secret = secret::open(&data);

@@ -48,6 +48,7 @@ fn variables() -> Vec<String> {
     run.get_arguments()
         .chain(socket_proxy.get_arguments())
         .filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned))
+        .chain(super::dns::variables())
         .collect()
 }
 
@@ -62,12 +63,11 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 /// Documented, and to come.
-const LATER: [&str; 11] = [
+const LATER: [&str; 10] = [
     "WHARF_CACHE_DIR",
     "WHARF_CACHE_SIZE",
     "WHARF_COMPAT",
     "WHARF_DEFAULT_HOST",
-    "WHARF_DNS",
     "WHARF_EXPOSE_ALL",
     "WHARF_HEADER_TIMEOUT",
     "WHARF_PROXY_PROTOCOL_FROM",
@@ -94,7 +94,8 @@ mod tests {
             "DOCKER_HOST",
             "WHARF_HTPS",
             "WHARF_ACME_MAIL",
-            "WHARF_DNS",
+            "WHARF_DNS_CLOUDFLARE_TOKEN",
+            "WHARF_DNS_CLOUDFLARE_TOKENS",
             "WHARF_DEFAULT_COMPRESS",
             "WHARF_LOG_LEVEL",
             "WHARF_COLOUR",
@@ -107,7 +108,7 @@ mod tests {
                 "WHARF_ACME_MAIL is no setting and has no effect; did you mean WHARF_ACME_EMAIL?",
                 "WHARF_COLOUR is no setting and has no effect",
                 "WHARF_DEFAULT_COMPRESS is not supported yet and has no effect",
-                "WHARF_DNS is not supported yet and has no effect",
+                "WHARF_DNS_CLOUDFLARE_TOKENS is no setting and has no effect; did you mean WHARF_DNS_CLOUDFLARE_TOKEN?",
                 "WHARF_HTPS is no setting and has no effect; did you mean WHARF_HTTPS?",
                 "WHARF_LOG_LEVEL is not read: the level is WHARF_LOG",
             ]

@@ -7,12 +7,14 @@
 mod acme;
 mod ca;
 mod data;
+mod dns;
 mod environment;
 mod parse;
 mod socket_proxy;
 mod trusted;
 mod volume;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +24,9 @@ use crate::model::{Host, LabelPrefix};
 
 pub use ca::{CaConfig, Eab, Limits};
 pub use data::DataDir;
+#[cfg(test)]
+pub(crate) use dns::plain_credential;
+pub use dns::{Credential, DnsField, DnsProvider, DnsRule, DnsSolver, PROVIDERS};
 use environment::nearest;
 pub use environment::unknown_variables;
 pub use socket_proxy::{ProxyListener, RawSocketProxy, SocketProxyConfig};
@@ -47,6 +52,12 @@ pub struct Config {
     pub cas: Vec<CaConfig>,
     /// Contact of the ACME account. Default none.
     pub acme_email: Option<String>,
+    /// Who sets the records of DNS-01 challenges. Default none.
+    pub dns: Vec<DnsRule>,
+    /// Name servers that are asked where such a record belongs. Default none: the system's.
+    pub dns_resolvers: Vec<SocketAddr>,
+    /// How long such a record may take to reach the zone's servers, default 2 min, 10 s to 1 h.
+    pub dns_wait: Duration,
     /// Peers whose forwarding headers are believed. Default none.
     pub trusted_proxies: TrustedProxies,
     /// How long a first handshake waits for its certificate, default 10 s, 1 s to 25 s.
@@ -150,6 +161,30 @@ pub struct Raw {
         value_name = "EMAIL"
     )]
     pub acme_email: Option<String>,
+    /// Who sets DNS-01 records, as for wildcards: PROVIDER or exec:/PROGRAM, each also as ZONE=...;
+    /// credentials are WHARF_DNS_<PROVIDER>_<FIELD> [default: nobody]
+    #[arg(long, env = "WHARF_DNS", hide_env_values = true, value_name = "LIST")]
+    pub dns: Option<String>,
+    /// Name servers to ask where a DNS-01 record belongs: ADDRESS[:PORT], separated by commas
+    /// [default: the system's]
+    #[arg(
+        long,
+        env = "WHARF_DNS_RESOLVERS",
+        hide_env_values = true,
+        value_name = "LIST"
+    )]
+    pub dns_resolvers: Option<String>,
+    /// How long a DNS-01 record may take to reach the zone's name servers: 10s to 1h [default: 2m]
+    #[arg(
+        long,
+        env = "WHARF_DNS_WAIT",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    pub dns_wait: Option<String>,
+    /// The variables that begin with `WHARF_DNS_`: credentials have no flags, which others could see.
+    #[arg(skip)]
+    pub dns_credentials: Vec<(String, String)>,
     /// Proxies whose forwarding headers are believed: addresses, CIDRs, private, loopback, docker,
     /// cloudflare; separated by commas [default: none]
     #[arg(
@@ -224,6 +259,19 @@ pub struct Raw {
     /// [default: unix:///var/run/docker.sock]
     #[arg(long, env = "DOCKER_HOST", hide_env_values = true, value_name = "URL")]
     pub docker_host: Option<String>,
+}
+
+impl Raw {
+    /// The settings and the variables of the environment that have no flag: credentials.
+    pub fn with_credentials(&self, env: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let text =
+            env.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+        let credentials = text.filter(|(name, _)| name.starts_with("WHARF_DNS_"));
+        Self {
+            dns_credentials: credentials.collect(),
+            ..self.clone()
+        }
+    }
 }
 
 /// A setting that cannot be used. Displays as one line.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::Uri;
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, Fault, LogFormat, Raw, acme, trusted};
+use super::{Config, Fault, LogFormat, Raw, acme, dns, trusted};
 use crate::model::{Host, LabelPrefix, parse_bool, parse_duration};
 
 /// See [`Config::resolve`].
@@ -61,6 +61,21 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         Vec::new()
     });
 
+    let env = |name: &str| std::env::var(name).ok();
+    let dns = read.value(DNS, &raw.dns, Vec::new(), |text| {
+        match cfg!(feature = "dns01") {
+            true => dns::parse(text, &raw.dns_credentials, env),
+            false => Err("this build has no DNS-01 (cargo feature dns01)".to_owned()),
+        }
+    });
+    let dns_resolvers = read.value(
+        DNS_RESOLVERS,
+        &raw.dns_resolvers,
+        Vec::new(),
+        dns::resolvers,
+    );
+    let dns_wait = read.value(DNS_WAIT, &raw.dns_wait, DNS_WAIT_DEFAULT, dns_wait);
+
     let (trusted_proxies, warnings) = read.value(
         TRUSTED_PROXIES,
         &raw.trusted_proxies,
@@ -85,6 +100,9 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         ),
         cas,
         acme_email,
+        dns,
+        dns_resolvers,
+        dns_wait,
         trusted_proxies,
         tls_hold: read.value(TLS_HOLD, &raw.tls_hold, Duration::from_secs(10), hold),
         workers: read.value(WORKERS, &raw.workers, cores(), workers),
@@ -286,6 +304,14 @@ fn hold(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn dns_wait(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if (DNS_WAIT_MIN..=DNS_WAIT_MAX).contains(&time) => Ok(time),
+        Ok(_) => Err("expected 10s to 1h".to_owned()),
+        Err(fault) => Err(format!("expected 10s to 1h: {fault}")),
+    }
+}
+
 fn workers(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=MAX_WORKERS).contains(&count) => Ok(count),
@@ -390,6 +416,9 @@ pub(super) const ACME_EAB: Setting = Setting("--acme-eab", "WHARF_ACME_EAB");
 const ACME_PROFILE: Setting = Setting("--acme-profile", "WHARF_ACME_PROFILE");
 const ACME_ROOT: Setting = Setting("--acme-root", "WHARF_ACME_ROOT");
 const ACME_EMAIL: Setting = Setting("--acme-email", "WHARF_ACME_EMAIL");
+const DNS: Setting = Setting("--dns", "WHARF_DNS");
+const DNS_RESOLVERS: Setting = Setting("--dns-resolvers", "WHARF_DNS_RESOLVERS");
+const DNS_WAIT: Setting = Setting("--dns-wait", "WHARF_DNS_WAIT");
 const TRUSTED_PROXIES: Setting = Setting("--trusted-proxies", "WHARF_TRUSTED_PROXIES");
 const TLS_HOLD: Setting = Setting("--tls-hold", "WHARF_TLS_HOLD");
 const WORKERS: Setting = Setting("--workers", "WHARF_WORKERS");
@@ -407,4 +436,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 const MIN_HOLD: Duration = Duration::from_secs(1);
 /// Browsers give up on a handshake after about 30 s.
 const MAX_HOLD: Duration = Duration::from_secs(25);
+const DNS_WAIT_DEFAULT: Duration = Duration::from_secs(2 * 60);
+const DNS_WAIT_MIN: Duration = Duration::from_secs(10);
+const DNS_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 const MAX_WORKERS: usize = 256;

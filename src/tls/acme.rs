@@ -13,7 +13,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls_pki_types::CertificateDer;
 
 use crate::config::CaConfig;
-use crate::model::Host;
+use crate::model::{Host, HostPattern};
 
 use super::TlsError;
 use super::account::{NONCE_RETRIES, Registrar};
@@ -62,31 +62,54 @@ impl Acme {
         })
     }
 
-    /// Orders a certificate, first with the challenge that worked last, then with the other one if the
-    /// first was not believed and the job's budget allows. Only with TLS-ALPN-01 where nothing answers
-    /// HTTP-01. An order of the job that an earlier attempt left open is gone on with.
+    /// Orders a certificate, first with the challenge that worked last, then with the others while the
+    /// ones before were not believed and the job's budget allows. An order of the job that an earlier
+    /// attempt left open is gone on with.
     pub(super) async fn issue(&self, job: &mut Job<'_>) -> Result<Issued, Fault> {
-        let http_01 = self.shared.config.http_01;
-        let first = if http_01 {
-            job.open
-                .as_ref()
-                .map_or(job.challenge, |open| open.challenge)
-        } else {
-            ChallengeKind::TlsAlpn01
-        };
-        let fault = match self.attempt(job, first).await {
-            Ok(issued) => return Ok(issued),
-            Err(fault) => fault,
-        };
-        if !http_01 || !fault.other_may_help || job.budget < 2 {
-            return Err(fault);
+        let (mut tried, mut spent) = (Vec::<(ChallengeKind, Fault)>::new(), 0);
+        for kind in self.kinds(job) {
+            if let Some((before, fault)) = tried.last() {
+                if !fault.other_may_help || job.budget <= spent {
+                    break;
+                }
+                let (host, challenge) = (job.host, before.name());
+                tracing::info!(%host, challenge, error = %fault.text, "not validated; trying {}", kind.name());
+            }
+            match self.attempt(job, kind).await {
+                Ok(issued) => return Ok(issued),
+                Err(fault) => {
+                    spent += fault.validations();
+                    tried.push((kind, fault));
+                }
+            }
         }
-        let host = job.host;
-        tracing::info!(%host, challenge = first.name(), error = %fault.text, "not validated; trying the other challenge");
-        match self.attempt(job, first.other()).await {
-            Ok(issued) => Ok(issued),
-            Err(second) => Err(fault.and(first, second)),
+        let nothing = || Fault::unoffered("nothing can answer a challenge for this name".into());
+        Err(Fault::all(tried).unwrap_or_else(nothing))
+    }
+
+    /// The challenges that can be answered for a name, in the order they are tried.
+    fn kinds(&self, job: &Job<'_>) -> Vec<ChallengeKind> {
+        use ChallengeKind::{Dns01, Http01, TlsAlpn01};
+        let dns = match (&self.shared.dns, job.host) {
+            (Some(dns), HostPattern::Exact(host)) => {
+                host.ip().is_none() && dns.serves(host.as_str())
+            }
+            (Some(dns), HostPattern::Wildcard(suffix)) => dns.serves(suffix.as_str()),
+            _ => false,
+        };
+        let exact = job.host.exact().is_some();
+        let can = |kind: &ChallengeKind| match kind {
+            Dns01 => dns,
+            Http01 => exact && self.shared.config.http_01,
+            TlsAlpn01 => exact,
+        };
+        let open = job.open.as_ref().map(|open| open.challenge);
+        let mut kinds: Vec<_> = [Dns01, Http01, TlsAlpn01].into_iter().filter(can).collect();
+        if let Some(first) = open.or(job.challenge) {
+            // Stable: the others keep their order.
+            kinds.sort_by_key(|kind| *kind != first);
         }
+        kinds
     }
 
     /// Tells the CA that a certificate is not to be trusted (RFC 8555 section 7.6). One that it knows to be
@@ -197,7 +220,7 @@ impl Acme {
             Some(resumed) => resumed,
             None => begin(account, job, kind, self.profile.as_deref()).await?,
         };
-        match self.finish(&mut order, job.host, &pending).await {
+        match self.finish(&mut order, &job.names, &pending).await {
             Ok(chain) => Ok(Issued {
                 key: pending.key,
                 chain,
@@ -216,12 +239,12 @@ impl Acme {
     async fn finish(
         &self,
         order: &mut Order,
-        host: &Host,
+        names: &[String],
         pending: &OpenOrder,
     ) -> Result<String, Ended> {
         let open = |error| Ended::Open(sort(error));
         if order.state().status == OrderStatus::Pending {
-            let challenge = self.prepare(order, host, pending.challenge).await?;
+            let challenge = self.prepare(order, pending.challenge).await?;
             match order.poll_ready(&POLL).await {
                 Ok(_) => {}
                 Err(Error::Api(problem)) if order.state().error.is_some() => {
@@ -234,7 +257,7 @@ impl Acme {
         }
         match order.state().status {
             OrderStatus::Ready => {
-                let csr = csr(host, &pending.key).map_err(|error| {
+                let csr = csr(names, &pending.key).map_err(|error| {
                     Ended::Over(Fault::broken(format!("making the request: {error}")))
                 })?;
                 order.finalize_csr(&csr).await.map_err(open)?;
@@ -259,10 +282,9 @@ impl Acme {
     async fn prepare(
         &self,
         order: &mut Order,
-        host: &Host,
         kind: ChallengeKind,
-    ) -> Result<Option<Challenge>, Ended> {
-        let mut pending = None;
+    ) -> Result<Vec<Challenge>, Ended> {
+        let mut pending = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| Ended::Open(sort(error)))?;
@@ -284,8 +306,8 @@ impl Acme {
                 let text = format!("the CA offers no {} challenge", kind.name());
                 return Err(Ended::Over(Fault::unoffered(text)));
             };
-            let answer = Challenge::answer(&self.shared, host, kind, &challenge).await;
-            pending = Some(answer.map_err(Ended::Over)?);
+            let answer = Challenge::answer(&self.shared, kind, &challenge).await;
+            pending.push(answer.map_err(Ended::Over)?);
             // In an order gone on with the CA may be looking already.
             if challenge.status == ChallengeStatus::Pending {
                 let ready = challenge.set_ready().await.map_err(sort);
@@ -353,17 +375,18 @@ async fn begin(
 ) -> Result<(Order, OpenOrder), Fault> {
     // A CA without profiles would take the order and give whatever it gives.
     let profile = profile.filter(|wanted| account.profiles().any(|one| one.name == *wanted));
-    if job.host.ip().is_some() && profile != Some(SHORT_LIVED) {
+    let ip = job.host.exact().and_then(Host::ip);
+    if ip.is_some() && profile != Some(SHORT_LIVED) {
         let text = "the CA does not offer the profile shortlived, which addresses need".into();
         return Err(Fault {
             elsewhere: true,
             ..Fault::new(text, FailureClass::Rejected, Setback::Never)
         });
     }
-    let names = [match job.host.ip() {
-        Some(ip) => Identifier::Ip(ip),
-        None => Identifier::Dns(job.host.as_str().to_owned()),
-    }];
+    let names: Vec<Identifier> = match ip {
+        Some(ip) => vec![Identifier::Ip(ip)],
+        None => job.names.iter().cloned().map(Identifier::Dns).collect(),
+    };
     let plain = || match profile {
         Some(profile) => NewOrder::new(&names).profile(profile),
         None => NewOrder::new(&names),
@@ -416,10 +439,10 @@ fn is_ignorant(error: &Error) -> bool {
     }
 }
 
-/// One name, no subject: the CA sets what else it wants.
-fn csr(host: &Host, key: &str) -> Result<Vec<u8>, rcgen::Error> {
+/// Names, no subject: the CA sets what else it wants.
+fn csr(names: &[String], key: &str) -> Result<Vec<u8>, rcgen::Error> {
     let key = KeyPair::from_pem(key)?;
-    let mut params = CertificateParams::new(vec![host.as_str().to_owned()])?;
+    let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();
     let request = params.serialize_request(&key)?;
     Ok(request.der().to_vec())
@@ -448,13 +471,7 @@ impl ChallengeKind {
         match self {
             Self::Http01 => "HTTP-01",
             Self::TlsAlpn01 => "TLS-ALPN-01",
-        }
-    }
-
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::Http01 => Self::TlsAlpn01,
-            Self::TlsAlpn01 => Self::Http01,
+            Self::Dns01 => "DNS-01",
         }
     }
 
@@ -462,6 +479,7 @@ impl ChallengeKind {
         match self {
             Self::Http01 => ChallengeType::Http01,
             Self::TlsAlpn01 => ChallengeType::TlsAlpn01,
+            Self::Dns01 => ChallengeType::Dns01,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
 use super::ari::Ari;
 use super::ca::Ca;
 use super::clock::Clock;
+use super::dns::Dns;
 use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
 use super::internal::LocalCa;
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) lookups: Semaphore,
     pub(super) tally: Tally,
     pub(super) clock: Arc<Clock>,
+    /// Who sets DNS records, if anybody does.
+    pub(super) dns: Option<Arc<Dns>>,
 }
 
 pub(super) type Book = BTreeMap<HostPattern, Entry>;
@@ -88,6 +91,7 @@ impl Shared {
             lookups: Semaphore::new(LOOKUPS),
             tally: Tally::default(),
             clock: Arc::new(clock),
+            dns: Dns::open(&config),
             config,
             parts,
             cas,
@@ -138,6 +142,12 @@ impl Shared {
             }
         }
         for (pattern, (mode, file)) in wishes {
+            // Which name below comes first, or still comes, cannot be told; and DNS takes longer than a
+            // handshake waits.
+            let mode = match (&pattern, mode) {
+                (HostPattern::Wildcard(_), TlsMode::Auto) => TlsMode::Eager,
+                _ => mode,
+            };
             let entry = book
                 .entry(pattern.clone())
                 .or_insert_with(|| self.entry(self.source(&pattern, mode), now));
@@ -321,6 +331,17 @@ impl Shared {
 
     fn ask(&self, pattern: &HostPattern, now: SystemTime) -> Result<Asked, ObtainError> {
         let mut book = self.book();
+        let bare = book
+            .get(pattern)
+            .is_some_and(|entry| entry.served.is_none());
+        if bare {
+            self.cover_one(&mut book, pattern, now);
+        }
+        let covering = self.covering(&book, pattern, now);
+        if let Some(entry) = book.get_mut(pattern).filter(|_| covering.is_some()) {
+            entry.needed = true;
+        }
+        let pattern = covering.as_ref().unwrap_or(pattern);
         let entry = book
             .get_mut(pattern)
             .filter(|entry| entry.mode.is_some())
@@ -396,13 +417,17 @@ impl Shared {
 
     /// What the store holds of `host` from a CA, and its certificate ready to be served. A record whose
     /// certificate cannot be served is put aside. Blocks; the caller has the lock of the name.
-    pub(super) fn look(&self, ca: usize, host: &Host) -> Option<(Record, Option<Arc<Served>>)> {
+    pub(super) fn look(
+        &self,
+        ca: usize,
+        pattern: &HostPattern,
+    ) -> Option<(Record, Option<Arc<Served>>)> {
         let store = &self.cas[ca].store;
-        let record = store.load(host.as_str())?;
-        let pattern = HostPattern::Exact(host.clone());
+        let host = pattern.to_string();
+        let record = store.load(&host)?;
         let why = match serve(
             &self.parts,
-            &pattern,
+            pattern,
             record.key.clone(),
             record.chain.clone(),
         ) {
@@ -413,7 +438,7 @@ impl Shared {
             },
             Err(why) => why.to_string(),
         };
-        store.set_aside(host.as_str(), &why);
+        store.set_aside(&host, &why);
         None
     }
 
@@ -452,15 +477,14 @@ impl Shared {
         if served.certified().is_ok() {
             return;
         }
-        if let HostPattern::Exact(host) = pattern {
-            // Whoever has the lock looks for himself.
-            let lock = self.store.try_lock(host.as_str());
-            if lock.is_some() {
-                for ca in 0..self.cas.len() {
-                    drop(self.look(ca, host));
-                }
+        // Whoever has the lock looks for himself.
+        let lock = self.store.try_lock(&pattern.to_string());
+        if lock.is_some() {
+            for ca in 0..self.cas.len() {
+                drop(self.look(ca, pattern));
             }
         }
+        drop(lock);
         let mut book = self.book();
         let Some(entry) = book.get_mut(pattern) else {
             return;
@@ -483,7 +507,10 @@ impl Shared {
             _ if mode == TlsMode::Internal => Source::Local,
             HostPattern::Default => Source::Local,
             HostPattern::Wildcard(suffix) if covers_local_names(suffix) => Source::Local,
-            HostPattern::Wildcard(_) => Source::Nowhere,
+            HostPattern::Wildcard(suffix) => match &self.dns {
+                Some(dns) if dns.serves(suffix.as_str()) => Source::Acme,
+                _ => Source::Nowhere,
+            },
             HostPattern::Exact(host) if host.ip().is_some_and(|ip| self.orders_address(ip)) => {
                 Source::Acme
             }
@@ -519,9 +546,9 @@ impl Shared {
         }
         for (pattern, served) in &gone {
             book.remove(pattern);
-            if let (HostPattern::Exact(host), false) = (pattern, served) {
+            if !served {
                 for ca in &self.cas {
-                    ca.store.remove(host.as_str());
+                    ca.store.remove(&pattern.to_string());
                 }
             }
         }
@@ -572,8 +599,7 @@ struct Restored {
 
 /// What a record says of its name, or why it cannot be served.
 fn restore(parts: &TlsParts, mut record: Record) -> Result<Restored, String> {
-    let host = Host::parse(&record.host).map_err(|why| why.to_string())?;
-    let pattern = HostPattern::Exact(host);
+    let pattern = HostPattern::parse(&record.host).map_err(|why| why.to_string())?;
     let served = serve(parts, &pattern, record.key.take(), record.chain.take())
         .map_err(|why| why.to_string())?;
     Ok(Restored {
@@ -664,6 +690,9 @@ mod tests {
             }],
             http_01: true,
             email: None,
+            dns: Vec::new(),
+            dns_resolvers: Vec::new(),
+            dns_wait: CertsConfig::DNS_WAIT,
             hold: Duration::from_millis(20),
         };
         Shared::open(config).unwrap()

@@ -2,13 +2,14 @@
 //! asked for is kept with the account, for restarts and for other processes on the store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Limits;
-use crate::model::Host;
+use crate::model::{Host, HostPattern};
 
 use super::fault::{FailureClass, Fault};
 use super::renew::Setback;
@@ -59,7 +60,7 @@ impl Budget {
     /// Whether the CA may be asked. Orders nobody waits for leave a quarter to those somebody does.
     pub(super) fn allow(
         &self,
-        host: &Host,
+        host: &HostPattern,
         kind: Kind,
         is_awaited: bool,
         now: SystemTime,
@@ -82,7 +83,7 @@ impl Budget {
         add(&mut self.spent().orders, millis(now));
     }
 
-    pub(super) fn issued(&self, host: &Host, kind: Kind, now: SystemTime) {
+    pub(super) fn issued(&self, host: &HostPattern, kind: Kind, now: SystemTime) {
         let (mut spent, at) = (self.spent(), millis(now));
         add(spent.names.entry(host.to_string()).or_default(), at);
         if kind == Kind::First {
@@ -116,7 +117,7 @@ impl Spent {
     fn held(
         &self,
         limits: &Limits,
-        host: &Host,
+        host: &HostPattern,
         kind: Kind,
         is_awaited: bool,
     ) -> Option<(u64, String)> {
@@ -127,7 +128,7 @@ impl Spent {
         let none = BTreeSet::new();
         let domain = domain(host);
         let of_domain = self.domains.get(&domain).unwrap_or(&none);
-        let of_name = self.names.get(host.as_str()).unwrap_or(&none);
+        let of_name = self.names.get(&host.to_string()).unwrap_or(&none);
         let over = |times: &BTreeSet<u64>, most: usize, window: u64| {
             let surplus = times.len().checked_sub(most)?;
             times.iter().nth(surplus).map(|oldest| oldest + window)
@@ -183,16 +184,19 @@ impl Spent {
 }
 
 /// What Let's Encrypt counts by: the domain below the public suffix, an IPv4 address, an IPv6 network.
-fn domain(host: &Host) -> String {
-    match host.ip() {
-        Some(std::net::IpAddr::V6(ip)) => {
+fn domain(pattern: &HostPattern) -> String {
+    let ip = pattern.exact().and_then(Host::ip);
+    match (ip, pattern) {
+        (Some(IpAddr::V6(ip)), _) => {
             let [a, b, c, d, ..] = ip.segments();
             format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
-        Some(ip) => ip.to_string(),
-        None => psl::domain_str(host.as_str())
-            .unwrap_or(host.as_str())
-            .to_owned(),
+        (Some(ip), _) => ip.to_string(),
+        (None, HostPattern::Exact(host) | HostPattern::Wildcard(host)) => {
+            let host = host.as_str();
+            psl::domain_str(host).unwrap_or(host).to_owned()
+        }
+        (None, HostPattern::Default) => String::new(),
     }
 }
 
@@ -223,8 +227,8 @@ mod tests {
         orders: 8,
     };
 
-    fn host(name: &str) -> Host {
-        Host::parse(name).unwrap()
+    fn host(name: &str) -> HostPattern {
+        HostPattern::parse(name).unwrap()
     }
 
     fn held(spent: &Spent, name: &str, kind: Kind) -> Option<u64> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use instant_acme::ChallengeHandle;
+use instant_acme::{ChallengeHandle, Identifier};
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::ServerConfig;
 use rustls_pki_types::PrivateKeyDer;
@@ -15,12 +15,21 @@ use tokio::runtime::Handle;
 use crate::model::{Host, HostPattern};
 
 use super::book::Shared;
+use super::dns;
 use super::fault::Fault;
 use super::renew::to_unix;
 use super::store::{ChallengeKind, Pending, VERSION};
 
-/// Takes its answer out of the index, and out of the store, when dropped, however the order ends.
-pub(super) struct Challenge {
+/// An answer; taken away when dropped, however the order ends.
+pub(super) enum Challenge {
+    /// Given by this process, or another one on the same store.
+    Served(#[expect(dead_code, reason = "held for its end")] Up),
+    /// In the DNS.
+    Dns(#[expect(dead_code, reason = "held for its end")] dns::Answer),
+}
+
+/// An answer in the index and in the store.
+pub(super) struct Up {
     shared: Arc<Shared>,
     /// Token or SNI.
     name: Box<str>,
@@ -31,27 +40,49 @@ pub(super) struct Challenge {
 impl Challenge {
     pub(super) async fn answer(
         shared: &Arc<Shared>,
-        host: &Host,
         kind: ChallengeKind,
         challenge: &ChallengeHandle<'_>,
     ) -> Result<Self, Fault> {
-        let name = match kind {
-            ChallengeKind::Http01 => http_01(shared, host, challenge)?,
-            ChallengeKind::TlsAlpn01 => tls_alpn_01(shared, host, challenge)?,
+        // Without `*.`, which DNS-01 has no use for and the others never see.
+        let host = challenge.identifier().identifier;
+        let host = match host {
+            Identifier::Dns(name) => Host::parse(name).ok(),
+            Identifier::Ip(ip) => Host::parse(&ip.to_string()).ok(),
+            _ => None,
         };
-        let stored = match kind {
-            ChallengeKind::Http01 => name.to_string(),
-            ChallengeKind::TlsAlpn01 => alpn_name(&name),
+        let host =
+            &host.ok_or_else(|| Fault::broken("the CA asks about a name that is none".into()))?;
+        let (name, stored) = match (kind, &shared.dns) {
+            (ChallengeKind::Http01, _) => {
+                let name = http_01(shared, host, challenge)?;
+                let stored = name.to_string();
+                (name, stored)
+            }
+            (ChallengeKind::TlsAlpn01, _) => {
+                let name = tls_alpn_01(shared, host, challenge)?;
+                let stored = alpn_name(&name);
+                (name, stored)
+            }
+            (ChallengeKind::Dns01, Some(dns)) => {
+                let value = challenge.key_authorization().dns_value();
+                let answer = dns.answer(host.as_str(), &value).await;
+                return answer.map(Self::Dns).map_err(Fault::unset);
+            }
+            (ChallengeKind::Dns01, None) => {
+                return Err(Fault::unset("nobody sets DNS records".into()));
+            }
         };
-        let up = Self {
+        let up = Up {
             shared: Arc::clone(shared),
             name,
             stored,
         };
         up.tell(host, challenge.key_authorization().as_str()).await;
-        Ok(up)
+        Ok(Self::Served(up))
     }
+}
 
+impl Up {
     /// Tells the other processes, if there are any. Where that fails this one can still answer.
     async fn tell(&self, host: &Host, answer: &str) {
         let pending = Pending {
@@ -68,7 +99,7 @@ impl Challenge {
     }
 }
 
-impl Drop for Challenge {
+impl Drop for Up {
     fn drop(&mut self) {
         let name = &self.name;
         self.shared.index.rcu(|index| index.without_challenge(name));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::model::{Host, HostPattern};
+use crate::model::HostPattern;
 
 use super::ari::Ari;
 use super::book::Shared;
@@ -12,9 +12,8 @@ use super::served::Served;
 use super::work::{Authority, jitter};
 
 /// One question, for the certificate `host` has now.
-pub(super) async fn check(shared: Arc<Shared>, authorities: Arc<[Authority]>, host: Host) {
-    let pattern = HostPattern::Exact(host.clone());
-    let known = shared.book().get(&pattern).and_then(|entry| {
+pub(super) async fn check(shared: Arc<Shared>, authorities: Arc<[Authority]>, host: HostPattern) {
+    let known = shared.book().get(&host).and_then(|entry| {
         let served = entry.served.clone()?;
         Some((entry.ca, served, entry.ari.clone()))
     });
@@ -41,7 +40,7 @@ pub(super) async fn check(shared: Arc<Shared>, authorities: Arc<[Authority]>, ho
     }
     let used = {
         let mut book = shared.book();
-        let current = book.get_mut(&pattern).filter(|entry| {
+        let current = book.get_mut(&host).filter(|entry| {
             let now = entry.served.as_ref();
             now.is_some_and(|now| Arc::ptr_eq(now, &served))
         });
@@ -58,9 +57,16 @@ pub(super) async fn check(shared: Arc<Shared>, authorities: Arc<[Authority]>, ho
 }
 
 /// Into the record, if that is still about the same certificate.
-fn keep(shared: &Shared, ca: usize, host: &Host, served: &Served, ari: Ari, used: SystemTime) {
+fn keep(
+    shared: &Shared,
+    ca: usize,
+    host: &HostPattern,
+    served: &Served,
+    ari: Ari,
+    used: SystemTime,
+) {
     // Whoever has the lock of the name is renewing it.
-    let Some(_lock) = shared.store.try_lock(host.as_str()) else {
+    let Some(_lock) = shared.store.try_lock(&host.to_string()) else {
         return;
     };
     let Some((mut record, Some(stored))) = shared.look(ca, host) else {

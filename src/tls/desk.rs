@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::model::{Host, HostPattern};
+use crate::model::HostPattern;
 
 use super::book::Shared;
 use super::entry::{Flight, Outcome, Source};
@@ -174,10 +174,8 @@ impl Desk {
     }
 
     async fn revoke(&self, pattern: &HostPattern, reason: Reason) -> Said {
-        let HostPattern::Exact(host) = pattern else {
-            return Err(format!("no certificate of {pattern} is kept"));
-        };
-        let lock = self.shared.store.lock(host.as_str()).await;
+        let host = &pattern.to_string();
+        let lock = self.shared.store.lock(host).await;
         let mut revoked = Vec::new();
         for (ca, Authority { acme, .. }) in self.authorities.iter().enumerate() {
             let Some(leaf) = self.stored_leaf(ca, host).await else {
@@ -208,16 +206,16 @@ impl Desk {
         }
     }
 
-    async fn stored_leaf(&self, ca: usize, host: &Host) -> Option<CertificateDer<'static>> {
-        let (store, name) = (Arc::clone(&self.shared.cas[ca].store), host.clone());
-        let record = tokio::task::spawn_blocking(move || store.load(name.as_str()));
+    async fn stored_leaf(&self, ca: usize, host: &str) -> Option<CertificateDer<'static>> {
+        let (store, name) = (Arc::clone(&self.shared.cas[ca].store), host.to_owned());
+        let record = tokio::task::spawn_blocking(move || store.load(&name));
         let chain = record.await.ok()??.chain?;
         CertificateDer::from_pem_slice(chain.as_bytes()).ok()
     }
 
-    async fn retire(&self, ca: usize, host: &Host) {
-        let (store, name) = (Arc::clone(&self.shared.cas[ca].store), host.clone());
-        let retired = move || store.retire(name.as_str(), "revoked");
+    async fn retire(&self, ca: usize, host: &str) {
+        let (store, name) = (Arc::clone(&self.shared.cas[ca].store), host.to_owned());
+        let retired = move || store.retire(&name, "revoked");
         drop(tokio::task::spawn_blocking(retired).await);
     }
 

@@ -118,6 +118,14 @@ impl Fault {
         }
     }
 
+    /// The DNS record for a challenge could not be set. Another challenge needs none.
+    pub(super) fn unset(text: String) -> Self {
+        Self {
+            other_may_help: true,
+            ..Self::broken(format!("setting the DNS record: {text}"))
+        }
+    }
+
     /// The certificate that came is not the one that was ordered.
     pub(super) fn unusable(why: &dyn std::fmt::Display) -> Self {
         let text = format!("the CA sent a certificate that cannot be used: {why}");
@@ -150,26 +158,37 @@ impl Fault {
         }
     }
 
-    /// Both challenges failed; the second decides, unless it did not get as far.
-    pub(super) fn and(self, first: ChallengeKind, second: Self) -> Self {
-        let text = format!(
-            "{}: {}; {}: {}",
-            first.name(),
-            self.text,
-            first.other().name(),
-            second.text
-        );
-        let fault = match (self.setback, second.setback) {
+    /// All challenges that were tried failed; the last one decides, unless it did not get as far.
+    pub(super) fn all(tried: Vec<(ChallengeKind, Self)>) -> Option<Self> {
+        let text = match tried.as_slice() {
+            [_] => None,
+            all => {
+                let each = all
+                    .iter()
+                    .map(|(kind, fault)| format!("{}: {}", kind.name(), fault.text));
+                Some(bounded(&each.collect::<Vec<_>>().join("; ")))
+            }
+        };
+        let faults = tried.into_iter().map(|(_, fault)| fault);
+        let fault = faults.reduce(|first, second| match (first.setback, second.setback) {
             (Setback::Refused { validations: a }, Setback::Refused { validations: b }) => Self {
                 setback: Setback::Refused { validations: a + b },
                 ..second
             },
-            (_, Setback::Unreachable { .. }) => self,
+            (_, Setback::Unreachable { .. }) => first,
             _ => second,
-        };
-        Self {
-            text: bounded(&text),
+        })?;
+        Some(Self {
+            text: text.unwrap_or(fault.text),
             ..fault
+        })
+    }
+
+    /// How often the CA looked and was not convinced.
+    pub(super) fn validations(&self) -> usize {
+        match self.setback {
+            Setback::Refused { validations } => validations as usize,
+            _ => 0,
         }
     }
 
@@ -517,10 +536,17 @@ mod tests {
     #[test]
     fn of_two_challenges_the_one_that_got_further_decides() {
         let refused = || Fault::not_validated(None);
-        let both = refused().and(ChallengeKind::Http01, refused());
-        assert_eq!(both.setback, Setback::Refused { validations: 2 });
+        let both = |first, second| {
+            let tried = vec![
+                (ChallengeKind::Http01, first),
+                (ChallengeKind::TlsAlpn01, second),
+            ];
+            Fault::all(tried).unwrap()
+        };
+        let two = both(refused(), refused());
+        assert_eq!(two.setback, Setback::Refused { validations: 2 });
         let down = || Fault::broken("down".into());
-        let one = refused().and(ChallengeKind::Http01, down());
+        let one = both(refused(), down());
         assert_eq!(one.setback, Setback::Refused { validations: 1 });
         assert!(!one.elsewhere && one.text.contains("TLS-ALPN-01: down"));
     }

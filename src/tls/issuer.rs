@@ -80,6 +80,9 @@ impl Issuer {
     /// order's end or the next due time.
     pub async fn run(mut self) {
         self.orders.spawn(prove(Arc::clone(&self.shared)));
+        if let Some(dns) = self.shared.dns.clone() {
+            self.orders.spawn(async move { dns.clean().await });
+        }
         self.orders.spawn(keep(Arc::clone(&self.shared)));
         let stamp = std::mem::take(&mut self.stamp);
         self.orders
@@ -157,14 +160,24 @@ impl Issuer {
         let mut next: Option<SystemTime> = None;
         let mut book = self.shared.book();
         for (pattern, entry) in book.iter_mut() {
-            let (HostPattern::Exact(host), Some(at)) = (pattern, entry.check_at(now)) else {
+            let Some(at) = entry.check_at(now) else {
                 continue;
             };
+            // Those below a wildcard have its certificate, which is asked about once.
+            let wildcards = matches!(pattern, HostPattern::Wildcard(_));
+            if !wildcards
+                && entry
+                    .served
+                    .as_ref()
+                    .is_some_and(|served| served.is_wildcard())
+            {
+                continue;
+            }
             if at > now {
                 next = Some(next.map_or(at, |next| next.min(at)));
             } else if self.checks.len() < CHECKS {
                 entry.checking = true;
-                let (pattern, host) = (pattern.clone(), host.clone());
+                let (pattern, host) = (pattern.clone(), pattern.clone());
                 let (shared, authorities) =
                     (Arc::clone(&self.shared), Arc::clone(&self.authorities));
                 self.checks.spawn(async move {
@@ -197,6 +210,7 @@ impl Issuer {
         let mut due = Vec::new();
         let mut next: Option<SystemTime> = None;
         let mut book = self.shared.book();
+        self.shared.cover(&mut book, now);
         for (pattern, entry) in book.iter_mut().filter(|(_, entry)| !entry.running) {
             entry.histories.settle_clock(now);
             let Some(at) = entry.due_at(now) else {
@@ -218,6 +232,7 @@ impl Issuer {
                 due.push((urgency, at, pattern.clone()));
             }
         }
+        due.retain(|(_, _, pattern)| self.shared.covering(&book, pattern, now).is_none());
         (due, next)
     }
 
@@ -257,16 +272,13 @@ impl Issuer {
     }
 
     fn start(&mut self, pattern: HostPattern, urgency: Urgency) {
-        let HostPattern::Exact(host) = &pattern else {
-            return; // Only exact names have an ACME source.
-        };
         if let Some(entry) = self.shared.book().get_mut(&pattern) {
             entry.running = true;
         }
         let work = work(
             Arc::clone(&self.shared),
             Arc::clone(&self.authorities),
-            host.clone(),
+            pattern.clone(),
         );
         let id = self.orders.spawn(work).id();
         self.names.insert(id, (pattern, urgency));

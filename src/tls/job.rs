@@ -5,15 +5,17 @@ use std::sync::Arc;
 use instant_acme::CertificateIdentifier;
 use tokio::task::JoinHandle;
 
-use crate::model::Host;
+use crate::model::HostPattern;
 
 use super::store::{ChallengeKind, OpenOrder, Record, Records};
 
 /// One certificate to be had.
 pub(super) struct Job<'a> {
-    pub(super) host: &'a Host,
+    pub(super) host: &'a HostPattern,
+    /// What the certificate is to be for: the host, and with a wildcard perhaps the name above it.
+    pub(super) names: Vec<String>,
     /// The challenge that worked last.
-    pub(super) challenge: ChallengeKind,
+    pub(super) challenge: Option<ChallengeKind>,
     /// Validations that may still fail.
     pub(super) budget: usize,
     /// The certificate it takes the place of, for a CA with renewal information (RFC 9773 section 5).

@@ -25,8 +25,13 @@ mod challenge;
 mod client;
 // Whether this machine's clock is right.
 mod clock;
+// Names under a wildcard.
+mod cover;
 // What commands ask for.
 mod desk;
+// TXT records for DNS-01.
+#[cfg_attr(not(feature = "dns01"), path = "dns/off.rs")]
+mod dns;
 // One name in the book.
 mod entry;
 // How an attempt failed.
@@ -68,6 +73,7 @@ mod watch;
 // Names and times of a certificate.
 mod x509;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -76,7 +82,7 @@ use arc_swap::Guard;
 use rustls::ServerConfig;
 use serde::{Serialize, Serializer};
 
-pub use crate::config::{CaConfig, Eab, Limits};
+pub use crate::config::{CaConfig, DnsRule, Eab, Limits};
 use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
 
 use self::book::Shared;
@@ -109,6 +115,12 @@ pub struct CertsConfig {
     pub http_01: bool,
     /// Contact of the ACME accounts.
     pub email: Option<String>,
+    /// Who sets DNS-01 records. Names they serve are proven that way first, wildcards only so.
+    pub dns: Vec<DnsRule>,
+    /// Name servers that are asked where such a record belongs; the system's if there are none.
+    pub dns_resolvers: Vec<SocketAddr>,
+    /// How long a record may take to reach the zone's name servers. Default [`CertsConfig::DNS_WAIT`].
+    pub dns_wait: Duration,
     /// How long [`Certs::obtain`] waits (`WHARF_TLS_HOLD`). Default [`CertsConfig::HOLD`].
     pub hold: Duration,
 }
@@ -116,6 +128,8 @@ pub struct CertsConfig {
 impl CertsConfig {
     /// Default of [`CertsConfig::hold`]: Go's default client gives a handshake 10 s.
     pub const HOLD: Duration = Duration::from_secs(10);
+    /// Default of [`CertsConfig::dns_wait`].
+    pub const DNS_WAIT: Duration = Duration::from_secs(2 * 60);
 }
 
 /// All certificates of the process. Cheap to clone.
@@ -260,7 +274,7 @@ pub enum TlsError {
 pub enum ObtainError {
     #[error("no running container asks for a certificate of this name")]
     Undeclared,
-    #[error("a wildcard certificate needs DNS-01, which is not supported yet")]
+    #[error("a wildcard certificate needs DNS-01: set WHARF_DNS")]
     Wildcard,
     /// `wharf.tls: file:<name>` and no such certificate; why is told in status.
     #[error("the certificate file `{0}` is not there, or cannot be used")]

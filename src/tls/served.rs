@@ -23,7 +23,7 @@ use super::CertSource;
 use super::policy::Policy;
 use super::renew;
 use super::suites::{Preference, suites};
-use super::x509::{Facts, X509Error};
+use super::x509::{self, Facts, X509Error};
 
 /// One certificate with its key: the proxy hands [`Served::config`] to the handshake.
 ///
@@ -37,6 +37,8 @@ pub struct Served {
     pub source: CertSource,
     /// Common name (or organisation) of the issuer.
     pub issuer: String,
+    /// The DNS names it is for, in lower case.
+    names: Box<[String]>,
     /// Of the certificate itself: the same in every process.
     pub(super) hash: u64,
     /// Until somebody asks for what is in it; a lock that is taken once.
@@ -140,6 +142,16 @@ impl Served {
             all.cloned().collect::<Vec<_>>()
         });
         Some(config)
+    }
+
+    /// Whether it is for more than the names it lists.
+    pub(super) fn is_wildcard(&self) -> bool {
+        self.names.iter().any(|name| name.starts_with("*."))
+    }
+
+    /// Whether clients that ask for the pattern accept it.
+    pub(super) fn covers(&self, pattern: &HostPattern) -> bool {
+        x509::covers(&self.names, pattern)
     }
 
     /// The chain with its key, which fit each other; found out once.
@@ -291,6 +303,7 @@ impl TlsParts {
             not_before: facts.not_before,
             source,
             issuer: facts.issuer,
+            names: facts.names.into(),
             hash: hasher.finish(),
             packed: Mutex::new(packed),
             certified: OnceLock::new(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::model::{Host, HostPattern};
+use crate::model::HostPattern;
 
 use super::book::Shared;
 use super::entry::Source;
@@ -30,10 +30,9 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 impl Shared {
     /// Puts a stored certificate into use that is newer than the one there is. Blocks.
     fn take_over(&self, ca: usize, record: Record, now: SystemTime) {
-        let Ok(host) = Host::parse(&record.host) else {
+        let Ok(pattern) = HostPattern::parse(&record.host) else {
             return;
         };
-        let pattern = HostPattern::Exact(host);
         let Ok(Some(stored)) = self.serve(&pattern, record.key, record.chain) else {
             return;
         };
@@ -55,8 +54,12 @@ impl Shared {
         tracing::info!(host = %pattern, issuer = stored.issuer, "took over a certificate from the store");
         entry.histories.of_mut(ca).clone_from(&record.history);
         entry.ca = ca;
+        let before = entry.served.clone();
         let served = self.put(&pattern, entry, stored, now);
-        entry.land(Ok(served));
+        entry.land(Ok(Arc::clone(&served)));
+        if let Some(before) = before {
+            self.pass_on(&mut book, &before, &served, now);
+        }
     }
 }
 

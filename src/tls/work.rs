@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use instant_acme::CertificateIdentifier;
 
-use crate::model::{Host, HostPattern};
+use crate::model::HostPattern;
 
 use super::acme::{Acme, Issued, identifier};
 use super::ari::Ari;
@@ -23,16 +23,15 @@ use super::{CertSource, ObtainError};
 
 /// One name from the lock to the file, with the first CA that helps. Waiters are told before the file
 /// is written: a slow disk holds no handshake.
-pub(super) async fn work(shared: Arc<Shared>, authorities: Arc<[Authority]>, host: Host) {
-    let pattern = HostPattern::Exact(host.clone());
-    let lock = shared.store.lock(host.as_str()).await;
+pub(super) async fn work(shared: Arc<Shared>, authorities: Arc<[Authority]>, pattern: HostPattern) {
+    let lock = shared.store.lock(&pattern.to_string()).await;
     // Another process may have done, or failed, it meanwhile.
-    let mut found = look(&shared, &host).await;
+    let mut found = look(&shared, &pattern).await;
     if adopt(&shared, &pattern, &mut found, SystemTime::now()) {
         return;
     }
     while let Ok(ca) = found.histories.next(SystemTime::now()) {
-        let fault = match order(&shared, &authorities[ca], &mut found, ca, &pattern, &host).await {
+        let fault = match order(&shared, &authorities[ca], &mut found, ca, &pattern).await {
             Ok(()) => break,
             Err(fault) => fault,
         };
@@ -67,7 +66,6 @@ async fn order(
     found: &mut Found,
     ca: usize,
     pattern: &HostPattern,
-    host: &Host,
 ) -> Result<(), Fault> {
     let started = Instant::now();
     let record = found.records[ca].clone();
@@ -81,29 +79,39 @@ async fn order(
         let budget = shared.cas[ca].budget.as_ref();
         if let Some(budget) = budget {
             let is_awaited = shared.book().get(pattern).is_some_and(Entry::is_awaited);
-            budget.allow(host, kind, is_awaited, SystemTime::now())?;
+            budget.allow(pattern, kind, is_awaited, SystemTime::now())?;
         }
         if let Some(staging) = authority
             .staging
             .as_ref()
             .filter(|_| record.history.rehearse)
         {
-            rehearse(staging, host, found.challenge.unwrap_or_default()).await?;
+            rehearse(staging, pattern, shared.names(pattern), found.challenge).await?;
         }
         spend(budget, |budget| budget.ordered(SystemTime::now()));
     }
     let mut keeper = Keeper::new(Arc::clone(&shared.cas[ca].store), record);
     let mut job = Job {
-        host,
-        challenge: found.challenge.unwrap_or_default(),
+        host: pattern,
+        names: shared.names(pattern),
+        challenge: found.challenge,
         budget: found.histories.of(ca).budget(SystemTime::now()),
         replaces,
         open: keeper.record.open.clone(),
         keeper: Some(&mut keeper),
     };
-    let issued = tokio::time::timeout(ORDER_MOST, authority.acme.issue(&mut job))
+    // Each of two names may have to wait for its record.
+    let most = match &shared.dns {
+        Some(_) => ORDER_MOST + 2 * shared.config.dns_wait,
+        None => ORDER_MOST,
+    };
+    let issued = tokio::time::timeout(most, authority.acme.issue(&mut job))
         .await
-        .unwrap_or_else(|_| Err(Fault::broken("the order took longer than 150 s".into())))
+        .unwrap_or_else(|_| {
+            Err(Fault::broken(format!(
+                "the order took longer than {most:?}"
+            )))
+        })
         .and_then(|issued| check(shared, pattern, issued));
     let (issued, served) = match issued {
         Ok(issued) => issued,
@@ -116,7 +124,7 @@ async fn order(
     };
     shared.tally.issued();
     tracing::info!(
-        host = host.as_str(), issuer = served.issuer, challenge = issued.challenge.name(),
+        host = %pattern, issuer = served.issuer, challenge = issued.challenge.name(),
         took = ?started.elapsed(), "certificate obtained"
     );
     let record = &mut keeper.record;
@@ -132,7 +140,7 @@ async fn order(
     found.records[ca].issued = record.issued;
     found.records[ca].ari.clone_from(&record.ari);
     spend(shared.cas[ca].budget.as_ref(), |budget| {
-        budget.issued(host, kind, now);
+        budget.issued(pattern, kind, now);
     });
     found.challenge = record.challenge;
     *found.histories.of_mut(ca) = History::default();
@@ -150,9 +158,15 @@ pub(super) struct Authority {
 
 /// Tries a name where failures do not count, because the last validation failed. A twin that is out of
 /// order itself says nothing of the name.
-async fn rehearse(staging: &Acme, host: &Host, challenge: ChallengeKind) -> Result<(), Fault> {
+async fn rehearse(
+    staging: &Acme,
+    host: &HostPattern,
+    names: Vec<String>,
+    challenge: Option<ChallengeKind>,
+) -> Result<(), Fault> {
     let mut job = Job {
         host,
+        names,
         challenge,
         budget: 2,
         replaces: None,
@@ -208,7 +222,7 @@ struct Found {
 }
 
 /// What the store holds of `host` now, with what memory knows beside it.
-async fn look(shared: &Arc<Shared>, host: &Host) -> Found {
+async fn look(shared: &Arc<Shared>, host: &HostPattern) -> Found {
     let looked = tokio::task::spawn_blocking({
         let (shared, host) = (Arc::clone(shared), host.clone());
         move || -> Vec<_> {
@@ -243,7 +257,7 @@ async fn look(shared: &Arc<Shared>, host: &Host) -> Found {
         found.records.push(record);
     }
     found.histories.settle_clock(now);
-    if let Some(entry) = shared.book().get(&HostPattern::Exact(host.clone())) {
+    if let Some(entry) = shared.book().get(host) {
         // Memory is ahead where the disk could not be written, and counts what is not stored.
         found.histories.catch_up(&entry.histories);
         found.challenge = found.challenge.or(entry.challenge);
@@ -323,11 +337,15 @@ fn install(
         entry.challenge = found.challenge;
         entry.ca = ca;
         entry.open = None;
+        let before = entry.served.clone();
         let served = shared.put(pattern, entry, served, now);
         let record = &found.records[ca];
         entry.ari.clone_from(&record.ari);
         entry.issued = record.issued.map(from_unix);
-        entry.land(Ok(served));
+        entry.land(Ok(Arc::clone(&served)));
+        if let Some(before) = before {
+            shared.pass_on(&mut book, &before, &served, now);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
-use crate::model::HostPattern;
+use crate::model::{Host, HostPattern};
 
 /// The parts of a certificate that decide where and how long it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,18 +99,10 @@ impl Facts {
     /// Whether a client asking for `pattern` would accept this certificate's names. For a wildcard
     /// pattern that is the very wildcard; `default` takes any.
     pub(super) fn covers(&self, pattern: &HostPattern) -> Result<(), X509Error> {
-        let covered = match pattern {
-            HostPattern::Default => true,
-            HostPattern::Wildcard(_) => self.names.contains(&pattern.to_string()),
-            HostPattern::Exact(host) => match host.ip() {
-                Some(ip) => self.ips.contains(&ip),
-                None => self.names.iter().any(|name| {
-                    name == host.as_str()
-                        || name
-                            .strip_prefix("*.")
-                            .is_some_and(|rest| Some(rest) == host.parent())
-                }),
-            },
+        let ip = pattern.exact().and_then(Host::ip);
+        let covered = match ip {
+            Some(ip) => self.ips.contains(&ip),
+            None => covers(&self.names, pattern),
         };
         if covered {
             return Ok(());
@@ -119,6 +111,18 @@ impl Facts {
             found: self.names.join(", "),
             wanted: pattern.to_string(),
         })
+    }
+}
+
+/// Whether DNS names of a certificate cover a pattern: see [`Facts::covers`].
+pub(super) fn covers(names: &[String], pattern: &HostPattern) -> bool {
+    match pattern {
+        HostPattern::Default => true,
+        HostPattern::Wildcard(_) => names.contains(&pattern.to_string()),
+        HostPattern::Exact(host) => names.iter().any(|name| {
+            let wildcard = name.strip_prefix("*.");
+            name == host.as_str() || wildcard.is_some_and(|rest| Some(rest) == host.parent())
+        }),
     }
 }
 

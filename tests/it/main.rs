@@ -30,6 +30,8 @@ mod churn;
 mod deploys;
 // Labels of real containers -> who answers; Wharf on the host.
 mod discovery;
+// DNS-01 with a real name server: wildcards, siblings, aliases, hooks.
+mod dns01;
 // Stopping: what is finished, what is closed at once, and the exit code.
 mod drain;
 // Requests that come before the first list of containers.

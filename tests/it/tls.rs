@@ -78,6 +78,9 @@ pub(crate) fn config(ca: &Pebble, data: Option<&Path>) -> CertsConfig {
         cas: vec![authority(ca.directory(), &ca.listener_root())],
         http_01: true,
         email: Some("ops@example.com".into()),
+        dns: Vec::new(),
+        dns_resolvers: Vec::new(),
+        dns_wait: CertsConfig::DNS_WAIT,
         hold: CertsConfig::HOLD,
     }
 }

@@ -355,6 +355,9 @@ async fn bad_answers_of_the_ca_are_survived_and_told() {
             cas: vec![authority(ca.directory(), &ca.listener_root())],
             http_01: true,
             email: None,
+            dns: Vec::new(),
+            dns_resolvers: Vec::new(),
+            dns_wait: wharf::tls::CertsConfig::DNS_WAIT,
             hold: Duration::from_secs(5),
         });
         running.declare(&["a.example.com", "b.example.com"], TlsMode::Auto);

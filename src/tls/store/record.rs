@@ -1,8 +1,8 @@
 //! What is kept, as types.
 
-use serde::{Deserialize, Serialize};
+use std::fmt::Display;
 
-use crate::model::Host;
+use serde::{Deserialize, Serialize};
 
 use super::super::ari::Ari;
 use super::super::renew::History;
@@ -40,10 +40,10 @@ pub(in crate::tls) struct Record {
 
 impl Record {
     /// Nothing known yet.
-    pub(in crate::tls) fn new(host: &Host, directory: &str) -> Self {
+    pub(in crate::tls) fn new(host: impl Display, directory: &str) -> Self {
         Self {
             version: VERSION,
-            host: host.as_str().to_owned(),
+            host: host.to_string(),
             source: directory.to_owned(),
             key: None,
             chain: None,
@@ -69,7 +69,7 @@ pub(in crate::tls) struct OpenOrder {
     pub(in crate::tls) at: u64,
 }
 
-/// The two challenges Wharf answers.
+/// The challenges Wharf answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(in crate::tls) enum ChallengeKind {
     #[default]
@@ -77,6 +77,8 @@ pub(in crate::tls) enum ChallengeKind {
     Http01,
     #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
+    #[serde(rename = "dns-01")]
+    Dns01,
 }
 
 /// A challenge that is pending in one process, for the others: the CA may ask any of them.

@@ -21,6 +21,8 @@ pub(crate) mod h2;
 pub(crate) mod http;
 // Clients that ask all the time.
 pub(crate) mod load;
+// A real name server.
+pub(crate) mod named;
 // A real ACME server.
 pub(crate) mod pebble;
 // Upstreams on loopback.

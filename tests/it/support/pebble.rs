@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,6 +20,8 @@ pub(crate) struct Pebble {
     port: u16,
     management: u16,
     dns: u16,
+    /// Another name server than challtestsrv.
+    names: Option<SocketAddr>,
     children: Vec<Child>,
     log: Arc<Mutex<String>>,
 }
@@ -37,6 +39,7 @@ impl Pebble {
             port: free_port(),
             management: free_port(),
             dns: free_port(),
+            names: None,
             files,
             children: Vec::new(),
             log: Arc::default(),
@@ -64,6 +67,11 @@ impl Pebble {
         pebble
     }
 
+    /// Validates with what this name server says, instead of one that answers 127.0.0.1 for every name.
+    pub(crate) fn ask(&mut self, server: SocketAddr) {
+        self.names = Some(server);
+    }
+
     /// Starts the CA; it has forgotten all earlier runs. `env` overrides or adds variables.
     pub(crate) fn run(&mut self, env: &[(&str, &str)]) {
         let dns = format!("127.0.0.1:{}", self.dns);
@@ -83,6 +91,7 @@ impl Pebble {
 
         let mut ca = Command::new("pebble");
         ca.arg("-config").arg(self.path("pebble.json"));
+        let dns = self.names.map_or(dns, |server| server.to_string());
         ca.args(["-dnsserver", &dns, "-strict"]);
         ca.env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_WFE_NONCEREJECT", "0");
