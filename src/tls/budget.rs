@@ -283,7 +283,10 @@ mod tests {
         let mut spent = Spent::default();
         add(&mut spent.orders, NOW);
         add(spent.names.entry("a.test".into()).or_default(), NOW);
-        add(spent.names.entry("b.test".into()).or_default(), NOW + WEEK);
+        add(
+            spent.names.entry("b.test".into()).or_default(),
+            NOW + ORDERS,
+        );
         let mut back = spent.clone();
         spent.prune(NOW + ORDERS);
         assert_eq!((spent.orders.len(), spent.names.len()), (0, 2));

@@ -284,6 +284,15 @@ pub(crate) async fn stored(dir: &Path, name: &str) -> String {
     stored_with(dir, name, |record| !record.contains(ORDER)).await
 }
 
+/// As [`stored`], once the CA was asked about the renewal, too: nothing more is written then.
+pub(crate) async fn settled(dir: &Path, name: &str) -> String {
+    let asked = |record: &str| {
+        let record: serde_json::Value = serde_json::from_str(record).unwrap();
+        record["ari"]["check_at"].as_u64() > Some(0)
+    };
+    stored_with(dir, name, |record| !record.contains(ORDER) && asked(record)).await
+}
+
 /// As [`walk`], once the file says what `done` wants.
 pub(crate) async fn stored_with(dir: &Path, name: &str, done: impl Fn(&str) -> bool) -> String {
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -9,7 +9,7 @@ use wharf::tls::{CertReport, CertState, ObtainError, Wanted};
 use crate::support::pebble::{Pebble, free_port};
 use crate::support::responder::{Ports, Responder, handshake};
 use crate::support::scripted_ca::ScriptedCa;
-use crate::tls::{Running, authority, config, find, pattern, stored, walk};
+use crate::tls::{Running, authority, config, find, pattern, settled, stored, walk};
 
 fn valid(line: &CertReport) -> bool {
     line.state == CertState::Valid
@@ -105,7 +105,7 @@ async fn a_restart_serves_from_disk_without_the_ca() {
     running.declare(&hosts, TlsMode::Auto);
     for host in hosts {
         running.obtain(host).await.unwrap();
-        stored(data.path(), &format!("{host}.json")).await;
+        settled(data.path(), &format!("{host}.json")).await;
     }
     running.close().await;
     ca.stop();
@@ -161,7 +161,7 @@ async fn a_key_that_does_not_fit_costs_the_first_handshake_a_new_order() {
     running.declare(&hosts, TlsMode::Auto);
     for host in hosts {
         handshake(host, tls, &root).await.unwrap();
-        stored(data.path(), &format!("{host}.json")).await;
+        settled(data.path(), &format!("{host}.json")).await;
     }
     running.close().await;
     drop(server);
@@ -201,7 +201,7 @@ async fn a_key_that_does_not_fit_is_found_without_a_visitor() {
     running.declare(&hosts, TlsMode::Auto);
     for host in hosts {
         running.obtain(host).await.unwrap();
-        stored(data.path(), &format!("{host}.json")).await;
+        settled(data.path(), &format!("{host}.json")).await;
     }
     running.close().await;
     drop(server);
