@@ -23,9 +23,9 @@ use super::store::{ChallengeKind, Pending, VERSION};
 /// An answer; taken away when dropped, however the order ends.
 pub(super) enum Challenge {
     /// Given by this process, or another one on the same store.
-    Served(#[expect(dead_code, reason = "held for its end")] Up),
+    Served(#[allow(dead_code, reason = "held for its end")] Up),
     /// In the DNS.
-    Dns(#[expect(dead_code, reason = "held for its end")] dns::Answer),
+    Dns(#[allow(dead_code, reason = "held for its end")] dns::Answer),
 }
 
 /// An answer in the index and in the store.
