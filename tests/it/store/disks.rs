@@ -20,7 +20,8 @@ async fn a_disk_that_gets_full_and_has_room_again() {
     shared.handshakes(&wharf, &hosts[..1]).await[0]
         .as_ref()
         .unwrap();
-    crate::tls::stored(&data, "h0.example.com.json").await;
+    // What is said of renewals is stored, too.
+    crate::tls::settled(&data, "h0.example.com.json").await;
     fill(&data);
 
     for shaken in shared.handshakes(&wharf, &hosts[..2]).await {
@@ -63,7 +64,7 @@ async fn a_start_with_a_full_disk_serves_what_it_holds() {
     shared.handshakes(&wharf, &hosts[..1]).await[0]
         .as_ref()
         .unwrap();
-    crate::tls::stored(shared.data.path(), "h0.example.com.json").await;
+    crate::tls::settled(shared.data.path(), "h0.example.com.json").await;
     assert!(wharf.stop().success());
 
     let full = r#"cp -a "$WHARF_DATA" /tmp/copy; mount -t tmpfs -o size=256k wharf-test "$WHARF_DATA";
@@ -94,7 +95,7 @@ async fn a_directory_that_may_only_be_read() {
     shared.handshakes(&wharf, &hosts[..1]).await[0]
         .as_ref()
         .unwrap();
-    crate::tls::stored(shared.data.path(), "h0.example.com.json").await;
+    crate::tls::settled(shared.data.path(), "h0.example.com.json").await;
     assert!(wharf.stop().success());
 
     let read_only =
