@@ -9,7 +9,7 @@ use wharf::tls::{CertReport, CertState, CertsConfig, FailureClass, Limits, Obtai
 
 use crate::support::pebble::{Pebble, free_port};
 use crate::support::responder::{Ports, Responder};
-use crate::tls::{Running, authority, config, find, stored, stored_with, walk};
+use crate::tls::{Running, authority, config, find, settled, stored, stored_with, walk};
 
 fn failed(line: &CertReport) -> bool {
     line.state == CertState::Failed
@@ -172,6 +172,9 @@ async fn limits_are_not_reached_and_not_forgotten() {
     );
     let kept = |budget: &str| budget.contains("d.example.org");
     stored_with(data.path(), "budget.json", kept).await;
+    for host in hosts.into_iter().chain(["d.example.org"]) {
+        settled(data.path(), &format!("{host}.json")).await;
+    }
     running.close().await;
 
     // The certificates are lost, the account is not.

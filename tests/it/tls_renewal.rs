@@ -10,7 +10,7 @@ use wharf::tls::{CertReport, CertsConfig};
 use crate::support::pebble::{Pebble, free_port};
 use crate::support::responder::{Ports, Responder};
 use crate::support::shim::Shim;
-use crate::tls::{Running, authority, config, find, stored_with, walk};
+use crate::tls::{Running, authority, config, find, settled, stored_with, walk};
 
 const HOST: &str = "a.example.com";
 const DAY: i64 = 24 * 60 * 60;
@@ -187,8 +187,7 @@ async fn what_nobody_needs_is_not_renewed_until_somebody_does() {
     let server = Responder::start(ports.clone(), &running.certs);
     running.declare(&[HOST], TlsMode::Auto);
     running.obtain(HOST).await.unwrap();
-    let kept = |record: &str| record.contains("BEGIN CERTIFICATE");
-    stored_with(data.path(), &format!("{HOST}.json"), kept).await;
+    settled(data.path(), &format!("{HOST}.json")).await;
     running.close().await;
     drop(server);
     let orders = ca.orders();
