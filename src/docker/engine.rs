@@ -8,16 +8,16 @@ use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bollard::Docker;
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
-use http::{Method, StatusCode};
 use tokio::time::{sleep, timeout};
 
-use super::ask::{AskError, ask, whole};
+use super::client::{client, get, whole};
 use super::error::EngineError;
 use super::event::{Event, Facts};
-use super::models::{Complaint, Inspect, NetworkEntry, Version};
+use super::models::{Inspect, NetworkEntry, Version};
 use super::{Container, Network, convert, follow};
 
 /// Where the engine listens; parsed from `DOCKER_HOST`.
@@ -59,6 +59,7 @@ impl fmt::Display for Address {
 /// Made anew after every loss of the connection: the engine behind the address may be another one.
 #[derive(Debug, Clone)]
 pub struct Engine {
+    docker: Docker,
     address: Address,
     /// What the engine calls its release, `20.10.24+dfsg1`.
     pub version: String,
@@ -75,9 +76,10 @@ impl Engine {
     ///
     /// No answer, or an engine that no longer speaks any API version we do.
     pub async fn connect(address: Address) -> Result<Self, EngineError> {
+        let docker = client(&address)?;
         let mut asked = FuturesUnordered::new();
         let told = loop {
-            asked.push(version(&address));
+            asked.push(version(&docker, &address));
             tokio::select! {
                 Some(told) = asked.next() => break told?,
                 () = sleep(INSIST) => {}
@@ -86,6 +88,7 @@ impl Engine {
         drop(asked);
         let api = agree(told.api_version.as_deref(), told.min_api_version.as_deref())?;
         Ok(Self {
+            docker,
             address,
             version: told.version,
             api,
@@ -101,7 +104,7 @@ impl Engine {
     pub async fn back(&self) {
         let mut silent = false;
         loop {
-            match timeout(INSIST, version(&self.address)).await {
+            match timeout(INSIST, version(&self.docker, &self.address)).await {
                 Ok(Ok(_)) if silent => return,
                 Ok(Ok(_)) => {}
                 _ => silent = true,
@@ -119,7 +122,7 @@ impl Engine {
         let filters = BTreeMap::from([("type", &EVENT_TYPES[..]), ("event", &EVENTS[..])]);
         let filters = serde_json::json!(filters).to_string();
         let path = format!("/events?since={since}&filters={}", escape(&filters));
-        follow::events(self.clone(), path)
+        follow::events(self.clone(), &path)
     }
 
     /// Every container, stopped ones too, sorted by id.
@@ -160,58 +163,45 @@ impl Engine {
 
     /// The body of an answer to `GET` under the agreed version.
     async fn get(&self, call: &'static str, path: &str) -> Result<Bytes, EngineError> {
-        get(call, &self.address, &self.path(path)).await
+        let answer = get(&self.docker, self.path(path));
+        within(call, &self.address, whole(call, &self.address, answer)).await
+    }
+
+    /// The same, as it comes.
+    pub(super) fn follow(
+        &self,
+        path: &str,
+    ) -> impl Stream<Item = Result<Bytes, bollard::errors::Error>> + Send + Unpin + use<> {
+        get(&self.docker, self.path(path))
     }
 
     /// `path` under the agreed version.
-    pub(super) fn path(&self, path: &str) -> String {
+    fn path(&self, path: &str) -> String {
         format!("/v{}{path}", self.api)
     }
 }
 
-async fn version(address: &Address) -> Result<Version, EngineError> {
+async fn version(docker: &Docker, address: &Address) -> Result<Version, EngineError> {
     let call = "version";
-    let told = get(call, address, "/version").await?;
+    let answer = get(docker, "/version".to_owned());
+    let told = within(call, address, whole(call, address, answer)).await?;
     serde_json::from_slice(&told).map_err(|error| EngineError::unreadable(call, &error))
 }
 
-async fn get(call: &'static str, address: &Address, target: &str) -> Result<Bytes, EngineError> {
-    let asked = async {
-        let answer = ask(address, Method::GET, target).await?;
-        let status = answer.response.status();
-        let body = whole(address, answer.response.into_body()).await?;
-        drop(answer.connection);
-        Ok((status, body))
-    };
-    let (status, body) = within(call, address, asked).await?;
-    match status {
-        StatusCode::OK => Ok(body),
-        status => Err(refusal(call, status, &body)),
-    }
-}
-
 /// Runs a call under its deadline.
-pub(super) async fn within<T>(
+async fn within<T>(
     call: &'static str,
     address: &Address,
-    asked: impl Future<Output = Result<T, AskError>>,
+    asked: impl Future<Output = Result<T, EngineError>>,
 ) -> Result<T, EngineError> {
-    match timeout(CALL_TIMEOUT, asked).await {
-        Ok(answer) => answer.map_err(|error| EngineError::from_ask(call, error)),
-        Err(_) => Err(EngineError::Timeout {
+    let answer = timeout(CALL_TIMEOUT, asked).await;
+    answer.unwrap_or_else(|_| {
+        Err(EngineError::Timeout {
             call,
             address: address.clone(),
             seconds: CALL_TIMEOUT.as_secs(),
-        }),
-    }
-}
-
-/// An answer that is no 200.
-pub(super) fn refusal(call: &'static str, status: StatusCode, body: &[u8]) -> EngineError {
-    match serde_json::from_slice::<Complaint>(body) {
-        Ok(told) => EngineError::from_status(call, status.as_u16(), &told.message),
-        Err(_) => EngineError::from_status(call, status.as_u16(), &String::from_utf8_lossy(body)),
-    }
+        })
+    })
 }
 
 /// For a query: everything but letters and digits, which is more than needed.

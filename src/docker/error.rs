@@ -4,8 +4,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::ask::{AskError, MOST_BODY};
-use super::engine::Address;
+use super::client::innermost;
+use super::engine::{Address, CALL_TIMEOUT};
 
 /// Why the engine gave no answer. The text names the cause and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -83,41 +83,55 @@ pub enum EngineError {
 
 impl EngineError {
     /// Sorts what kept an answer from coming by its cause.
-    pub(super) fn from_ask(call: &'static str, error: AskError) -> Self {
+    pub(super) fn from_client(
+        call: &'static str,
+        address: &Address,
+        error: &bollard::errors::Error,
+    ) -> Self {
+        use bollard::errors::Error;
         match error {
-            AskError::Connect { address, source } => match (source.kind(), &address) {
-                (io::ErrorKind::NotFound, Address::Unix(path)) => {
-                    Self::SocketMissing { path: path.clone() }
-                }
-                (io::ErrorKind::PermissionDenied, Address::Unix(path)) => Self::PermissionDenied {
+            Error::DockerResponseServerError {
+                status_code,
+                message,
+            } => Self::from_status(call, *status_code, message),
+            Error::SocketNotFoundError(path) => Self::SocketMissing { path: path.into() },
+            Error::UnsupportedURISchemeError { uri } => Self::Unsupported { host: uri.clone() },
+            Error::RequestTimeoutError => Self::Timeout {
+                call,
+                address: address.clone(),
+                seconds: CALL_TIMEOUT.as_secs(),
+            },
+            other => Self::from_transport(call, address, innermost(other)),
+        }
+    }
+
+    fn from_transport(
+        call: &'static str,
+        address: &Address,
+        (kind, message): (Option<io::ErrorKind>, String),
+    ) -> Self {
+        match (kind, address) {
+            (Some(io::ErrorKind::NotFound), Address::Unix(path)) => {
+                Self::SocketMissing { path: path.clone() }
+            }
+            (Some(io::ErrorKind::PermissionDenied), Address::Unix(path)) => {
+                Self::PermissionDenied {
                     path: path.clone(),
                     group: group_of(path),
-                },
-                (io::ErrorKind::ConnectionRefused, _) => Self::Refused { address },
-                _ => Self::Connection {
-                    call,
-                    address,
-                    message: source.to_string(),
-                },
+                }
+            }
+            (Some(io::ErrorKind::ConnectionRefused), _) => Self::Refused {
+                address: address.clone(),
             },
-            AskError::Timeout { address, limit } => Self::Timeout {
+            _ => Self::Connection {
                 call,
-                address,
-                seconds: limit.as_secs(),
-            },
-            AskError::Broken { address, reason } => Self::Connection {
-                call,
-                address,
-                message: reason,
-            },
-            AskError::TooLarge { .. } => Self::TooLarge {
-                call,
-                mebibytes: MOST_BODY >> 20,
+                address: address.clone(),
+                message,
             },
         }
     }
 
-    /// An answer that is no 200, with what its body says.
+    /// An answer that is no success, with what its body says.
     pub(super) fn from_status(call: &'static str, status: u16, message: &str) -> Self {
         match status {
             403 => Self::Forbidden {
@@ -229,9 +243,9 @@ mod tests {
     #[test]
     fn io_errors_are_told_by_cause_and_remedy() {
         let tell = |kind: io::ErrorKind| {
-            let (address, source) = (unix(), kind.into());
-            let error = AskError::Connect { address, source };
-            EngineError::from_ask("version", error).to_string()
+            let err = io::Error::from(kind);
+            let error = bollard::errors::Error::IOError { err };
+            EngineError::from_client("version", &unix(), &error).to_string()
         };
         assert!(tell(io::ErrorKind::NotFound).contains("no Docker socket at /run/none.sock"));
         assert!(tell(io::ErrorKind::PermissionDenied).contains("--group-add"));

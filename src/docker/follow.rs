@@ -1,92 +1,44 @@
 //! The engine's events, line by line.
 
-use std::pin::Pin;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
 
-use bytes::BytesMut;
-use futures_util::{Stream, stream};
-use http::{Method, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-
-use super::ask::{Connection, ask, whole};
 use super::convert;
-use super::engine::{Engine, refusal, within};
+use super::engine::Engine;
 use super::error::EngineError;
 use super::event::Event;
 use super::models::Message;
 
-/// What a subscription has come to.
-enum Stage {
-    Asking,
-    Reading(Reading),
-    Over,
-}
-
-/// An open stream.
-struct Reading {
-    body: Incoming,
+/// A subscription.
+struct Reading<S> {
+    engine: Engine,
+    answer: S,
     /// What has been read of the next line.
     rest: BytesMut,
-    _connection: Connection,
 }
 
-/// The events behind `path`. Cancel safe between items; dropping it ends the subscription.
+/// The events behind `path`. Cancel safe between items; dropping it ends the subscription. The item
+/// after an error is `None`.
 pub(super) fn events(
     engine: Engine,
-    path: String,
-) -> impl Stream<Item = Result<Event, EngineError>> + Send + Unpin {
-    let events = stream::unfold(
-        (engine, path, Stage::Asking),
-        |(engine, path, mut stage)| async move {
-            let item = loop {
-                stage = match stage {
-                    Stage::Asking => match open(&engine, &path).await {
-                        Ok(reading) => Stage::Reading(reading),
-                        Err(error) => {
-                            stage = Stage::Over;
-                            break Err(error);
-                        }
-                    },
-                    Stage::Reading(mut reading) => match reading.next(&engine).await? {
-                        Ok(event) => {
-                            stage = Stage::Reading(reading);
-                            break Ok(event);
-                        }
-                        Err(error) => {
-                            stage = Stage::Over;
-                            break Err(error);
-                        }
-                    },
-                    Stage::Over => return None,
-                };
-            };
-            Some((item, (engine, path, stage)))
-        },
-    );
-    let events: Pin<Box<dyn Stream<Item = _> + Send>> = Box::pin(events);
-    events
-}
-
-async fn open(engine: &Engine, path: &str) -> Result<Reading, EngineError> {
-    let address = engine.address();
-    let target = engine.path(path);
-    let answer = within(CALL, address, ask(address, Method::GET, &target)).await?;
-    let status = answer.response.status();
-    let body = answer.response.into_body();
-    if status != StatusCode::OK {
-        let body = within(CALL, address, whole(address, body)).await?;
-        return Err(refusal(CALL, status, &body));
-    }
-    Ok(Reading {
-        body,
+    path: &str,
+) -> impl Stream<Item = Result<Event, EngineError>> + Send + Unpin + use<> {
+    let reading = Reading {
+        answer: engine.follow(path),
+        engine,
         rest: BytesMut::new(),
-        _connection: answer.connection,
-    })
+    };
+    Box::pin(stream::unfold(Some(reading), |reading| async {
+        let mut reading = reading?;
+        let item = reading.next().await?;
+        let goes_on = item.is_ok();
+        Some((item, goes_on.then_some(reading)))
+    }))
 }
 
-impl Reading {
+impl<S: Stream<Item = Result<Bytes, bollard::errors::Error>> + Unpin> Reading<S> {
     /// The next event; `None` at the end of the stream.
-    async fn next(&mut self, engine: &Engine) -> Option<Result<Event, EngineError>> {
+    async fn next(&mut self) -> Option<Result<Event, EngineError>> {
         loop {
             while let Some(end) = memchr::memchr(b'\n', &self.rest) {
                 let line = self.rest.split_to(end + 1);
@@ -109,18 +61,11 @@ impl Reading {
                     message,
                 }));
             }
-            match self.body.frame().await? {
-                Ok(frame) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.rest.extend_from_slice(data);
-                    }
-                }
+            match self.answer.next().await? {
+                Ok(part) => self.rest.extend_from_slice(&part),
                 Err(error) => {
-                    return Some(Err(EngineError::Connection {
-                        call: CALL,
-                        address: engine.address().clone(),
-                        message: error.to_string(),
-                    }));
+                    let address = self.engine.address();
+                    return Some(Err(EngineError::from_client(CALL, address, &error)));
                 }
             }
         }

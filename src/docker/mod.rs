@@ -1,7 +1,7 @@
 //! The Docker side: engine -> snapshot -> plan.
 
 // One call to the engine.
-pub(crate) mod ask;
+mod client;
 mod convert;
 pub mod engine;
 mod error;

@@ -167,14 +167,6 @@ pub(super) struct Actor {
     pub(super) attributes: BTreeMap<String, String>,
 }
 
-/// What an engine says about an error.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Complaint {
-    #[serde(deserialize_with = "nullable")]
-    pub(super) message: String,
-}
-
 /// Go writes `null` for what is empty.
 fn nullable<'de, D, T>(from: D) -> Result<T, D::Error>
 where

@@ -11,8 +11,8 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::ask::Connection;
 use super::shape;
-use crate::docker::ask::Connection;
 use crate::model::LabelPrefix;
 use crate::shutdown::{Stage, Stop};
 

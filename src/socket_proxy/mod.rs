@@ -6,6 +6,7 @@
 //! No field of a request reaches the engine, only its checked path and query.
 
 mod allow;
+mod ask;
 mod follow;
 mod listen;
 mod shape;
@@ -31,12 +32,12 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use self::allow::Call;
+use self::ask::{Answer, AskError, ask, whole};
 use self::follow::Follow;
 use self::listen::{Listener, Stream};
 use self::shape::Keep;
 use crate::config::SocketProxyConfig;
 use crate::docker::EngineError;
-use crate::docker::ask::{Answer, AskError, ask, whole};
 use crate::docker::engine::Address;
 use crate::model::LabelPrefix;
 use crate::shutdown::{self, Signals, Stage, Stop};

@@ -1,5 +1,5 @@
-//! Asking the engine, for the watcher and the socket proxy: one connection per call, so that an engine
-//! that was restarted is found again by itself.
+//! Asking the engine for a caller: one connection per call, so that an engine that was restarted is
+//! found again by itself. Not the watcher's client, which cannot hand on an answer with its head.
 
 use std::io;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time;
 
-use super::engine::Address;
+use crate::docker::engine::Address;
 
 /// Why the engine gave no answer; the caller is told in these words.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(super) enum AskError {
     #[error("the engine at {address} cannot be reached: {}", cause(.source))]
     Connect { address: Address, source: io::Error },
     #[error("the engine at {address} did not answer within {limit:?}")]
@@ -34,14 +34,14 @@ pub(crate) enum AskError {
 }
 
 /// An answer whose body is still to come.
-pub(crate) struct Answer {
-    pub(crate) response: Response<Incoming>,
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
     /// Ends the connection when dropped.
-    pub(crate) connection: Connection,
+    pub(super) connection: Connection,
 }
 
 /// The task that drives a connection to the engine.
-pub(crate) struct Connection(JoinHandle<()>);
+pub(super) struct Connection(JoinHandle<()>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -50,7 +50,7 @@ impl Drop for Connection {
 }
 
 /// Sends a request without body or fields of the caller's; cancel safe in that nothing stays behind.
-pub(crate) async fn ask(
+pub(super) async fn ask(
     address: &Address,
     method: Method,
     target: &str,
@@ -85,7 +85,7 @@ async fn tcp(host: &str) -> io::Result<TcpStream> {
 }
 
 /// The whole body, up to [`MOST_BODY`].
-pub(crate) async fn whole(address: &Address, body: Incoming) -> Result<Bytes, AskError> {
+pub(super) async fn whole(address: &Address, body: Incoming) -> Result<Bytes, AskError> {
     let read = Limited::new(body, MOST_BODY).collect();
     match time::timeout(ANSWER_LIMIT, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -172,4 +172,4 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// A peer that is gone is noticed after three times this.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// A list of ten thousand containers with long labels.
-pub(crate) const MOST_BODY: usize = 64 << 20;
+const MOST_BODY: usize = 64 << 20;
