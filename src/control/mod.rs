@@ -187,7 +187,7 @@ fn wanted(table: &RouteTable) -> Vec<Wanted> {
         .hosts()
         .filter(|entry| entry.tls != TlsMode::Off)
         .map(|entry| Wanted {
-            pattern: entry.pattern.clone(),
+            pattern: entry.certificate.clone(),
             mode: entry.tls,
             file: entry.file.clone(),
             policy: entry.policy.clone(),

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
+use super::{Pattern, PatternError};
+
 /// A validated host name or IP literal: lower case, no port, no trailing dot, 1..=253 bytes.
 ///
 /// IPv6 literals are kept without brackets, in canonical text. Names are LDH labels (underscore
@@ -19,6 +21,10 @@ pub enum HostPattern {
     Exact(Host),
     /// `*.suffix`: one label in front of the suffix, as in certificates.
     Wildcard(Host),
+    /// `**.suffix`: any number of labels in front of the suffix, at least one. The longest suffix first.
+    Below(Host),
+    /// `~regex`, looked for in the name without port.
+    Regex(Pattern),
     /// `default`: every host no other pattern matches.
     Default,
 }
@@ -36,10 +42,12 @@ pub enum HostError {
     Label(String),
     #[error("write the host alone, without {0}")]
     Extra(&'static str),
-    #[error("`*` stands only as the whole first label, as in *.example.com")]
+    #[error(
+        "`*` stands only as the whole first label, as in *.example.com; elsewhere use a regex, as in ~^api\\.[^.]+\\.example\\.com$"
+    )]
     Star,
-    #[error("{0} is not supported yet")]
-    Unsupported(&'static str),
+    #[error(transparent)]
+    Regex(#[from] PatternError),
 }
 
 impl Host {
@@ -130,34 +138,50 @@ impl Host {
 }
 
 impl HostPattern {
-    /// Parses one item of `wharf.host`: `a.example.com`, `*.example.com` or `default`.
+    /// Parses one item of `wharf.host`: `a.example.com`, `*.example.com`, `**.example.com`, `~regex` or
+    /// `default`.
     /// (`.example.com`, which means two patterns, is expanded by the label parser.)
     pub fn parse(text: &str) -> Result<Self, HostError> {
         let text = text.trim();
         if text.eq_ignore_ascii_case("default") {
             return Ok(Self::Default);
         }
-        if text.starts_with('~') {
-            return Err(HostError::Unsupported("a regex host"));
+        if Pattern::is_meant(text) {
+            return Ok(Self::Regex(Pattern::parse_for_hosts(text)?));
         }
-        if text.starts_with("**.") {
-            return Err(HostError::Unsupported("an any-depth wildcard (`**.`)"));
+        let (suffix, pattern): (_, fn(Host) -> Self) = match text.strip_prefix("**.") {
+            Some(suffix) => (Some(suffix), Self::Below),
+            None => (text.strip_prefix("*."), Self::Wildcard),
+        };
+        let Some(suffix) = suffix else {
+            return Host::parse(text).map(Self::Exact);
+        };
+        let host = Host::parse(suffix)?;
+        if host.ip().is_some() {
+            return Err(HostError::Star);
         }
-        if let Some(suffix) = text.strip_prefix("*.") {
-            let host = Host::parse(suffix)?;
-            if host.ip().is_some() {
-                return Err(HostError::Star);
-            }
-            return Ok(Self::Wildcard(host));
+        Ok(pattern(host))
+    }
+
+    /// Whether a canonical name (see [`Host`]) is one of these. `default` takes any.
+    pub fn matches(&self, name: &str) -> bool {
+        let parent = |name: &str| name.split_once('.').map(|(_, rest)| rest.to_owned());
+        match self {
+            Self::Exact(host) => host.as_str() == name,
+            Self::Wildcard(suffix) => parent(name).is_some_and(|rest| rest == suffix.as_str()),
+            Self::Below(suffix) => name
+                .strip_suffix(suffix.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            Self::Regex(pattern) => pattern.matches(name),
+            Self::Default => true,
         }
-        Host::parse(text).map(Self::Exact)
     }
 
     /// The exact name, if there is just one.
     pub fn exact(&self) -> Option<&Host> {
         match self {
             Self::Exact(host) => Some(host),
-            Self::Wildcard(_) | Self::Default => None,
+            Self::Wildcard(_) | Self::Below(_) | Self::Regex(_) | Self::Default => None,
         }
     }
 }
@@ -177,6 +201,8 @@ impl fmt::Display for HostPattern {
         match self {
             Self::Exact(host) => host.fmt(f),
             Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
+            Self::Below(suffix) => write!(f, "**.{suffix}"),
+            Self::Regex(pattern) => write!(f, "~{}", pattern.text()),
             Self::Default => f.write_str("default"),
         }
     }
@@ -233,10 +259,40 @@ mod tests {
     }
 
     #[test]
-    fn exact_names_come_before_wildcards_before_default() {
-        let exact = HostPattern::parse("z.test").unwrap();
-        let wildcard = HostPattern::parse("*.a.test").unwrap();
-        assert!(exact < wildcard && wildcard < HostPattern::Default);
+    fn patterns_are_in_order_of_precedence_and_read_back_as_written() {
+        let written = ["z.test", "*.a.test", "**.a.test", "~^a", "default"];
+        let patterns = written.map(|text| HostPattern::parse(text).unwrap());
+        assert!(patterns.is_sorted());
+        assert_eq!(patterns.map(|pattern| pattern.to_string()), written);
+    }
+
+    #[test]
+    fn patterns_match_what_they_say() {
+        for (pattern, name, expected) in [
+            ("a.test", "a.test", true),
+            ("a.test", "b.test", false),
+            ("*.a.test", "x.a.test", true),
+            ("*.a.test", "y.x.a.test", false),
+            ("*.a.test", "a.test", false),
+            ("**.a.test", "x.a.test", true),
+            ("**.a.test", "z.y.x.a.test", true),
+            ("**.a.test", "a.test", false),
+            ("**.a.test", ".a.test", false),
+            ("**.a.test", "xa.test", false),
+            (r"~^api\d+\.a\.test$", "api12.a.test", true),
+            (r"~^API\d+\.a\.test$", "api12.a.test", true),
+            (r"~^api\d+\.a\.test$", "api.a.test", false),
+            ("~shop", "my.shop.test", true),
+            ("default", "x", true),
+        ] {
+            let matches = HostPattern::parse(pattern).unwrap().matches(name);
+            assert_eq!(matches, expected, "{pattern} {name}");
+        }
+        assert_eq!(HostPattern::parse("**.10.0.0.1"), Err(HostError::Star));
+        assert!(matches!(
+            HostPattern::parse("~a("),
+            Err(HostError::Regex(_))
+        ));
     }
 
     #[test]

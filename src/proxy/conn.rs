@@ -197,14 +197,13 @@ async fn config(
     let certs = &worker.engine.certs;
     let found = {
         let index = certs.current();
-        // `default` stands for many names, some of which have a certificate of their own.
+        // Some patterns stand for many names, some of which have a certificate of their own.
         let own = || index.own(name).filter(|_| entry.tls != TlsMode::File);
-        let own = if entry.pattern == HostPattern::Default {
-            own()
-        } else {
-            None
+        let own = match &entry.pattern {
+            HostPattern::Exact(_) | HostPattern::Wildcard(_) => None,
+            HostPattern::Below(_) | HostPattern::Regex(_) | HostPattern::Default => own(),
         };
-        own.or_else(|| index.find(&entry.pattern)).cloned()
+        own.or_else(|| index.find(&entry.certificate)).cloned()
     };
     let policy = entry
         .policy
@@ -220,7 +219,7 @@ async fn config(
     if let Some(answered) = found.and_then(|served| by(&served, policy.clone())) {
         return Ok(answered);
     }
-    let obtained = certs.obtain(&entry.pattern).await;
+    let obtained = certs.obtain(&entry.certificate).await;
     let served =
         obtained.map_err(|error| (Alert::InternalError, format!("no certificate: {error}")))?;
     let unusable = || {

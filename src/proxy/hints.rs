@@ -109,11 +109,8 @@ pub(crate) fn nearest(host: &str, table: &RouteTable) -> Vec<String> {
 
 fn covers(pattern: &str, host: &str) -> bool {
     match HostPattern::parse(pattern) {
-        Ok(HostPattern::Exact(name)) => name.as_str() == host,
-        Ok(HostPattern::Wildcard(suffix)) => host
-            .split_once('.')
-            .is_some_and(|(_, parent)| parent == suffix.as_str()),
         Ok(HostPattern::Default) | Err(_) => false,
+        Ok(pattern) => pattern.matches(host),
     }
 }
 

@@ -432,9 +432,9 @@ async fn secure(
         return Ok(None);
     }
     let certs = &worker.engine.certs;
-    if certs.current().find(&entry.pattern).is_none() {
+    if certs.current().find(&entry.certificate).is_none() {
         certs
-            .obtain(&entry.pattern)
+            .obtain(&entry.certificate)
             .await
             .map_err(ProxyError::NoCertificate)?;
     }

@@ -68,6 +68,9 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         match pattern {
             HostPattern::Exact(host) => insert(&mut table.exact, host.as_str(), entry),
             HostPattern::Wildcard(suffix) => insert(&mut table.wildcard, suffix.as_str(), entry),
+            HostPattern::Below(suffix) => insert(&mut table.below, suffix.as_str(), entry),
+            // In order: `hosts` is sorted.
+            HostPattern::Regex(regex) => table.regexes.push((regex.clone(), entry)),
             HostPattern::Default => table.default = Some(entry),
         }
     }
@@ -145,8 +148,13 @@ fn entry(
     let tls = tls.map_or(TlsMode::Off, |settings| settings.tls);
     let policy = policy(&routes);
     let routes: Vec<Arc<Route>> = routes.into_iter().map(|(_, route)| route).collect();
+    let certificate = match pattern {
+        HostPattern::Below(suffix) if tls != TlsMode::File => HostPattern::Wildcard(suffix.clone()),
+        pattern => pattern.clone(),
+    };
     HostEntry {
         pattern: pattern.clone(),
+        certificate,
         tls,
         file,
         policy,

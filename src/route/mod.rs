@@ -19,8 +19,8 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, PathPrefix, Retry,
-    RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey,
+    Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, PathPrefix, Pattern,
+    Retry, RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey,
 };
 use crate::upstream::Upstream;
 
@@ -36,6 +36,10 @@ pub struct RouteTable {
     exact: Hosts,
     /// Keyed by the suffix: `example.com` for `*.example.com`.
     wildcard: Hosts,
+    /// The same for `**.example.com`.
+    below: Hosts,
+    /// In the order they are tried.
+    regexes: Vec<(Pattern, Arc<HostEntry>)>,
     default: Option<Arc<HostEntry>>,
     /// Every upstream, sorted by key, for carrying live halves over and for status.
     pub upstreams: Vec<Arc<Upstream>>,
@@ -58,6 +62,8 @@ type Hosts = HashMap<Box<str>, Arc<HostEntry>, RandomState>;
 #[derive(Debug)]
 pub struct HostEntry {
     pub pattern: HostPattern,
+    /// What its certificate is kept under: `*.x` for `**.x`, which no certificate can say.
+    pub certificate: HostPattern,
     /// Where its certificate comes from; [`TlsMode::Off`] when no route of the host wants TLS.
     pub tls: TlsMode,
     /// With [`TlsMode::File`]: which of the operator's own certificates.
@@ -127,7 +133,7 @@ pub enum NoMatch {
 
 impl RouteTable {
     /// The entry for a canonical host name (lower case, no port, no trailing dot): exact, then
-    /// `*.parent`, then `default`.
+    /// `*.parent`, the longest `**.suffix`, the first regex, `default`.
     pub fn find_host(&self, host: &str) -> Option<&Arc<HostEntry>> {
         if let Some(entry) = self.exact.get(host) {
             return Some(entry);
@@ -138,7 +144,29 @@ impl RouteTable {
         {
             return Some(entry);
         }
+        if !(self.below.is_empty() && self.regexes.is_empty())
+            && let Some(entry) = self.find_below(host).or_else(|| self.find_regex(host))
+        {
+            return Some(entry);
+        }
         self.default.as_ref()
+    }
+
+    fn find_below(&self, host: &str) -> Option<&Arc<HostEntry>> {
+        let mut rest = host;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(entry) = self.below.get(parent) {
+                return Some(entry);
+            }
+            rest = parent;
+        }
+        None
+    }
+
+    fn find_regex(&self, host: &str) -> Option<&Arc<HostEntry>> {
+        let mut regexes = self.regexes.iter();
+        let found = regexes.find(|(pattern, _)| pattern.matches(host));
+        found.map(|(_, entry)| entry)
     }
 
     /// The entry of this very pattern.
@@ -146,6 +174,12 @@ impl RouteTable {
         match pattern {
             HostPattern::Exact(host) => self.exact.get(host.as_str()),
             HostPattern::Wildcard(suffix) => self.wildcard.get(suffix.as_str()),
+            HostPattern::Below(suffix) => self.below.get(suffix.as_str()),
+            HostPattern::Regex(pattern) => {
+                let mut regexes = self.regexes.iter();
+                let found = regexes.find(|(other, _)| other == pattern);
+                found.map(|(_, entry)| entry)
+            }
             HostPattern::Default => self.default.as_ref(),
         }
     }
@@ -163,6 +197,8 @@ impl RouteTable {
         self.exact
             .values()
             .chain(self.wildcard.values())
+            .chain(self.below.values())
+            .chain(self.regexes.iter().map(|(_, entry)| entry))
             .chain(&self.default)
     }
 }

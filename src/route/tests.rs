@@ -48,16 +48,26 @@ fn found(table: &RouteTable, host: &str, path: &str) -> Result<String, Option<No
 }
 
 #[test]
-fn exact_then_wildcard_then_default() {
+fn the_most_specific_host_pattern_wins() {
     let table = table(vec![
-        route("exact", &["a.example.com"], "/"),
-        route("wild", &["*.example.com"], "/"),
         route("rest", &["default"], "/"),
+        route("regex", &["~^shop"], "/"),
+        route("longer", &[r"~^shop\d+\."], "/"),
+        route("below", &["**.example.com"], "/"),
+        route("deeper", &["**.b.example.com"], "/"),
+        route("wild", &["*.example.com"], "/"),
+        route("exact", &["a.example.com"], "/"),
     ]);
     for (host, key) in [
         ("a.example.com", "exact"),
         ("b.example.com", "wild"),
-        ("a.b.example.com", "rest"),
+        ("shop1.example.com", "wild"),
+        ("a.b.example.com", "deeper"),
+        ("x.a.b.example.com", "deeper"),
+        ("shop1.c.example.com", "below"),
+        ("a.c.d.example.com", "below"),
+        ("shop1.test", "longer"),
+        ("shop.test", "regex"),
         ("example.com", "rest"),
         ("other.test", "rest"),
     ] {

@@ -505,7 +505,7 @@ impl Shared {
         match pattern {
             _ if mode == TlsMode::File => Source::File,
             _ if mode == TlsMode::Internal => Source::Local,
-            HostPattern::Default => Source::Local,
+            HostPattern::Below(_) | HostPattern::Regex(_) | HostPattern::Default => Source::Local,
             HostPattern::Wildcard(suffix) if covers_local_names(suffix) => Source::Local,
             HostPattern::Wildcard(suffix) => match &self.dns {
                 Some(dns) if dns.serves(suffix.as_str()) => Source::Acme,

@@ -192,11 +192,14 @@ fn domain(pattern: &HostPattern) -> String {
             format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
         (Some(ip), _) => ip.to_string(),
-        (None, HostPattern::Exact(host) | HostPattern::Wildcard(host)) => {
+        (
+            None,
+            HostPattern::Exact(host) | HostPattern::Wildcard(host) | HostPattern::Below(host),
+        ) => {
             let host = host.as_str();
             psl::domain_str(host).unwrap_or(host).to_owned()
         }
-        (None, HostPattern::Default) => String::new(),
+        (None, HostPattern::Regex(_) | HostPattern::Default) => String::new(),
     }
 }
 

@@ -74,8 +74,10 @@ impl LocalCa {
     /// Whether those who trust the root accept its certificate for this pattern.
     pub(super) fn covers(&self, pattern: &HostPattern) -> bool {
         match pattern {
-            HostPattern::Exact(name) | HostPattern::Wildcard(name) => self.may_certify(name),
-            HostPattern::Default => true,
+            HostPattern::Exact(name) | HostPattern::Wildcard(name) | HostPattern::Below(name) => {
+                self.may_certify(name)
+            }
+            HostPattern::Regex(_) | HostPattern::Default => true,
         }
     }
 
@@ -110,7 +112,9 @@ impl LocalCa {
         now: SystemTime,
     ) -> Result<Served, LeafError> {
         let name = match pattern {
-            HostPattern::Default => DEFAULT_NAME.to_owned(),
+            HostPattern::Below(_) | HostPattern::Regex(_) | HostPattern::Default => {
+                DEFAULT_NAME.to_owned()
+            }
             HostPattern::Exact(_) | HostPattern::Wildcard(_) => pattern.to_string(),
         };
         let mut params = CertificateParams::new(vec![name])?;

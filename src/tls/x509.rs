@@ -117,7 +117,7 @@ impl Facts {
 /// Whether DNS names of a certificate cover a pattern: see [`Facts::covers`].
 pub(super) fn covers(names: &[String], pattern: &HostPattern) -> bool {
     match pattern {
-        HostPattern::Default => true,
+        HostPattern::Below(_) | HostPattern::Regex(_) | HostPattern::Default => true,
         HostPattern::Wildcard(_) => names.contains(&pattern.to_string()),
         HostPattern::Exact(host) => names.iter().any(|name| {
             let wildcard = name.strip_prefix("*.");

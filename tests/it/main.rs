@@ -64,6 +64,9 @@ mod leaving;
 mod local_ca;
 // The operator's own certificates, as files that change.
 mod own_certificates;
+// Which hosts, paths and other requests a route is for, and what it makes of them: beside nginx, and for
+// clients of real containers.
+mod matching;
 // How many requests a replica has at once, and who waits for a place.
 mod max_conns;
 // Where apps are: published ports, addresses outside Docker, networks of all kinds.

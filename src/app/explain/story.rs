@@ -117,7 +117,9 @@ impl Story<'_> {
         };
         let how = match &entry.pattern {
             HostPattern::Exact(_) => "exactly this name".to_owned(),
-            HostPattern::Wildcard(_) => format!("matched by {}", entry.pattern),
+            HostPattern::Wildcard(_) | HostPattern::Below(_) | HostPattern::Regex(_) => {
+                format!("matched by {}", entry.pattern)
+            }
             HostPattern::Default => "matched by nothing but `default`".to_owned(),
         };
         self.step("host", "ok", format!("`{host}`: {how}"));
@@ -196,7 +198,7 @@ impl Story<'_> {
             return;
         }
         let reports = self.report.certs.report();
-        let Some(report) = reports.iter().find(|one| one.host == entry.pattern) else {
+        let Some(report) = reports.iter().find(|one| one.host == entry.certificate) else {
             return self.step("certificate", "note", "none yet".to_owned());
         };
         let (state, told) = certificate(report);

@@ -15,7 +15,7 @@ use Place::{Container, Replica, Route, Wharf};
 #[rustfmt::skip]
 pub const OPTIONS: &[Entry] = &[
     // -- supported: name, place, kind, help, default, example
-    on("host", Route, Hosts, "host names served: exact, `*.x` (one label), `.x` (x and `*.x`) or `default`; alone exposes the container", "none", "app.example.com, *.app.example.com"),
+    on("host", Route, Hosts, "host names served: exact, `*.x` (one label), `.x` (x and `*.x`), `**.x` (any depth), `~regex` or `default`; alone exposes the container", "none", "app.example.com, *.app.example.com"),
     on("path", Route, Path, "path prefix, matched on segment boundaries; the longest wins", "/", "/api"),
     on("port", Route, Port, "TCP port the app listens on", "the lowest exposed port", "3000"),
     on("strip", Route, Switch, "remove the path prefix before forwarding and send `X-Forwarded-Prefix`", "off", "true"),

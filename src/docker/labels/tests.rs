@@ -380,6 +380,53 @@ fn the_label_page_is_current() {
     );
 }
 
+/// Labels and examples that pages for people name.
+#[test]
+fn the_page_for_nginx_users_names_labels_that_exist_and_examples_that_parse() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/nginx.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut examples = 0;
+    let mut parses = |written: &[(&str, &str)]| {
+        let mut all = labels(written);
+        let has_host = all.keys().any(|key| key.ends_with(".host"));
+        if !has_host {
+            all.insert("wharf.host".to_owned(), "a.test".to_owned());
+        }
+        let read = read("web", &all, &LabelPrefix::default()).unwrap();
+        assert_eq!(read.problems, [], "{written:?}");
+        examples += written.len();
+    };
+    for (index, part) in page.split("```").enumerate() {
+        let (kind, block) = part.split_once('\n').unwrap_or_default();
+        if index % 2 == 1 {
+            let lines = block.lines().filter_map(|line| line.split_once(": "));
+            let lines: Vec<_> = lines
+                .map(|(key, value)| (key.trim(), value.trim_matches('"')))
+                .collect();
+            if kind == "yaml" {
+                parses(&lines);
+            }
+            continue;
+        }
+        let spans = part.split('`').skip(1).step_by(2);
+        for span in spans.filter(|span| span.starts_with("wharf.")) {
+            match span.split_once(": ") {
+                // A bar would end a cell.
+                Some((key, value)) => parses(&[(key, &value.replace("\\|", "|"))]),
+                None => {
+                    let known = Entry::find(&span["wharf.".len()..]);
+                    assert_eq!(
+                        known.map(|entry| entry.status),
+                        Some(Status::Supported),
+                        "{span}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(examples > 8);
+}
+
 proptest! {
     #[test]
     fn arbitrary_labels_are_used_or_named(map in arbitrary::labels()) {

@@ -246,7 +246,13 @@ fn warn_of_names_without_certificate(claim: &Claim<'_>, problems: &mut Vec<Probl
             HostPattern::Default => {
                 "there is no public certificate for `default`: hosts nobody names are served with a certificate of WHARF_CERTS or of the built-in CA; use wharf.tls: file:, internal or off, or name the hosts"
             }
-            HostPattern::Wildcard(_) | HostPattern::Exact(_) => continue,
+            HostPattern::Below(suffix) if !is_local_below(suffix) => {
+                "there is no certificate for all depths of `**.`: names with one label more need DNS-01 or a file in WHARF_CERTS, deeper ones a file; use wharf.tls: file:, internal or off, or name the hosts"
+            }
+            HostPattern::Regex(_) => {
+                "there is no public certificate for a regex: hosts it matches are served with a certificate of WHARF_CERTS or of the built-in CA; use wharf.tls: file:, internal or off, or name the hosts"
+            }
+            HostPattern::Below(_) | HostPattern::Wildcard(_) | HostPattern::Exact(_) => continue,
         };
         problems.push(claim.problem(Severity::Warning, reason.to_owned()));
     }

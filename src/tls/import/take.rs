@@ -135,7 +135,9 @@ fn host_of(pattern: &HostPattern, public: bool) -> Result<&Host, String> {
         HostPattern::Wildcard(_) => Err("wildcard certificates are not kept here; put its files \
              into the directory of your own certificates (WHARF_CERTS)"
             .to_owned()),
-        HostPattern::Default => Err("not a host name".to_owned()),
+        HostPattern::Below(_) | HostPattern::Regex(_) | HostPattern::Default => {
+            Err("not a host name".to_owned())
+        }
         HostPattern::Exact(host) if host.is_loopback_name() || public && host.is_local() => {
             Err("Wharf's own CA serves local names".to_owned())
         }

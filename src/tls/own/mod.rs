@@ -135,8 +135,8 @@ impl Own {
         let found = match pattern {
             HostPattern::Exact(host) => self.candidates(host),
             HostPattern::Wildcard(suffix) => [self.named(&format!("*.{suffix}")), &[]],
-            // Stands for many names; see `served_by_name`.
-            HostPattern::Default => return None,
+            // They stand for many names; see `served_by_name`.
+            HostPattern::Below(_) | HostPattern::Regex(_) | HostPattern::Default => return None,
         };
         let all = || found.iter().flat_map(|some| some.iter());
         let valid = |one: &&Arc<OwnCert>| one.facts.not_before <= now && one.facts.not_after > now;

@@ -23,6 +23,8 @@ pub(crate) mod http;
 pub(crate) mod load;
 // A real name server.
 pub(crate) mod named;
+// Debian's nginx, beside Wharf.
+pub(crate) mod nginx;
 // A real ACME server.
 pub(crate) mod pebble;
 // Upstreams on loopback.

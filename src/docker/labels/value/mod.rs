@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::model::{
     Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix,
-    RetryOn, StatusSet, TlsMode, TlsVersion, parse_bool, parse_duration,
+    Pattern, RetryOn, StatusSet, TlsMode, TlsVersion, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -172,11 +172,38 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
     }
 }
 
-/// Items of a list: separated by commas or line ends, trimmed, empty ones left out.
+/// Items of a list: separated by commas or line ends, trimmed, empty ones left out. A comma within the
+/// brackets of a regex separates nothing.
 fn items(text: &str) -> impl Iterator<Item = &str> {
-    text.split([',', '\n'])
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
+    let mut rest = Some(text);
+    let items = std::iter::from_fn(move || {
+        let (item, more) = split_item(rest?);
+        rest = more;
+        Some(item.trim())
+    });
+    items.filter(|item| !item.is_empty())
+}
+
+/// The first item, and what follows its separator.
+fn split_item(text: &str) -> (&str, Option<&str>) {
+    let regex = Pattern::is_meant(text.trim_start());
+    let (mut depth, mut escaped, mut class) = (0_usize, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            '\n' => return (&text[..at], text.get(at + 1..)),
+            ',' if !regex || (depth == 0 && !class && !escaped) => {
+                return (&text[..at], text.get(at + 1..));
+            }
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '[' => class = true,
+            ']' => class = false,
+            '(' | '{' if !class => depth += 1,
+            ')' | '}' if !class => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    (text, None)
 }
 
 fn hosts(text: &str) -> Parsed {
@@ -248,7 +275,7 @@ fn host(item: &str) -> Result<Vec<HostPattern>, String> {
             let wildcard = HostPattern::parse(&format!("*.{suffix}")).map_err(reason)?;
             match exact {
                 HostPattern::Exact(_) => Ok(vec![exact, wildcard]),
-                HostPattern::Wildcard(_) | HostPattern::Default => Ok(vec![wildcard]),
+                _ => Ok(vec![wildcard]),
             }
         }
         _ => HostPattern::parse(item)
