@@ -134,15 +134,14 @@ def haproxy(proxy, settings):
 
 
 class Peer:
-    """How a peer is started, what its configuration stands for, and labels the app has for it."""
+    """How a peer is started, and what its configuration stands for."""
 
-    def __init__(self, start, about, labels=()):
-        self.start, self.about, self.labels = start, about, dict(labels)
+    def __init__(self, start, about):
+        self.start, self.about = start, about
 
 
 PEERS = {
-    "wharf": Peer(wharf, "the defaults, which let 1,000 requests wait"),
-    "wharf-tuned": Peer(wharf, "with `wharf.hold.max: 5000`", {"wharf.hold.max": "5000"}),
+    "wharf": Peer(wharf, "the defaults"),
     "nginx": Peer(nginx, "as nginx-proxy has it: written anew and reloaded after each change"),
     "nginx-tuned": Peer(
         partial(nginx, http=configs.NGINX_TUNED, server="max_fails=0"),

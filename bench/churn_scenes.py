@@ -27,8 +27,8 @@ Scene = namedtuple("Scene", "title environment replicas act sockets", defaults=(
 class App:
     """The compose project behind the proxies."""
 
-    def __init__(self, stage, labels):
-        self.stage, self.labels, self.version, self.scale = stage, labels, 0, 1
+    def __init__(self, stage):
+        self.stage, self.version, self.scale = stage, 0, 1
         self.directory = stage.directory / "app"
         self.directory.mkdir(exist_ok=True)
         self.project = f"bench-churn-{own_label().rpartition('=')[2]}"
@@ -46,7 +46,7 @@ class App:
         service = {
             "image": self.stage.image_of_app,
             "environment": self.environment | {"VERSION": str(self.version)},
-            "labels": {"wharf.host": self.stage.host, label: pid} | self.labels,
+            "labels": {"wharf.host": self.stage.host, label: pid},
         }
         network = {"external": True, "name": self.stage.network}
         file = {"version": "3.8", "services": {SERVICE: service}, "networks": {"default": network}}

@@ -129,7 +129,7 @@ pub struct Settings {
     /// `wharf.hold`: how long a request waits while no replica can take it. Default 10 s; 0: not at all.
     #[serde(serialize_with = "duration")]
     pub hold: Duration,
-    /// `wharf.hold.max`: how many requests of its upstream may wait at once. Default 1,000.
+    /// `wharf.hold.max`: how many requests of its upstream may wait at once. Default 5,000: the 10 s of a whole wait at 500 requests/s.
     pub hold_max: u32,
     /// `wharf.retry`: when a request goes to another replica.
     pub retry: Retry,
@@ -338,7 +338,7 @@ impl Default for Settings {
             sticky: None,
             slow_start: Duration::ZERO,
             hold: Duration::from_secs(10),
-            hold_max: 1000,
+            hold_max: 5000,
             retry: Retry::default(),
         }
     }

@@ -89,9 +89,10 @@ pub(super) async fn hold<C: Client>(
             Err(NoHold::Hopeless) => {}
         }
     }
-    let Some((end, _)) = wait else {
+    let Some((end, held)) = wait else {
         return Err(hold.error);
     };
+    held.stay();
     let left = end.saturating_duration_since(now);
     if left.is_zero() {
         if let Some((_, held)) = wait.take() {
@@ -107,7 +108,17 @@ pub(super) async fn hold<C: Client>(
         let left = end.saturating_duration_since(Instant::now());
         match change(worker, side, left.min(TRY_AGAIN)).await {
             Change::Left => return Ok(false),
-            Change::Table => return Ok(true),
+            Change::Table => {
+                let Some((_, held)) = wait else {
+                    return Ok(true);
+                };
+                let mut pass = pin!(held.pass());
+                let passed = poll_fn(|cx| match side.poll_gone(cx) {
+                    Poll::Ready(()) => Poll::Ready(false),
+                    Poll::Pending => pass.as_mut().poll(cx).map(|()| true),
+                });
+                return Ok(passed.await);
+            }
             Change::Nothing => {}
         }
         // In the end everyone tries once more: what is told then is of that moment.

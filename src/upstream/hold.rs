@@ -1,8 +1,14 @@
 //! Requests that wait while no endpoint can take them (product.md B26), and when that makes sense.
+//!
+//! When there is one again they do not all go to it at once: an application that has just begun to listen
+//! takes as many connections as its accept queue has room for, and what comes beyond is lost or late.
+//! So they pass a gate, first come, first served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Upstream;
 
@@ -17,11 +23,19 @@ pub(super) struct Holding {
     tried: AtomicU64,
     /// That it did, and nobody has reached an endpoint since.
     trying: AtomicBool,
+    /// Places for those that have waited and are not answered yet.
+    gate: Arc<Semaphore>,
+    /// How many wait at the gate.
+    at_gate: AtomicU32,
 }
 
 /// A request that waits, for as long as this lives.
 #[derive(Debug)]
-pub struct Held(Arc<Upstream>);
+pub struct Held {
+    upstream: Arc<Upstream>,
+    /// Its place beyond the gate.
+    pass: Option<OwnedSemaphorePermit>,
+}
 
 /// Why a request is not to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +54,8 @@ impl Holding {
             in_vain: AtomicBool::default(),
             tried: AtomicU64::default(),
             trying: AtomicBool::default(),
+            gate: Arc::new(Semaphore::new(ABREAST)),
+            at_gate: AtomicU32::default(),
         }
     }
 
@@ -67,7 +83,10 @@ impl Upstream {
     pub fn place(self: &Arc<Self>, max: u32) -> Result<Held, NoHold> {
         let before = self.live.holding.count.fetch_add(1, Ordering::Relaxed);
         // Counted down on drop, also when there are too many.
-        let held = Held(Arc::clone(self));
+        let held = Held {
+            upstream: Arc::clone(self),
+            pass: None,
+        };
         match before < max {
             true => Ok(held),
             false => Err(NoHold::Crowded),
@@ -117,17 +136,75 @@ impl Upstream {
 }
 
 impl Held {
+    /// Waits for its turn to go to an endpoint, which lasts until this is dropped or [`Self::stay`]ed.
+    /// [`ABREAST`] go at once, and as many more every [`PACE`]: answers may take as long as they like.
+    /// Cancel safe.
+    pub async fn pass(&mut self) {
+        if self.pass.is_some() {
+            return;
+        }
+        let holding = &self.upstream.live.holding;
+        let gate = Arc::clone(&holding.gate);
+        let Ok(pass) = Arc::clone(&gate).try_acquire_owned() else {
+            let place = AtGate::enter(&holding.at_gate);
+            let rounds = place.ahead / ABREAST as u32 + 1;
+            // An error is a gate that was closed, which nobody does.
+            let pass = tokio::time::timeout(PACE * rounds, gate.acquire_owned()).await;
+            drop(place);
+            self.pass = pass.ok().and_then(Result::ok);
+            return;
+        };
+        self.pass = Some(pass);
+    }
+
+    /// Gives the turn back.
+    pub fn stay(&mut self) {
+        self.pass = None;
+    }
+
     /// It has waited its whole time.
     pub fn in_vain(self) {
-        self.0.live.holding.in_vain.store(true, Ordering::Relaxed);
+        self.upstream
+            .live
+            .holding
+            .in_vain
+            .store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.live.holding.count.fetch_sub(1, Ordering::Relaxed);
+        self.upstream
+            .live
+            .holding
+            .count
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+/// One that waits at the gate.
+struct AtGate<'a> {
+    count: &'a AtomicU32,
+    /// How many did before it.
+    ahead: u32,
+}
+
+impl<'a> AtGate<'a> {
+    fn enter(count: &'a AtomicU32) -> Self {
+        let ahead = count.fetch_add(1, Ordering::Relaxed);
+        Self { count, ahead }
+    }
+}
+
+impl Drop for AtGate<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Requests that have waited and go to the endpoints of an upstream at once: the accept queue that
+/// `listen` gives an application unless it asks for more (`SOMAXCONN`, long 128).
+const ABREAST: usize = 128;
+const PACE: Duration = Duration::from_millis(50);
 /// Between two tries of requests that wait.
 pub const TRY_AGAIN: Duration = Duration::from_millis(100);

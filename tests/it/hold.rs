@@ -1,9 +1,12 @@
 //! Requests that wait for a replica: starts, restarts, and when not to wait.
 
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use socket2::{Domain, Socket, Type};
 
 use crate::support::eventually;
 use crate::support::h2::H2;
@@ -175,7 +178,7 @@ fn a_request_cut_by_a_container_that_goes_away_waits_for_the_next() {
 }
 
 #[test]
-fn a_thousand_requests_wait_and_the_next_one_is_refused_at_once() {
+fn five_thousand_requests_wait_and_the_next_one_is_refused_at_once() {
     let site = Site::start([]);
     let port = free_port();
     let labels = format!("{LABELS}\nwharf.hold: 5m");
@@ -183,7 +186,7 @@ fn a_thousand_requests_wait_and_the_next_one_is_refused_at_once() {
     site.wharf
         .wait_status("the route", |status| status.to_string().contains("a.test"));
     // Some have sent a body already, of which they hold what was taken.
-    let clients: Vec<H2> = (0..10).map(|_| H2::connect(site.http())).collect();
+    let clients: Vec<H2> = (0..50).map(|_| H2::connect(site.http())).collect();
     let mut waiting = Vec::new();
     for client in &clients {
         for index in 0..100 {
@@ -195,11 +198,11 @@ fn a_thousand_requests_wait_and_the_next_one_is_refused_at_once() {
             waiting.push((client, response));
         }
     }
-    held(&site, 1000.0);
+    held(&site, 5000.0);
     let refused = site.send(get("/")).message();
     assert_eq!(refused.status(), 503);
     assert!(refused.field("retry-after").is_some());
-    let cause = "1000 requests wait for upstream";
+    let cause = "5000 requests wait for upstream";
     assert!(refused.text().contains(cause), "{}", refused.text());
     let _served = Served::on(listen(port), |request| ok(&request.body));
     for (client, response) in waiting {
@@ -207,7 +210,7 @@ fn a_thousand_requests_wait_and_the_next_one_is_refused_at_once() {
     }
     // There is room again, and no need for it.
     assert_eq!(site.send(get("/")).message().status(), 200);
-    assert_eq!(site.metric("wharf_requests_held_total"), 1000.0);
+    assert_eq!(site.metric("wharf_requests_held_total"), 5000.0);
 }
 
 #[test]
@@ -279,4 +282,54 @@ fn an_upload_cut_by_a_container_that_goes_away_waits_for_the_next_with_its_body(
     client.send("more");
     assert_eq!(client.message().text(), "bodymore");
     assert!(origin.accepted().is_none(), "sent twice to the same");
+}
+
+#[test]
+fn those_that_waited_do_not_overrun_an_app_that_has_just_begun_to_listen() {
+    let site = Site::start([]);
+    let port = free_port();
+    site.engine.run(app(
+        "app",
+        port,
+        &format!("{LABELS}\nwharf.hold: 5m\nwharf.timeout: connect=500ms"),
+    ));
+    site.wharf
+        .wait_status("the route", |status| status.to_string().contains("a.test"));
+    let post = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\n\r\nbody";
+    let mut clients: Vec<_> = (0..1000).map(|_| site.send(post)).collect();
+    held(&site, 1000.0);
+    let failed = "wharf_upstream_connects_total{result=\"failed\"}";
+    let before = site.metric(failed);
+    // One thread that does everything, with the accept queue of old; what does not fit is dropped by the
+    // kernel, and tried again after a second.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    let address: SocketAddr = ([127, 0, 0, 1], port).into();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(128).unwrap();
+    let listener = TcpListener::from(socket);
+    let app = thread::spawn(move || {
+        let mut answered = 0;
+        while answered < 1000 {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut part = [0; 4096];
+            while !request.ends_with(b"body") {
+                match peer.read(&mut part) {
+                    // A look of Wharf's, without a request.
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => request.extend(&part[..count]),
+                }
+            }
+            if !request.is_empty() {
+                peer.write_all(&once("hi")).unwrap();
+                answered += 1;
+            }
+        }
+    });
+    for client in &mut clients {
+        assert_eq!(client.message().text(), "hi");
+    }
+    app.join().unwrap();
+    assert_eq!(site.metric(failed), before);
 }
