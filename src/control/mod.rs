@@ -252,8 +252,8 @@ fn tell_routes(before: &Plan, now: &Plan) {
             .any(|old| old.key == route.key && old.hosts == route.hosts)
         {
             let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
-            let (path, upstream) = (route.path.as_str(), &route.upstream);
-            tracing::info!(host = hosts.join(", "), path, %upstream, "route");
+            let (path, upstream) = (&route.path, &route.upstream);
+            tracing::info!(host = hosts.join(", "), %path, %upstream, "route");
         }
     }
     for route in &before.routes {

@@ -8,6 +8,7 @@ mod limits;
 mod matcher;
 mod names;
 mod note;
+mod path;
 mod pattern;
 mod prefix;
 mod query;
@@ -23,13 +24,14 @@ pub use limits::{BreakerSpec, Keepalive, MaxConns, Timeouts};
 pub use matcher::{Glob, MatchPart, Matcher};
 pub use names::{Lookup, Names};
 pub use note::{ContainerNote, Standing, nothing_listens};
+pub use path::{PathError, PathPattern, behind, escape_path, escaped, push_escaped, seen};
 pub use pattern::{Pattern, PatternError};
 pub use prefix::{LabelPrefix, WORDS};
 pub use query::unescape;
 pub use retry::{Retry, RetryOn};
 pub use route::{
-    Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, PathPrefix, PathPrefixError, RouteKey,
-    RouteSpec, Settings, ShareSpec, StickySpec, TlsMode, UpstreamKey, UpstreamSpec,
+    Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, RouteKey, RouteSpec, Settings, ShareSpec,
+    StickySpec, TlsMode, UpstreamKey, UpstreamSpec,
 };
 pub use tls::{ClientAuth, Hsts, TlsPolicy, TlsVersion};
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};

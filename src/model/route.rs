@@ -4,11 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{
-    BreakerSpec, ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns, Retry,
-    Timeouts, TlsVersion, Via, duration,
+    BreakerSpec, ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns,
+    PathPattern, Retry, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -26,7 +26,7 @@ pub struct RouteSpec {
     pub key: RouteKey,
     /// At least one, without duplicates, in label order.
     pub hosts: Vec<HostPattern>,
-    pub path: PathPrefix,
+    pub path: PathPattern,
     pub upstream: UpstreamKey,
     pub settings: Settings,
     /// Name of the container whose labels define the route now.
@@ -104,6 +104,8 @@ pub struct FailLimit {
 /// What a route does to requests; one value per option, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Settings {
+    /// `wharf.priority`: routes of a host with a greater one are looked at first. Default 0.
+    pub priority: i32,
     /// Remove the path prefix before forwarding and send `X-Forwarded-Prefix`. Default off.
     pub strip: bool,
     /// Allow upgrades to WebSocket. Default on.
@@ -230,99 +232,10 @@ impl fmt::Display for Balance {
     }
 }
 
-/// A path prefix that matches on segment boundaries: `/a` matches `/a` and `/a/b`, not `/ab`.
-/// Invariant: starts with `/`, no trailing `/` except for the root, no `//`, `.` or `..` segment,
-/// no `%`, `?`, `#`, `\`, control or non-ASCII byte. `Ord`: longer first, then by text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PathPrefix(Box<str>);
-
-/// Why a text is no path prefix.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PathPrefixError {
-    #[error("a path starts with `/`")]
-    NoSlash,
-    #[error("`{0}` may not stand in a path prefix")]
-    Character(char),
-    #[error("a path prefix may not hold `//`, `/./` or `/../`")]
-    Segment,
-    #[error("a path prefix has at most 1024 characters")]
-    TooLong,
-    #[error("{0} is not supported yet")]
-    Unsupported(&'static str),
-}
-
-impl PathPrefix {
-    pub fn root() -> Self {
-        Self("/".into())
-    }
-
-    pub fn parse(text: &str) -> Result<Self, PathPrefixError> {
-        let text = text.trim();
-        if text.starts_with('=') {
-            return Err(PathPrefixError::Unsupported("an exact path (`=/...`)"));
-        }
-        if text.starts_with('~') {
-            return Err(PathPrefixError::Unsupported("a regex path (`~...`)"));
-        }
-        if !text.starts_with('/') {
-            return Err(PathPrefixError::NoSlash);
-        }
-        if text.len() > 1024 {
-            return Err(PathPrefixError::TooLong);
-        }
-        let bad = |c: &char| !c.is_ascii_graphic() || matches!(c, '%' | '?' | '#' | '\\' | '*');
-        if let Some(bad) = text.chars().find(bad) {
-            return Err(PathPrefixError::Character(bad));
-        }
-        let trimmed = text.strip_suffix('/').unwrap_or(text);
-        if trimmed.is_empty() {
-            return Ok(Self::root());
-        }
-        if trimmed[1..]
-            .split('/')
-            .any(|segment| matches!(segment, "" | "." | ".."))
-        {
-            return Err(PathPrefixError::Segment);
-        }
-        Ok(Self(trimmed.into()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub fn is_root(&self) -> bool {
-        &*self.0 == "/"
-    }
-
-    /// Whether `path` is this prefix or lies under it.
-    pub fn matches(&self, path: &str) -> bool {
-        self.is_root()
-            || path
-                .strip_prefix(&*self.0)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-}
-
-impl Ord for PathPrefix {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other
-            .0
-            .len()
-            .cmp(&self.0.len())
-            .then_with(|| self.0.cmp(&other.0))
-    }
-}
-
-impl PartialOrd for PathPrefix {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            priority: 0,
             strip: false,
             websocket: true,
             https: HttpsMode::default(),
@@ -362,60 +275,5 @@ impl fmt::Display for RouteKey {
 impl fmt::Display for UpstreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for PathPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for PathPrefix {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefixes_match_on_segment_boundaries() {
-        let prefix = PathPrefix::parse("/prometheus/").unwrap();
-        assert_eq!(prefix.as_str(), "/prometheus");
-        assert!(prefix.matches("/prometheus"));
-        assert!(prefix.matches("/prometheus/x"));
-        assert!(!prefix.matches("/prometheusx"));
-        assert!(!prefix.matches("/"));
-        assert!(PathPrefix::root().matches("/anything"));
-    }
-
-    #[test]
-    fn longer_prefixes_come_first() {
-        let mut paths = ["/", "/api", "/api/v1", "/zzz"].map(|p| PathPrefix::parse(p).unwrap());
-        paths.sort();
-        assert_eq!(
-            paths.map(|p| p.to_string()),
-            ["/api/v1", "/api", "/zzz", "/"]
-        );
-    }
-
-    #[test]
-    fn faults_are_named() {
-        for (text, fault) in [
-            ("api", PathPrefixError::NoSlash),
-            ("/a//b", PathPrefixError::Segment),
-            ("/a/../b", PathPrefixError::Segment),
-            ("/a%20b", PathPrefixError::Character('%')),
-            ("/ü", PathPrefixError::Character('ü')),
-            (
-                "=/x",
-                PathPrefixError::Unsupported("an exact path (`=/...`)"),
-            ),
-        ] {
-            assert_eq!(PathPrefix::parse(text), Err(fault), "{text}");
-        }
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn may_see_details(table: &RouteTable, head: &RequestHead, client: Cl
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PathPrefix, Plan, RouteKey, RouteSpec, Settings};
+    use crate::model::{PathPattern, Plan, RouteKey, RouteSpec, Settings};
     use crate::model::{UpstreamKey, UpstreamSpec};
     use crate::upstream::Secret;
 
@@ -67,7 +67,7 @@ mod tests {
         let route = RouteSpec {
             key: RouteKey("r".into()),
             hosts: patterns.collect(),
-            path: PathPrefix::parse("/").unwrap(),
+            path: PathPattern::parse("/").unwrap(),
             upstream: upstream.key.clone(),
             settings: Settings::default(),
             container: "c".into(),

@@ -22,7 +22,7 @@ use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
-use crate::model::{HttpsMode, TlsPolicy, TlsVersion};
+use crate::model::{HttpsMode, TlsPolicy, TlsVersion, behind};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
 
 /// What a step sees of a request.
@@ -467,13 +467,12 @@ fn target<'a>(head: &Head<'a>, route: &'a Route) -> ([&'a str; 2], Option<&'a st
     }
     // An absolute target may have a query and no path.
     let lead = if target.starts_with('/') { "" } else { "/" };
-    if route.strip && !route.path.is_root() {
-        let prefix = route.path.as_str();
-        // The route matched, so the target starts with its prefix unless it was written encoded.
-        if let Some(rest) = target.strip_prefix(prefix) {
-            let lead = if rest.starts_with('/') { "" } else { "/" };
-            return ([lead, rest], Some(prefix));
-        }
+    if route.strip
+        && let Some(prefix) = route.path.prefix()
+        && let Some(rest) = behind(target, prefix)
+    {
+        let lead = if rest.starts_with('/') { "" } else { "/" };
+        return ([lead, rest], route.prefix.as_deref());
     }
     ([lead, target], None)
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::{Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
 use crate::model::{
-    ClientAuth, HostPattern, HttpsMode, Plan, RouteSpec, TlsMode, TlsPolicy, UpstreamKey,
+    ClientAuth, HostPattern, HttpsMode, PathPattern, Plan, RouteSpec, TlsMode, TlsPolicy,
+    UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
 
@@ -74,6 +75,10 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
             HostPattern::Default => table.default = Some(entry),
         }
     }
+    // Stable: patterns of one priority stay in order.
+    table
+        .regexes
+        .sort_by_key(|(_, entry)| std::cmp::Reverse(entry.priority));
     table.upstreams = upstreams.into_values().collect();
     table
 }
@@ -95,6 +100,7 @@ fn route(
         path: spec.path.clone(),
         upstream: Arc::clone(upstream),
         strip: settings.strip,
+        prefix: spec.path.prefix().map(|prefix| escape_path(prefix).into()),
         websocket: settings.websocket,
         // Without TLS there is nothing to redirect to.
         https: if settings.tls == TlsMode::Off {
@@ -124,14 +130,27 @@ fn route(
     }
 }
 
-/// One host's routes, longest path first, and the certificate source most of all asked for: a host
+/// One host's routes in the order they are looked at, and the certificate source most of all asked for: a host
 /// has one certificate, whatever its paths say.
 fn entry(
     pattern: &HostPattern,
     mut routes: Vec<(&RouteSpec, Arc<Route>)>,
     before: &[Split],
 ) -> HostEntry {
-    routes.sort_by(|(_, a), (_, b)| a.path.cmp(&b.path).then_with(|| a.key.cmp(&b.key)));
+    // Services that share a place stay together, whatever each says of its priority.
+    let mut priorities: BTreeMap<&PathPattern, i32> = BTreeMap::new();
+    for (spec, _) in &routes {
+        let known = priorities.entry(&spec.path).or_insert(i32::MIN);
+        *known = spec.settings.priority.max(*known);
+    }
+    routes.sort_by(|(a, _), (b, _)| {
+        let of = |spec: &RouteSpec| priorities.get(&spec.path).copied();
+        let order = of(b).cmp(&of(a));
+        order
+            .then_with(|| a.path.cmp(&b.path))
+            .then_with(|| a.key.cmp(&b.key))
+    });
+    let priority = priorities.into_values().max().unwrap_or_default();
     let tls = routes
         .iter()
         .filter(|(_, route)| route.https != HttpsMode::Off)
@@ -155,6 +174,7 @@ fn entry(
     HostEntry {
         pattern: pattern.clone(),
         certificate,
+        priority,
         tls,
         file,
         policy,

@@ -19,7 +19,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, PathPrefix, Pattern,
+    Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, PathPattern, Pattern,
     Retry, RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey,
 };
 use crate::upstream::Upstream;
@@ -64,13 +64,15 @@ pub struct HostEntry {
     pub pattern: HostPattern,
     /// What its certificate is kept under: `*.x` for `**.x`, which no certificate can say.
     pub certificate: HostPattern,
+    /// The greatest of its routes.
+    priority: i32,
     /// Where its certificate comes from; [`TlsMode::Off`] when no route of the host wants TLS.
     pub tls: TlsMode,
     /// With [`TlsMode::File`]: which of the operator's own certificates.
     pub file: Option<Arc<str>>,
     /// Rules of its connections, if it has any of its own; of all its routes the strictest.
     pub policy: Option<Arc<TlsPolicy>>,
-    /// Longest path first.
+    /// Those first that are looked at first.
     pub routes: Vec<Arc<Route>>,
     /// Paths that several services share; mostly none.
     splits: Vec<Split>,
@@ -80,9 +82,11 @@ pub struct HostEntry {
 #[derive(Debug)]
 pub struct Route {
     pub key: RouteKey,
-    pub path: PathPrefix,
+    pub path: PathPattern,
     pub upstream: Arc<Upstream>,
     pub strip: bool,
+    /// What every path of it begins with, as clients write it; see [`PathPattern::prefix`].
+    pub prefix: Option<Box<str>>,
     pub websocket: bool,
     pub https: HttpsMode,
     /// Who may ask: those that the host's policy has let show a certificate.
@@ -126,7 +130,7 @@ pub(crate) type Cached = arc_swap::Cache<Arc<ArcSwap<RouteTable>>, Arc<RouteTabl
 pub enum NoMatch {
     /// No route of this host covers the path.
     Path,
-    /// The path reaches one route as written and another once decoded: `/a/..%2fb`. Refused, as
+    /// The path reaches one route as it is and another once it is resolved: `/a/..%2fb`. Refused, as
     /// upstream and proxy could disagree on what it means.
     Ambiguous,
 }
@@ -204,17 +208,19 @@ impl RouteTable {
 }
 
 impl HostEntry {
-    /// The route for a request path (without query), longest prefix first.
+    /// The route for a request path (without query): an exact one, a regex, the longest prefix, in the order
+    /// of priorities.
     pub fn find(&self, path: &str) -> Result<&Arc<Route>, NoMatch> {
-        let as_written = self.longest(path);
         match normalize(path) {
-            Normal::AsWritten => as_written.ok_or(NoMatch::Path),
+            Normal::AsWritten => self.first(path).ok_or(NoMatch::Path),
             Normal::Bad => Err(NoMatch::Ambiguous),
-            Normal::Changed(decoded) => match (as_written, self.longest(&decoded)) {
-                (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Ok(a),
-                (None, None) => Err(NoMatch::Path),
-                _ => Err(NoMatch::Ambiguous),
-            },
+            Normal::Changed { seen, resolved } => {
+                match (self.first(&seen), self.first(&resolved)) {
+                    (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Ok(a),
+                    (None, None) => Err(NoMatch::Path),
+                    _ => Err(NoMatch::Ambiguous),
+                }
+            }
         }
     }
 
@@ -236,7 +242,7 @@ impl HostEntry {
             .any(|split| split.routes.iter().any(|one| one.key == route.key))
     }
 
-    fn longest(&self, path: &str) -> Option<&Arc<Route>> {
+    fn first(&self, path: &str) -> Option<&Arc<Route>> {
         self.routes.iter().find(|route| route.path.matches(path))
     }
 

@@ -1,18 +1,28 @@
-//! The decoded, dot-resolved copy of a path that rules are matched on; the original bytes are what
-//! is forwarded (product.md B41, hardening must-have 11).
+//! The forms of a path that rules are matched on; the original bytes are what is forwarded (product.md B41,
+//! hardening must-have 11).
+
+use crate::model::{escaped, seen};
 
 /// What normalising does to a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Normal {
     /// Nothing: the usual case, found without allocating.
     AsWritten,
-    /// Decoding or dot segments make it another path.
-    Changed(String),
+    /// It can be written otherwise.
+    Changed {
+        /// As patterns see it: see [`seen`].
+        seen: String,
+        /// What somebody may make of it who decodes all escapes, takes `\` for `/`, merges `//` and resolves
+        /// `.` and `..`.
+        resolved: String,
+    },
     /// It climbs above the root or holds a NUL: nobody has a use for it.
     Bad,
 }
 
-/// Decodes percent escapes once, turns `\` into `/`, merges `//` and resolves `.` and `..`.
+/// Looks at a path. It is routed as seen, and only where the resolved form leads to the same route: a client
+/// must not reach an app through another's route, or past its rules, because the two read a path
+/// differently.
 pub fn normalize(path: &str) -> Normal {
     if is_plain(path.as_bytes()) {
         return Normal::AsWritten;
@@ -34,18 +44,19 @@ pub fn normalize(path: &str) -> Normal {
             _ => segments.push(segment),
         }
     }
-    let mut normal = String::with_capacity(decoded.len());
+    let mut resolved = String::with_capacity(decoded.len());
     for segment in &segments {
-        normal.push('/');
-        normal.push_str(segment);
+        resolved.push('/');
+        resolved.push_str(segment);
     }
-    if slash_at_end || normal.is_empty() {
-        normal.push('/');
+    if slash_at_end || resolved.is_empty() {
+        resolved.push('/');
     }
-    if normal == path {
+    let seen = seen(path);
+    if resolved == path && seen == path {
         Normal::AsWritten
     } else {
-        Normal::Changed(normal)
+        Normal::Changed { seen, resolved }
     }
 }
 
@@ -69,9 +80,7 @@ fn decode(path: &str) -> Option<String> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
-        let escaped = (bytes[i] == b'%')
-            .then(|| Some(hex(*bytes.get(i + 1)?)? << 4 | hex(*bytes.get(i + 2)?)?))
-            .flatten();
+        let escaped = escaped(bytes, i);
         let byte = escaped.unwrap_or(bytes[i]);
         i += if escaped.is_some() { 3 } else { 1 };
         match byte {
@@ -81,10 +90,6 @@ fn decode(path: &str) -> Option<String> {
         }
     }
     Some(String::from_utf8_lossy(&out).into_owned())
-}
-
-fn hex(byte: u8) -> Option<u8> {
-    (byte as char).to_digit(16).map(|digit| digit as u8)
 }
 
 #[cfg(test)]
@@ -104,36 +109,37 @@ mod tests {
 
     #[test]
     fn others_are_decoded_and_resolved() {
-        for (path, normal) in [
-            ("/a/../b", "/b"),
-            ("/a/%2e%2e/b", "/b"),
-            ("/a%2fb", "/a/b"),
-            ("//a", "/a"),
-            ("/a\\b", "/a/b"),
-            ("/a/./b", "/a/b"),
-            ("/.well-known/x", "/.well-known/x"),
-            ("/a/..", "/"),
-            ("/%61", "/a"),
+        for (path, seen, resolved) in [
+            ("/a/../b", "/a/../b", "/b"),
+            ("/a/%2e%2e/b", "/a/../b", "/b"),
+            ("/a%2fb", "/a%2fb", "/a/b"),
+            ("//a", "//a", "/a"),
+            ("/a\\b", "/a%5Cb", "/a/b"),
+            ("/a/./b", "/a/./b", "/a/b"),
+            ("/a/..", "/a/..", "/"),
+            ("/%61", "/a", "/a"),
+            ("/%c3%a9", "/é", "/é"),
+            ("/%252e", "/%252e", "/%2e"),
+            ("/a%zz", "/a%25zz", "/a%zz"),
         ] {
-            let expected = if path == normal {
-                Normal::AsWritten
-            } else {
-                Normal::Changed(normal.into())
+            let expected = Normal::Changed {
+                seen: seen.into(),
+                resolved: resolved.into(),
             };
             assert_eq!(normalize(path), expected, "{path}");
         }
+        assert_eq!(normalize("/.well-known/x"), Normal::AsWritten);
         assert_eq!(normalize("/../x"), Normal::Bad);
         assert_eq!(normalize("/a%00"), Normal::Bad);
-        assert_eq!(normalize("/a%zz"), Normal::AsWritten);
     }
 
     proptest::proptest! {
         #[test]
         fn any_path_ends_without_dots_or_double_slashes(path in "/[ -~]{0,40}") {
-            if let Normal::Changed(normal) = normalize(&path) {
-                proptest::prop_assert!(normal.starts_with('/'));
-                proptest::prop_assert!(!normal.contains("//"));
-                proptest::prop_assert!(!normal.split('/').any(|s| s == "." || s == ".."));
+            if let Normal::Changed { resolved, .. } = normalize(&path) {
+                proptest::prop_assert!(resolved.starts_with('/'));
+                proptest::prop_assert!(!resolved.contains("//"));
+                proptest::prop_assert!(!resolved.split('/').any(|s| s == "." || s == ".."));
             }
         }
     }

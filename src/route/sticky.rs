@@ -1,6 +1,6 @@
 //! The cookie that keeps a client on one endpoint (product.md B22).
 
-use crate::model::PathPrefix;
+use crate::model::{PathPattern, escape_path};
 
 /// A route's cookie: everything about it but its value.
 #[derive(Debug)]
@@ -11,11 +11,11 @@ pub struct Sticky {
 }
 
 impl Sticky {
-    pub(super) fn new(name: String, path: &PathPrefix) -> Self {
+    pub(super) fn new(name: String, path: &PathPattern) -> Self {
         // A path that would end the attribute early is left to the whole host.
-        let path = match path.as_str() {
-            path if path.contains(';') => "/",
-            path => path,
+        let path = match path.prefix() {
+            Some(path) if !path.contains(';') => escape_path(path),
+            _ => "/".to_owned(),
         };
         Self {
             name: name.into(),
@@ -53,9 +53,11 @@ mod tests {
                 true,
                 "Path=/api; HttpOnly; SameSite=Lax; Secure\r\n",
             ),
+            ("~^/x", false, "Path=/; HttpOnly; SameSite=Lax\r\n"),
+            ("/a b", false, "Path=/a%20b; HttpOnly; SameSite=Lax\r\n"),
             ("/a;b", false, "Path=/; HttpOnly; SameSite=Lax\r\n"),
         ] {
-            let path = PathPrefix::parse(path).unwrap();
+            let path = PathPattern::parse(path).unwrap();
             let mut out = Vec::new();
             Sticky::new("c".into(), &path).write(&mut out, "abc", secure);
             let expected = format!("set-cookie: c=abc; {end}");

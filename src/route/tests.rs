@@ -9,7 +9,7 @@ fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
             .iter()
             .map(|host| HostPattern::parse(host).unwrap())
             .collect(),
-        path: PathPrefix::parse(path).unwrap(),
+        path: PathPattern::parse(path).unwrap(),
         upstream: UpstreamKey("u".into()),
         settings: Settings::default(),
         container: key.into(),
@@ -100,18 +100,53 @@ fn longest_segment_prefix_wins() {
 }
 
 #[test]
+fn exact_paths_go_before_regexes_and_those_before_prefixes_unless_a_priority_says_otherwise() {
+    let mut files = route("files", &["a.test"], "/files");
+    files.settings.priority = 1;
+    let table = table(vec![
+        route("root", &["a.test"], "/"),
+        route("php", &["a.test"], r"~\.php$"),
+        route("v1", &["a.test"], r"~^/v\d+/x\.php$"),
+        route("blog", &["a.test"], "/blog"),
+        route("café", &["a.test"], "/café/a b"),
+        route("info", &["a.test"], "=/blog/info.php"),
+        files,
+    ]);
+    for (path, key) in [
+        ("/", "root"),
+        ("/blog/x", "blog"),
+        ("/blog/x.php", "php"),
+        ("/blog/x%2ephp", "php"),
+        ("/blog/info.php", "info"),
+        ("/blog/info.php/", "blog"),
+        ("/v1/x.php", "v1"),
+        ("/files/x.php", "files"),
+        ("/caf%C3%A9/a%20b/c", "café"),
+        ("/caf%C3%A9", "root"),
+    ] {
+        assert_eq!(found(&table, "a.test", path), Ok(key.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn regex_hosts_are_tried_by_priority_then_by_length() {
+    let mut first = route("first", &["~x"], "/");
+    first.settings.priority = 1;
+    let table = table(vec![
+        route("longer", &["~xy"], "/"),
+        first,
+        route("z", &["~xyz"], "/"),
+    ]);
+    assert_eq!(found(&table, "xyz.test", "/"), Ok("first".into()));
+}
+
+#[test]
 fn a_path_that_decoding_moves_to_another_route_is_refused() {
     let table = table(vec![
         route("root", &["a.test"], "/"),
         route("admin", &["a.test"], "/admin"),
     ]);
-    for path in [
-        "/x/..%2fadmin",
-        "/admin/../x",
-        "/%61dmin",
-        "//admin",
-        "/x/%2e%2e/admin",
-    ] {
+    for path in ["/x/..%2fadmin", "/admin/../x", "//admin", "/x/%2e%2e/admin"] {
         assert_eq!(
             found(&table, "a.test", path),
             Err(Some(NoMatch::Ambiguous)),
@@ -120,6 +155,7 @@ fn a_path_that_decoding_moves_to_another_route_is_refused() {
     }
     assert_eq!(found(&table, "a.test", "/caf%C3%A9"), Ok("root".into()));
     assert_eq!(found(&table, "a.test", "/admin/a%2fb"), Ok("admin".into()));
+    assert_eq!(found(&table, "a.test", "/%61dmin"), Ok("admin".into()));
 }
 
 #[test]

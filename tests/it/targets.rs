@@ -81,7 +81,6 @@ fn a_path_that_decoding_moves_to_another_route_is_refused() {
         "/x/%2E./admin",
         "//admin",
         "/./admin",
-        "/%61dmin",
         "/x/..%2fadmin",
         "/..",
         "/../admin",
@@ -98,6 +97,8 @@ fn a_path_that_decoding_moves_to_another_route_is_refused() {
         ("/admin/a/../b", &admin),
         ("/x//%2e/y", &site_root),
         ("/admin%2f..%2fx", &site_root),
+        // An escape without a meaning of its own is seen through, and passed on.
+        ("/%61dmin", &admin),
     ] {
         let mut client = site.send(get(path));
         received(origin, path);
@@ -115,6 +116,7 @@ fn a_stripped_prefix_is_told_to_the_upstream() {
         ("/api/", "/"),
         ("/api?x=/api", "/?x=/api"),
         ("/api/a%2Fb", "/a%2Fb"),
+        ("/%61p%69/%61", "/%61"),
     ] {
         let mut client = site.send(get(path));
         let request = received(&origin, target);
@@ -127,7 +129,7 @@ fn a_stripped_prefix_is_told_to_the_upstream() {
         &[
             (404, &get("/apix")),
             (404, &get("/")),
-            (400, &get("/%61pi")),
+            (400, &get("/x/../api")),
         ],
     );
 }

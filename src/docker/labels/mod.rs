@@ -21,7 +21,7 @@ mod value;
 use std::collections::BTreeMap;
 
 use crate::model::{
-    FailLimit, HealthCheck, HostPattern, LabelPrefix, Matcher, MaxConns, PathPrefix, Problem,
+    FailLimit, HealthCheck, HostPattern, LabelPrefix, Matcher, MaxConns, PathPattern, Problem,
     Settings, Severity,
 };
 
@@ -132,7 +132,7 @@ pub struct RouteLabels {
     /// The label the hosts came from and its value, cut to the length of a message.
     pub host_label: String,
     pub host_value: String,
-    pub path: PathPrefix,
+    pub path: PathPattern,
     /// The path label is there but could not be used; `path` is a guess.
     pub path_broken: bool,
     pub settings: Settings,

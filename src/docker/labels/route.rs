@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, PathPrefix, Problem, Retry, Settings,
+    BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, PathPattern, Problem, Retry, Settings,
     Severity, StickySpec, Timeouts, TlsMode,
 };
 
@@ -95,6 +95,7 @@ impl<'a> Layers<'a> {
         };
         let https: HttpsMode = pick!(self, "https", Value::Https).unwrap_or(default.https);
         Settings {
+            priority: pick!(self, "priority", Value::Priority).unwrap_or(default.priority),
             strip: pick!(self, "strip", Value::Switch).unwrap_or(default.strip),
             websocket: pick!(self, "websocket", Value::Switch).unwrap_or(default.websocket),
             https: if tls == TlsMode::Off {
@@ -227,7 +228,7 @@ impl<'a> Layers<'a> {
         problems: &mut Vec<Problem>,
     ) -> RouteLabels {
         let hosts: Vec<HostPattern> = pick!(self, "host", Value::Hosts).unwrap_or_default();
-        let path: PathPrefix = pick!(self, "path", Value::Path).unwrap_or_else(PathPrefix::root);
+        let path: PathPattern = pick!(self, "path", Value::Path).unwrap_or_else(PathPattern::root);
         let settings = self.settings();
         let mut problem = |severity, label: &str, value: &str, reason: String| {
             problems.push(Problem {
@@ -239,8 +240,9 @@ impl<'a> Layers<'a> {
             });
         };
         let own = |option: &str| self.own.values.get(option);
-        if let Some(given) = own("strip").filter(|_| settings.strip && path.is_root()) {
-            let reason = "there is nothing to strip from the path `/`: set wharf.path".to_owned();
+        if let Some(given) = own("strip").filter(|_| settings.strip && path.prefix().is_none()) {
+            let reason =
+                format!("there is nothing to strip from the path `{path}`: set wharf.path");
             problem(Severity::Warning, &given.label, &given.text, reason);
         }
         if let Some(given) = own("https").filter(|given| {

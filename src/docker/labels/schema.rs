@@ -27,10 +27,12 @@ pub struct Entry {
 pub enum Kind {
     /// Names, wildcards or `default`, in a list.
     Hosts,
-    /// A path prefix.
+    /// A path prefix, `=/exact` or `~regex`.
     Path,
     /// 1..=65535.
     Port,
+    /// -1000000..=1000000.
+    Priority,
     /// A boolean; empty means true.
     Switch,
     /// 0..=1000.
@@ -164,7 +166,8 @@ impl Kind {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Hosts => "list of hosts",
-            Self::Path => "path prefix",
+            Self::Path => "path, `=` and a path, or `~` and a regex",
+            Self::Priority => "number, -1000000 to 1000000",
             Self::Port => "port, 1 to 65535",
             Self::Switch => "switch",
             Self::Share => "number, 0 to 1000",

@@ -6,8 +6,9 @@ use super::schema::{Entry, Kind, Place, Status};
 use Kind::{
     Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckInterval, CheckTarget,
     CheckTimeout, ClientCa, Cookie, Count, Duration, ErrorShare, Fail, Health, Hold, HoldMax,
-    Hosts, Hsts, Https, Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Queue, Retry,
-    RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, TlsVersion, Upstream,
+    Hosts, Hsts, Https, Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Priority,
+    Queue, Retry, RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, TlsVersion,
+    Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -16,7 +17,8 @@ use Place::{Container, Replica, Route, Wharf};
 pub const OPTIONS: &[Entry] = &[
     // -- supported: name, place, kind, help, default, example
     on("host", Route, Hosts, "host names served: exact, `*.x` (one label), `.x` (x and `*.x`), `**.x` (any depth), `~regex` or `default`; alone exposes the container", "none", "app.example.com, *.app.example.com"),
-    on("path", Route, Path, "path prefix, matched on segment boundaries; the longest wins", "/", "/api"),
+    on("path", Route, Path, "path prefix, on segment boundaries; `=/exact` is that path alone, `~regex` where it is found. Exact before regex before the longest prefix", "/", "/api"),
+    on("priority", Route, Priority, "routes of one host with a greater one are looked at first, regex hosts tried first", "0", "10"),
     on("port", Route, Port, "TCP port the app listens on", "the lowest exposed port", "3000"),
     on("strip", Route, Switch, "remove the path prefix before forwarding and send `X-Forwarded-Prefix`", "off", "true"),
     on("websocket", Route, Switch, "allow upgrades to WebSocket", "on", "off"),
@@ -79,7 +81,6 @@ pub const OPTIONS: &[Entry] = &[
     later("preset", Wharf, "named sets of options, for `wharf.use`", "none", "wharf.preset.internal.allow: 10.0.0.0/8"),
     later("use", Route, "presets to apply, left to right", "none", "hardened, internal"),
     later("match", Route, "conditions on header, cookie, argument, method or address", "none", "header:X-Beta=1, method:GET|HEAD"),
-    later("priority", Route, "order among routes that match equally", "0", "10"),
     later("upstream.host", Route, "the Host header sent to the app", "keep", "upstream"),
     later("upstream.verify", Route, "check of the app's certificate", "off", "file:ca.pem"),
     later("upstream.proxy_protocol", Route, "PROXY protocol towards the app", "off", "v2"),

@@ -40,7 +40,7 @@ fn one_label_is_enough() {
         panic!("{read:?}");
     };
     assert_eq!(route.settings, Settings::default());
-    assert_eq!(route.path, PathPrefix::root());
+    assert_eq!(route.path, PathPattern::root());
     assert_eq!(
         (route.name.as_deref(), route.fault.as_deref()),
         (None, None)
@@ -132,7 +132,10 @@ fn values_are_read_or_refused_with_a_reason() {
         ("wharf.port", "99999", "1 to 65535"),
         ("wharf.port", "", "1 to 65535"),
         ("wharf.weight", "1001", "0 to 1000"),
-        ("wharf.path", "=/exact", "not supported yet"),
+        ("wharf.path", "=exact", "starts with `/`"),
+        ("wharf.path", "~^/a(", "at character 5"),
+        ("wharf.path", "/a%20b", "write the character"),
+        ("wharf.priority", "first", "a number from"),
         ("wharf.path", "/a, /b", "one path"),
         ("wharf.tls", "dns", "not supported yet"),
         ("wharf.tls", "file:", "name of a certificate"),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{HostPattern, PathPrefix, Plan, Problem, RouteKey, Severity};
+use crate::model::{HostPattern, PathPattern, Plan, Problem, RouteKey, Severity};
 
 use super::Claim;
 use super::member::Owner;
@@ -31,7 +31,7 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
         }
     }
     wishes.sort();
-    let mut taken: BTreeMap<(HostPattern, PathPrefix), Vec<usize>> = BTreeMap::new();
+    let mut taken: BTreeMap<(HostPattern, PathPattern), Vec<usize>> = BTreeMap::new();
     let mut lost: Vec<(usize, HostPattern)> = Vec::new();
     let mut shared = BTreeSet::new();
     for (.., index, place) in wishes {
@@ -69,7 +69,7 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
 }
 
 /// Each host and path of a plan, with its owners.
-fn places(plan: &Plan) -> BTreeSet<(&HostPattern, &PathPrefix, &str)> {
+fn places(plan: &Plan) -> BTreeSet<(&HostPattern, &PathPattern, &str)> {
     let routes = plan.routes.iter();
     routes
         .flat_map(|route| {

@@ -229,8 +229,8 @@ fn push(reasons: &mut Vec<String>, told: String, core: &str) {
 fn asks(labels: &Labels) -> Vec<String> {
     let places = labels.routes.iter().flat_map(|route| {
         let path = match route.path.is_root() {
-            true => "",
-            false => route.path.as_str(),
+            true => String::new(),
+            false => route.path.to_string(),
         };
         route.hosts.iter().map(move |host| format!("{host}{path}"))
     });

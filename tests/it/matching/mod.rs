@@ -2,3 +2,4 @@
 //! nginx, and for clients of real containers. docs/nginx.md has the differences.
 
 mod hosts;
+mod paths;

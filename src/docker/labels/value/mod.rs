@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPrefix,
+    Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPattern,
     Pattern, RetryOn, StatusSet, TlsMode, TlsVersion, parse_bool, parse_duration,
 };
 
@@ -28,7 +28,7 @@ use upstream::UpstreamAt;
 pub(super) enum Value {
     /// Without duplicates, in label order; at most [`MAX_HOSTS`].
     Hosts(Vec<HostPattern>),
-    Path(PathPrefix),
+    Path(PathPattern),
     Port(u16),
     Switch(bool),
     Share(u16),
@@ -51,6 +51,7 @@ pub(super) enum Value {
     Duration(Duration),
     /// 1..=100.
     Percent(u8),
+    Priority(i32),
     /// 0 is no limit.
     Count(u32),
     /// 1..=100000.
@@ -117,6 +118,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
     let one = match kind {
         Kind::Path => path(text).map(Value::Path),
         Kind::Port => port(text).map(Value::Port),
+        Kind::Priority => priority(text).map(Value::Priority),
         Kind::Switch => parse_bool(text)
             .map(Value::Switch)
             .map_err(|e| e.to_string()),
@@ -284,14 +286,14 @@ fn host(item: &str) -> Result<Vec<HostPattern>, String> {
     }
 }
 
-fn path(text: &str) -> Result<PathPrefix, String> {
-    if text.contains([',', '\n']) {
+fn path(text: &str) -> Result<PathPattern, String> {
+    if text.contains('\n') || text.contains(',') && !Pattern::is_meant(text.trim()) {
         return Err("a route has one path: give the second one its own named route".to_owned());
     }
-    PathPrefix::parse(text).map_err(|error| {
+    PathPattern::parse(text).map_err(|error| {
         let prefix = text.trim().trim_end_matches('*').trim_end_matches('/');
         let written = text.trim().ends_with("/*") || text.trim().ends_with("/**");
-        match PathPrefix::parse(prefix) {
+        match PathPattern::parse(prefix) {
             Ok(prefix) if written => {
                 format!("a path prefix needs no `*`: {prefix} has everything below it, too")
             }
@@ -308,6 +310,12 @@ fn port(text: &str) -> Result<u16, String> {
                 .to_owned(),
         ),
     }
+}
+
+fn priority(text: &str) -> Result<i32, String> {
+    let priority = text.trim().parse().ok();
+    let priority = priority.filter(|priority| (-MAX_PRIORITY..=MAX_PRIORITY).contains(priority));
+    priority.ok_or_else(|| format!("a priority is a number from -{MAX_PRIORITY} to {MAX_PRIORITY}"))
 }
 
 fn share(text: &str) -> Result<u16, String> {
@@ -391,6 +399,7 @@ const MAX_HOSTS: usize = 100;
 /// Problems reported about one value.
 const MAX_REASONS: usize = 10;
 const MAX_SHARE: u16 = 1000;
+const MAX_PRIORITY: i32 = 1_000_000;
 const MAX_NAME: usize = 128;
 
 const HTTPS: &[(&str, HttpsMode)] = &[

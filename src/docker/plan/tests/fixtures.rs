@@ -287,6 +287,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
         route.key, route.upstream
     );
     let (now, default) = (&route.settings, Settings::default());
+    if now.priority != 0 {
+        let _ = write!(out, " priority={}", now.priority);
+    }
     if now.strip {
         out.push_str(" strip");
     }
