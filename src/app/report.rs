@@ -185,7 +185,7 @@ fn route(spec: &crate::model::RouteSpec, published: &Published) -> Route {
     let breaker = published.table.breakers.get(&spec.key);
     Route {
         hosts: spec.hosts.iter().map(ToString::to_string).collect(),
-        path: spec.path.to_string(),
+        path: spec.place(),
         upstream: spec.upstream.to_string(),
         container: spec.container.clone(),
         tls: word(&spec.settings.tls),

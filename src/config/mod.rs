@@ -30,7 +30,7 @@ pub use dns::{Credential, DnsField, DnsProvider, DnsRule, DnsSolver, PROVIDERS};
 use environment::nearest;
 pub use environment::unknown_variables;
 pub use socket_proxy::{ProxyListener, RawSocketProxy, SocketProxyConfig};
-pub use trusted::TrustedProxies;
+pub use trusted::{TrustedProxies, networks};
 
 /// Everything a Wharf process is told. Labels say the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]

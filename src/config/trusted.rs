@@ -45,6 +45,14 @@ fn unmapped(network: IpNet) -> IpNet {
     network
 }
 
+/// The networks that an address, a network or the name of a set stands for.
+///
+/// # Errors
+/// That it is none of them.
+pub fn networks(item: &str) -> Result<Vec<IpNet>, String> {
+    Ok(parse(item)?.0.0)
+}
+
 /// A comma list of addresses, networks and sets, with warnings for what is accepted but odd.
 pub(super) fn parse(text: &str) -> Result<(TrustedProxies, Vec<String>), String> {
     let mut networks = Vec::new();

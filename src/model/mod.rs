@@ -21,7 +21,7 @@ mod via;
 pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 pub use host::{Host, HostError, HostPattern};
 pub use limits::{BreakerSpec, Keepalive, MaxConns, Timeouts};
-pub use matcher::{Glob, MatchPart, Matcher};
+pub use matcher::{Glob, Matcher, Networks, PathGlob, Text};
 pub use names::{Lookup, Names};
 pub use note::{ContainerNote, Standing, nothing_listens};
 pub use path::{PathError, PathPattern, behind, escape_path, escaped, push_escaped, seen};
@@ -31,7 +31,7 @@ pub use query::unescape;
 pub use retry::{Retry, RetryOn};
 pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, RouteKey, RouteSpec, Settings, ShareSpec,
-    StickySpec, TlsMode, UpstreamKey, UpstreamSpec,
+    StickySpec, TlsMode, UpstreamKey, UpstreamSpec, place,
 };
 pub use tls::{ClientAuth, Hsts, TlsPolicy, TlsVersion};
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};

@@ -27,6 +27,8 @@ pub struct RouteSpec {
     /// At least one, without duplicates, in label order.
     pub hosts: Vec<HostPattern>,
     pub path: PathPattern,
+    /// `wharf.match`: what else a request has to meet, all of it; sorted, without duplicates.
+    pub conditions: Vec<Matcher>,
     pub upstream: UpstreamKey,
     pub settings: Settings,
     /// Name of the container whose labels define the route now.
@@ -203,6 +205,23 @@ pub enum HashOn {
     Cookie(String),
     /// The path without the query, as the client wrote it.
     Path,
+}
+
+impl RouteSpec {
+    /// Path and conditions, for people.
+    pub fn place(&self) -> String {
+        place(&self.path, &self.conditions)
+    }
+}
+
+/// `/api with header:x-beta=1 and method:GET`.
+pub fn place(path: &PathPattern, conditions: &[Matcher]) -> String {
+    let mut out = path.to_string();
+    for (index, condition) in conditions.iter().enumerate() {
+        let word = if index == 0 { "with" } else { "and" };
+        out += &format!(" {word} {condition}");
+    }
+    out
 }
 
 impl EndpointSpec {

@@ -67,7 +67,8 @@ mod tests {
         let route = RouteSpec {
             key: RouteKey("r".into()),
             hosts: patterns.collect(),
-            path: PathPattern::parse("/").unwrap(),
+            path: PathPattern::root(),
+            conditions: Vec::new(),
             upstream: upstream.key.clone(),
             settings: Settings::default(),
             container: "c".into(),

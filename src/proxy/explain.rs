@@ -14,7 +14,7 @@ use super::fields::FieldIndex;
 use super::forward::{choice, holder, nobody};
 use super::head::RequestHead;
 use super::queue::full;
-use super::{h1, headers, hints, service};
+use super::{h1, hints, service};
 use crate::config::TrustedProxies;
 use crate::model::{ContainerNote, HttpsMode};
 use crate::route::{HostEntry, Route, RouteTable};
@@ -108,7 +108,7 @@ impl<'t> Decision<'t> {
         if let Some(split) = entry.split(route) {
             let fields = request.fields();
             let decided = split.decided(
-                |matcher| headers::meets(fields, head.authority, matcher),
+                |matcher| head.meets_as_seen(matcher),
                 |route| holder(route, fields).is_some(),
             );
             if decided.is_none() {

@@ -75,7 +75,7 @@ pub(crate) fn why(note: &ContainerNote) -> String {
 /// The paths there are where the one asked for is none of them.
 fn paths(host: &str, table: &RouteTable) -> Option<String> {
     let entry = table.find_host(host)?;
-    let paths = entry.routes.iter().map(|route| route.path.to_string());
+    let paths = entry.routes.iter().map(|route| route.place());
     let mut paths: Vec<String> = paths.collect();
     paths.dedup();
     paths.truncate(MAX_HINTS);

@@ -13,7 +13,7 @@ use super::exchange::Client as ClientSide;
 use super::fields::{Fields, Known};
 use super::forward::{Answer, Forward, Refusal, holder};
 use super::head::RequestHead;
-use super::headers::{self, HostName, Origin};
+use super::headers::{self, Asked, HostName, Origin};
 use super::hints::hints;
 use super::hold::{Stop, hold};
 use super::page;
@@ -22,7 +22,7 @@ use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
-use crate::model::{HttpsMode, TlsPolicy, TlsVersion, behind};
+use crate::model::{HttpsMode, Matcher, TlsPolicy, TlsVersion, behind, seen};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
 
 /// What a step sees of a request.
@@ -210,7 +210,8 @@ pub(super) fn find_route<'t>(
     entry: &'t HostEntry,
     head: &Head<'_>,
 ) -> Result<&'t Arc<Route>, ProxyError> {
-    entry.find(head.path).map_err(|error| match error {
+    let found = entry.find(head.path, |matcher, path| head.meets(matcher, path));
+    found.map_err(|error| match error {
         NoMatch::Path => ProxyError::NoPath,
         NoMatch::Ambiguous => ProxyError::AmbiguousPath,
     })
@@ -318,6 +319,30 @@ impl<'a> Head<'a> {
     }
 }
 
+impl Head<'_> {
+    /// Whether the request, with its path in this form, meets a condition.
+    fn meets(&self, matcher: &Matcher, path: &str) -> bool {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        let asked = Asked {
+            fields: self.request.fields(),
+            authority: self.authority,
+            method: &self.request.method,
+            query,
+            path,
+            client: self.client.address,
+        };
+        headers::meets(asked, matcher)
+    }
+
+    /// The same with the path as patterns see it.
+    pub(super) fn meets_as_seen(&self, matcher: &Matcher) -> bool {
+        match matcher {
+            Matcher::Path(_) => self.meets(matcher, &seen(self.path)),
+            _ => self.meets(matcher, self.path),
+        }
+    }
+}
+
 /// Each name in `Connection` is compared with each field, so their number must stay small.
 fn check_connection(fields: Fields<'_>) -> Result<(), ProxyError> {
     if !fields.has(Known::Connection) {
@@ -347,7 +372,7 @@ async fn challenge(worker: &Worker, head: &Head<'_>, token: &str) -> Option<Answ
 fn share<'t>(split: &'t Split, head: &Head<'_>) -> &'t Arc<Route> {
     let fields = head.request.fields();
     split.choose(
-        |matcher| headers::meets(fields, head.authority, matcher),
+        |matcher| head.meets_as_seen(matcher),
         |route| holder(route, fields).is_some(),
     )
 }

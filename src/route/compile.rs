@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
 use crate::model::{
-    ClientAuth, HostPattern, HttpsMode, PathPattern, Plan, RouteSpec, TlsMode, TlsPolicy,
+    ClientAuth, HostPattern, HttpsMode, Matcher, PathPattern, Plan, RouteSpec, TlsMode, TlsPolicy,
     UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
@@ -98,6 +98,7 @@ fn route(
     Route {
         key: spec.key.clone(),
         path: spec.path.clone(),
+        conditions: spec.conditions.clone(),
         upstream: Arc::clone(upstream),
         strip: settings.strip,
         prefix: spec.path.prefix().map(|prefix| escape_path(prefix).into()),
@@ -138,16 +139,19 @@ fn entry(
     before: &[Split],
 ) -> HostEntry {
     // Services that share a place stay together, whatever each says of its priority.
-    let mut priorities: BTreeMap<&PathPattern, i32> = BTreeMap::new();
+    let mut priorities: BTreeMap<(&PathPattern, &Vec<Matcher>), i32> = BTreeMap::new();
     for (spec, _) in &routes {
-        let known = priorities.entry(&spec.path).or_insert(i32::MIN);
+        let known = priorities.entry((&spec.path, &spec.conditions));
+        let known = known.or_insert(i32::MIN);
         *known = spec.settings.priority.max(*known);
     }
     routes.sort_by(|(a, _), (b, _)| {
-        let of = |spec: &RouteSpec| priorities.get(&spec.path).copied();
+        let of = |spec: &RouteSpec| priorities.get(&(&spec.path, &spec.conditions)).copied();
         let order = of(b).cmp(&of(a));
         order
             .then_with(|| a.path.cmp(&b.path))
+            .then_with(|| b.conditions.len().cmp(&a.conditions.len()))
+            .then_with(|| a.conditions.cmp(&b.conditions))
             .then_with(|| a.key.cmp(&b.key))
     });
     let priority = priorities.into_values().max().unwrap_or_default();
@@ -208,14 +212,17 @@ fn policy(routes: &[(&RouteSpec, Arc<Route>)]) -> Option<Arc<TlsPolicy>> {
     (policy != TlsPolicy::default()).then(|| Arc::new(policy))
 }
 
-/// The paths that several of `routes`, which are sorted by path, share. Turns go on where `before`
+/// The places that several of `routes`, which are sorted by them, share. Turns go on where `before`
 /// has left off.
 fn splits(routes: &[Arc<Route>], before: &[Split]) -> Vec<Split> {
-    let groups = routes.chunk_by(|a, b| a.path == b.path);
+    let groups = routes.chunk_by(|a, b| a.has_place_of(b));
     let groups = groups.filter(|group| group.len() > 1);
     groups
         .map(|group| {
-            let same = |split: &&Split| split.routes.iter().any(|one| one.path == group[0].path);
+            let same = |split: &&Split| {
+                let mut routes = split.routes.iter();
+                routes.any(|one| one.has_place_of(&group[0]))
+            };
             let cursor = before.iter().find(same).map(|split| &split.cursor);
             Split::new(group.to_vec(), cursor.map(Arc::clone).unwrap_or_default())
         })

@@ -19,8 +19,8 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, PathPattern, Pattern,
-    Retry, RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey,
+    Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, Matcher, PathPattern,
+    Pattern, Retry, RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 
@@ -83,6 +83,8 @@ pub struct HostEntry {
 pub struct Route {
     pub key: RouteKey,
     pub path: PathPattern,
+    /// What else a request has to meet, all of it.
+    pub conditions: Vec<Matcher>,
     pub upstream: Arc<Upstream>,
     pub strip: bool,
     /// What every path of it begins with, as clients write it; see [`PathPattern::prefix`].
@@ -209,13 +211,17 @@ impl RouteTable {
 
 impl HostEntry {
     /// The route for a request path (without query): an exact one, a regex, the longest prefix, in the order
-    /// of priorities.
-    pub fn find(&self, path: &str) -> Result<&Arc<Route>, NoMatch> {
+    /// of priorities. `meets`: whether the request, with that path, meets a condition.
+    pub fn find(
+        &self,
+        path: &str,
+        meets: impl Fn(&Matcher, &str) -> bool,
+    ) -> Result<&Arc<Route>, NoMatch> {
         match normalize(path) {
-            Normal::AsWritten => self.first(path).ok_or(NoMatch::Path),
+            Normal::AsWritten => self.first(path, meets).ok_or(NoMatch::Path),
             Normal::Bad => Err(NoMatch::Ambiguous),
             Normal::Changed { seen, resolved } => {
-                match (self.first(&seen), self.first(&resolved)) {
+                match (self.first(&seen, &meets), self.first(&resolved, &meets)) {
                     (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Ok(a),
                     (None, None) => Err(NoMatch::Path),
                     _ => Err(NoMatch::Ambiguous),
@@ -242,13 +248,28 @@ impl HostEntry {
             .any(|split| split.routes.iter().any(|one| one.key == route.key))
     }
 
-    fn first(&self, path: &str) -> Option<&Arc<Route>> {
-        self.routes.iter().find(|route| route.path.matches(path))
+    fn first(&self, path: &str, meets: impl Fn(&Matcher, &str) -> bool) -> Option<&Arc<Route>> {
+        let mut routes = self.routes.iter();
+        routes.find(|route| {
+            route.path.matches(path) && route.conditions.iter().all(|one| meets(one, path))
+        })
     }
 
     /// Whether `owner` has a route here.
     pub fn belongs_to(&self, owner: &str) -> bool {
         self.routes.iter().any(|route| &*route.owner == owner)
+    }
+}
+
+impl Route {
+    /// Path and conditions, for people.
+    pub fn place(&self) -> String {
+        place(&self.path, &self.conditions)
+    }
+
+    /// Whether it is for the same requests as another one.
+    fn has_place_of(&self, other: &Self) -> bool {
+        (&self.path, &self.conditions) == (&other.path, &other.conditions)
     }
 }
 

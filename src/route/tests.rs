@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Plan, RouteSpec, Settings, UpstreamKey, UpstreamSpec};
+use crate::model::{Matcher, Plan, RouteSpec, Settings, UpstreamKey, UpstreamSpec};
 use crate::upstream::Secret;
 
 fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
@@ -10,6 +10,7 @@ fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
             .map(|host| HostPattern::parse(host).unwrap())
             .collect(),
         path: PathPattern::parse(path).unwrap(),
+        conditions: Vec::new(),
         upstream: UpstreamKey("u".into()),
         settings: Settings::default(),
         container: key.into(),
@@ -40,9 +41,19 @@ fn table(routes: Vec<RouteSpec>) -> RouteTable {
 }
 
 fn found(table: &RouteTable, host: &str, path: &str) -> Result<String, Option<NoMatch>> {
+    found_with(table, host, path, &[])
+}
+
+/// `met` are the conditions that the request meets.
+fn found_with(
+    table: &RouteTable,
+    host: &str,
+    path: &str,
+    met: &[&str],
+) -> Result<String, Option<NoMatch>> {
     let entry = table.find_host(host).ok_or(None)?;
     entry
-        .find(path)
+        .find(path, |condition, _| met.contains(&&*condition.to_string()))
         .map(|route| route.key.to_string())
         .map_err(Some)
 }
@@ -125,6 +136,39 @@ fn exact_paths_go_before_regexes_and_those_before_prefixes_unless_a_priority_say
         ("/caf%C3%A9", "root"),
     ] {
         assert_eq!(found(&table, "a.test", path), Ok(key.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn the_most_conditions_that_are_met_win_among_routes_of_one_path() {
+    let with = |key: &str, path: &str, names: &[&str]| {
+        let mut route = route(key, &["a.test"], path);
+        let header = |name: &&str| Matcher::Header((*name).to_owned(), None);
+        route.conditions = names.iter().map(header).collect();
+        route
+    };
+    let mut urgent = with("urgent", "/", &["d"]);
+    urgent.settings.priority = 1;
+    let table = table(vec![
+        with("none", "/", &[]),
+        with("a", "/", &["a"]),
+        with("ab", "/", &["a", "b"]),
+        with("c", "/", &["c"]),
+        with("api", "/api", &["a"]),
+        urgent,
+    ]);
+    for (path, met, key) in [
+        ("/", &[][..], "none"),
+        ("/", &["header:a"], "a"),
+        ("/", &["header:b"], "none"),
+        ("/", &["header:a", "header:b"], "ab"),
+        ("/", &["header:a", "header:c"], "a"),
+        ("/", &["header:a", "header:b", "header:d"], "urgent"),
+        ("/api", &["header:a", "header:b"], "api"),
+        ("/api", &["header:b"], "none"),
+    ] {
+        let found = found_with(&table, "a.test", path, met);
+        assert_eq!(found, Ok(key.to_owned()), "{path} {met:?}");
     }
 }
 

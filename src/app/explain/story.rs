@@ -126,13 +126,13 @@ impl Story<'_> {
     }
 
     fn path(&mut self, entry: &HostEntry, route: &Route) {
-        let mut told = format!("{} -> {}", route.path, self.by(route));
+        let mut told = format!("{} -> {}", route.place(), self.by(route));
         let others: Vec<String> = entry
             .routes
             .iter()
-            .filter(|other| other.path != route.path)
+            .filter(|other| other.place() != route.place())
             .take(MAX_NAMED)
-            .map(|other| format!("{} -> {}", other.path, other.key))
+            .map(|other| format!("{} -> {}", other.place(), other.key))
             .collect();
         if !others.is_empty() {
             told = format!("{told}; not {}", others.join(", "));

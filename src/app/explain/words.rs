@@ -15,7 +15,7 @@ pub(super) fn policy(route: &Route) -> String {
 }
 
 pub(super) fn paths(entry: &HostEntry) -> String {
-    let mut paths: Vec<String> = entry.routes.iter().map(|r| r.path.to_string()).collect();
+    let mut paths: Vec<String> = entry.routes.iter().map(|r| r.place()).collect();
     paths.dedup();
     paths.truncate(MAX_NAMED);
     format!("routes of this host: {}", paths.join(", "))

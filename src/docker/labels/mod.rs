@@ -135,6 +135,10 @@ pub struct RouteLabels {
     pub path: PathPattern,
     /// The path label is there but could not be used; `path` is a guess.
     pub path_broken: bool,
+    /// `wharf.match`; sorted, without duplicates.
+    pub conditions: Vec<Matcher>,
+    /// That label is there but could not be used: which requests are meant is not known.
+    pub conditions_broken: bool,
     pub settings: Settings,
     /// `wharf.canary`.
     pub canary: Vec<Matcher>,

@@ -149,7 +149,7 @@ impl Reader<'_> {
             true => None,
             false => Some(route),
         };
-        let mut reason = format!("route `{route}` sets none of host, path and port");
+        let mut reason = format!("route `{route}` sets none of host, path, match and port");
         if let Some(meant) = meant {
             reason += &format!("; did you mean the option `{meant}`?");
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, PathPattern, Problem, Retry, Settings,
-    Severity, StickySpec, Timeouts, TlsMode,
+    BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, Matcher, PathPattern, Problem, Retry,
+    Settings, Severity, StickySpec, Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -213,6 +213,14 @@ impl<'a> Layers<'a> {
         })
     }
 
+    fn conditions(&self) -> Vec<Matcher> {
+        let mut conditions: Vec<Matcher> =
+            pick!(self, "match", Value::Matchers).unwrap_or_default();
+        conditions.sort();
+        conditions.dedup();
+        conditions
+    }
+
     /// A cookie's name alone is wish enough.
     fn sticky(&self) -> Option<StickySpec> {
         let cookie = pick!(self, "sticky.cookie", Value::Name);
@@ -291,6 +299,8 @@ impl<'a> Layers<'a> {
             host_value: host.map_or_else(String::new, |given| excerpt(&given.text)),
             path,
             path_broken: self.broken("path"),
+            conditions: self.conditions(),
+            conditions_broken: self.broken("match"),
             settings,
             canary: pick!(self, "canary", Value::Matchers).unwrap_or_default(),
             dial,

@@ -57,7 +57,7 @@ pub enum Kind {
     Sticky,
     /// The name of a cookie.
     Cookie,
-    /// Conditions on a header or cookie, in a list.
+    /// Conditions on a request, in a list.
     Matchers,
     /// `3/30s`, `3` or `off`.
     Fail,
@@ -183,7 +183,7 @@ impl Kind {
             Self::Sticky => "switch; `cookie=` names the cookie",
             Self::Cookie => "name of a cookie",
             Self::Matchers => {
-                "list of `header:<name>[=<value>]`, `cookie:<name>[=<value>]`; `*` is anything"
+                "list of `header:<name>[=<value>]`, `cookie:<name>[=<value>]`, `arg:<name>[=<value>]`, `path:<glob>`, `method:<name>|…`, `ip:<network>|…`"
             }
             Self::Fail => "`<failures>/<duration>`, or `off`",
             Self::Hold => "duration; `max=` as below",

@@ -18,6 +18,7 @@ pub const OPTIONS: &[Entry] = &[
     // -- supported: name, place, kind, help, default, example
     on("host", Route, Hosts, "host names served: exact, `*.x` (one label), `.x` (x and `*.x`), `**.x` (any depth), `~regex` or `default`; alone exposes the container", "none", "app.example.com, *.app.example.com"),
     on("path", Route, Path, "path prefix, on segment boundaries; `=/exact` is that path alone, `~regex` where it is found. Exact before regex before the longest prefix", "/", "/api"),
+    on("match", Route, Matchers, "what else a request has to meet, all of it; of routes with one path that with the most conditions is looked at first", "none", "header:X-Beta=1, method:GET|HEAD"),
     on("priority", Route, Priority, "routes of one host with a greater one are looked at first, regex hosts tried first", "0", "10"),
     on("port", Route, Port, "TCP port the app listens on", "the lowest exposed port", "3000"),
     on("strip", Route, Switch, "remove the path prefix before forwarding and send `X-Forwarded-Prefix`", "off", "true"),
@@ -80,7 +81,6 @@ pub const OPTIONS: &[Entry] = &[
     // -- reserved: name, place, help, default, example
     later("preset", Wharf, "named sets of options, for `wharf.use`", "none", "wharf.preset.internal.allow: 10.0.0.0/8"),
     later("use", Route, "presets to apply, left to right", "none", "hardened, internal"),
-    later("match", Route, "conditions on header, cookie, argument, method or address", "none", "header:X-Beta=1, method:GET|HEAD"),
     later("upstream.host", Route, "the Host header sent to the app", "keep", "upstream"),
     later("upstream.verify", Route, "check of the app's certificate", "off", "file:ca.pem"),
     later("upstream.proxy_protocol", Route, "PROXY protocol towards the app", "off", "v2"),

@@ -120,7 +120,7 @@ fn a_route_that_is_nowhere_costs_itself() {
     assert_eq!(read.routes[0].fault, None);
     assert_eq!(
         reasons(&read),
-        ["route `blue` sets none of host, path and port"]
+        ["route `blue` sets none of host, path, match and port"]
     );
 }
 
@@ -168,8 +168,14 @@ fn values_are_read_or_refused_with_a_reason() {
         ("wharf.canary", "", "a condition looks like"),
         ("wharf.canary", "X-Canary", "a condition looks like"),
         ("wharf.canary", "header:X *", "a condition looks like"),
-        ("wharf.canary", "header:X=~a.b", "a regex is"),
-        ("wharf.canary", "arg:x", "only header: and cookie:"),
+        ("wharf.canary", "header:X=~a(b", "at character 3"),
+        ("wharf.match", "query:x", "a condition looks like"),
+        ("wharf.match", "method:", "a condition looks like"),
+        ("wharf.match", "method:GET POST", "a condition looks like"),
+        ("wharf.match", "path:api", "a condition looks like"),
+        ("wharf.match", "path:~^/a[", "at character 5"),
+        ("wharf.match", "ip:10.0.0.0/33", "is unknown; expected"),
+        ("wharf.match", "ip:privat", "did you mean private?"),
         ("wharf.sticky", "maybe", "a switch is"),
         ("wharf.sticky", "on cookie=a;b", "a cookie's name is"),
         ("wharf.sticky", "on path=/", "only cookie="),

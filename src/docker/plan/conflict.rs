@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{HostPattern, PathPattern, Plan, Problem, RouteKey, Severity};
+use crate::model::{HostPattern, Matcher, PathPattern, Plan, Problem, RouteKey, Severity};
 
 use super::Claim;
 use super::member::Owner;
@@ -20,8 +20,9 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
     let mut wishes = Vec::new();
     for (index, claim) in claims.iter().enumerate() {
         for host in &claim.route.hosts {
-            let place = (host.clone(), claim.route.path.clone());
-            let held = before.contains(&(host, &claim.route.path, &*claim.route.owner));
+            let route = &claim.route;
+            let place = (host.clone(), route.path.clone(), route.conditions.clone());
+            let held = before.contains(&(host, &route.path, &route.conditions, &*route.owner));
             let since = claim.owner.map_or(i64::MAX, Owner::since);
             let owner = (since, claim.route.owner.clone());
             let within = claim.route.key.clone();
@@ -31,7 +32,7 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
         }
     }
     wishes.sort();
-    let mut taken: BTreeMap<(HostPattern, PathPattern), Vec<usize>> = BTreeMap::new();
+    let mut taken: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
     let mut lost: Vec<(usize, HostPattern)> = Vec::new();
     let mut shared = BTreeSet::new();
     for (.., index, place) in wishes {
@@ -59,6 +60,7 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
             problems.extend(ambiguity(&claims[*index], &claims[other], &place.0));
         }
     }
+    overlaps(claims, &taken, problems);
     for index in shared {
         claims[index].shared = true;
     }
@@ -68,15 +70,61 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
     claims.retain(|claim| !claim.route.hosts.is_empty());
 }
 
-/// Each host and path of a plan, with its owners.
-fn places(plan: &Plan) -> BTreeSet<(&HostPattern, &PathPattern, &str)> {
+/// A host, a path, and conditions on the rest of a request.
+type Place = (HostPattern, PathPattern, Vec<Matcher>);
+
+/// Each place of a plan, with its owners.
+fn places(plan: &Plan) -> BTreeSet<(&HostPattern, &PathPattern, &Vec<Matcher>, &str)> {
     let routes = plan.routes.iter();
     routes
         .flat_map(|route| {
             let hosts = route.hosts.iter();
-            hosts.map(move |host| (host, &route.path, &*route.owner))
+            hosts.map(move |host| (host, &route.path, &route.conditions, &*route.owner))
         })
         .collect()
+}
+
+/// Warns of routes of one host and path whose conditions a request can meet at once, where nothing says
+/// which of them is looked at first.
+fn overlaps(
+    claims: &[Claim<'_>],
+    taken: &BTreeMap<Place, Vec<usize>>,
+    problems: &mut Vec<Problem>,
+) {
+    let conditional: Vec<_> = taken.iter().filter(|((.., c), _)| !c.is_empty()).collect();
+    let groups = conditional.chunk_by(|(a, _), (b, _)| (&a.0, &a.1) == (&b.0, &b.1));
+    let ordered = groups.flat_map(|group| (0..group.len()).map(move |at| &group[at..]));
+    for group in ordered {
+        let Some(((place, holders), later)) = group.split_first() else {
+            continue;
+        };
+        let first = holders.first().map(|holder| &claims[*holder]);
+        let Some(first) = first.filter(|claim| claim.route.fault.is_none()) else {
+            continue;
+        };
+        for (other, others) in later {
+            let Some(second) = others.first().map(|holder| &claims[*holder]) else {
+                continue;
+            };
+            let apart = place
+                .2
+                .iter()
+                .any(|a| other.2.iter().any(|b| a.excludes(b)));
+            let told = place.2.len() != other.2.len()
+                || first.route.settings.priority != second.route.settings.priority;
+            if apart || told || second.route.fault.is_some() || !second.is_live() {
+                continue;
+            }
+            let reason = format!(
+                "`{}` with path {} has another route that the same request can be for, {} of container {}, which is looked at first; a wharf.priority would say so",
+                place.0,
+                second.route.place(),
+                first.route.place(),
+                first.route.container,
+            );
+            problems.push(second.problem(Severity::Warning, reason));
+        }
+    }
 }
 
 /// Where replicas have weights of their own, and another service has joined theirs: what was the weight
@@ -90,7 +138,7 @@ fn ambiguity(claim: &Claim<'_>, other: &Claim<'_>, host: &HostPattern) -> Option
     }
     let reason = format!(
         "`{host}` with path {} is shared with {} (container {}), so the share of {} is {}, the wharf.weight of its container {}: its containers say different ones, which divide that share; give all of them the same",
-        claim.route.path,
+        claim.route.place(),
         other.route.owner,
         other.route.container,
         claim.route.owner,
@@ -106,7 +154,7 @@ fn refusal(loser: &Claim<'_>, winner: &Claim<'_>, host: &HostPattern) -> Option<
     if !loser.is_live() {
         return None;
     }
-    let path = &loser.route.path;
+    let path = loser.route.place();
     let reason = if loser.route.owner == winner.route.owner {
         if loser.route.fault.is_some() {
             return None;

@@ -170,7 +170,10 @@ impl<'a> Owner<'a> {
         for member in self.definitions().filter(|member| member.live) {
             let served = |route: &RouteLabels| {
                 let now = newest.route(route.name.as_deref());
-                now.is_some_and(|now| now.hosts == route.hosts && now.path == route.path)
+                now.is_some_and(|now| {
+                    (&now.hosts, &now.path, &now.conditions)
+                        == (&route.hosts, &route.path, &route.conditions)
+                })
             };
             if member.service != newest.service && !member.labels.routes.iter().all(served) {
                 let reason = format!(

@@ -100,7 +100,7 @@ struct Claim<'a> {
     /// Labels that define the route, or whose error keeps the previous one. `None` where nobody says
     /// anything any more.
     labels: Option<&'a RouteLabels>,
-    /// The path could not be read and is a guess: this route yields to every other.
+    /// Path or conditions could not be read and are a guess: this route yields to every other.
     guessed: bool,
     /// Other services have a share of one of its places.
     shared: bool,
@@ -192,6 +192,7 @@ fn claim<'a>(
             key,
             hosts: labels.hosts.clone(),
             path: labels.path.clone(),
+            conditions: labels.conditions.clone(),
             upstream,
             settings: labels.settings.clone(),
             container: member.container.name.clone(),
@@ -202,7 +203,7 @@ fn claim<'a>(
         },
         owner: Some(owner),
         labels: Some(labels),
-        guessed: labels.path_broken,
+        guessed: labels.path_broken || labels.conditions_broken,
         shared: false,
         kept: false,
     }

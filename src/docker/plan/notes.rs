@@ -7,6 +7,7 @@ use crate::docker::labels::{self, Labels, excerpt};
 use crate::docker::{Container, Health, Snapshot, State};
 use crate::model::{
     ContainerNote, LabelPrefix, Plan, Problem, RouteKey, Severity, Standing, UpstreamKey, Via,
+    place,
 };
 
 use super::PlanOptions;
@@ -211,7 +212,9 @@ fn sharing(plan: &Plan) -> BTreeSet<&UpstreamKey> {
     let mut places: BTreeMap<_, Vec<&UpstreamKey>> = BTreeMap::new();
     for route in plan.routes.iter().filter(|route| route.share.is_some()) {
         for host in &route.hosts {
-            let here = places.entry((host, &route.path)).or_default();
+            let here = places
+                .entry((host, &route.path, &route.conditions))
+                .or_default();
             here.push(&route.upstream);
         }
     }
@@ -228,9 +231,9 @@ fn push(reasons: &mut Vec<String>, told: String, core: &str) {
 
 fn asks(labels: &Labels) -> Vec<String> {
     let places = labels.routes.iter().flat_map(|route| {
-        let path = match route.path.is_root() {
+        let path = match route.path.is_root() && route.conditions.is_empty() {
             true => String::new(),
-            false => route.path.to_string(),
+            false => place(&route.path, &route.conditions),
         };
         route.hosts.iter().map(move |host| format!("{host}{path}"))
     });

@@ -19,7 +19,7 @@ pub(crate) use cookie::{cookie, cookies};
 pub(crate) use forwarding::{Origin, lines_of};
 pub(crate) use host::HostName;
 pub(crate) use length::{content_length, parse_length, write_length};
-pub(crate) use matching::{meets, values};
+pub(crate) use matching::{Asked, meets, values};
 pub(crate) use nominated::has_token;
 pub(crate) use request::{
     Connection, expects_continue, may_trail_request, wants_websocket, write_request,

@@ -1,5 +1,6 @@
 //! Which requests a route is for, and what it makes of them. A topic a file; in each the same rules behind
 //! nginx, and for clients of real containers. docs/nginx.md has the differences.
 
+mod conditions;
 mod hosts;
 mod paths;

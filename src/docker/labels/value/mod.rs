@@ -188,7 +188,8 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
 
 /// The first item, and what follows its separator.
 fn split_item(text: &str) -> (&str, Option<&str>) {
-    let regex = Pattern::is_meant(text.trim_start());
+    let mut regex = Pattern::is_meant(text.trim_start());
+    let mut before = ' ';
     let (mut depth, mut escaped, mut class) = (0_usize, false, false);
     for (at, c) in text.char_indices() {
         match c {
@@ -196,6 +197,7 @@ fn split_item(text: &str) -> (&str, Option<&str>) {
             ',' if !regex || (depth == 0 && !class && !escaped) => {
                 return (&text[..at], text.get(at + 1..));
             }
+            '~' | '^' if matches!(before, ':' | '=') => regex = true,
             _ if escaped => escaped = false,
             '\\' => escaped = true,
             '[' => class = true,
@@ -204,6 +206,7 @@ fn split_item(text: &str) -> (&str, Option<&str>) {
             ')' | '}' if !class => depth = depth.saturating_sub(1),
             _ => {}
         }
+        before = c;
     }
     (text, None)
 }

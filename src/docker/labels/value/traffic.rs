@@ -1,8 +1,11 @@
 //! Values about who gets which request.
 
-use super::{MAX_NAME, NOT_YET, Parsed, Value, choose, duration, items, note, number};
+use super::{MAX_NAME, Parsed, Value, choose, duration, items, note, number};
+use crate::config::networks;
 use crate::docker::labels::text::quote;
-use crate::model::{Balance, FailLimit, Glob, HashOn, MatchPart, Matcher, parse_bool};
+use crate::model::{
+    Balance, FailLimit, Glob, HashOn, Matcher, Networks, PathGlob, Pattern, Text, parse_bool,
+};
 
 /// A word, or `hash` and what it looks at.
 pub(super) fn balance(text: &str) -> Result<Balance, String> {
@@ -109,34 +112,58 @@ pub(super) fn matchers(text: &str) -> Parsed {
 fn matcher(item: &str) -> Result<Matcher, String> {
     let wrong = || format!("{}: {MATCHER_FORM}", quote(item));
     let (kind, rest) = item.split_once(':').ok_or_else(wrong)?;
+    let rest = rest.trim();
+    let named = |reason: String| format!("{}: {reason}", quote(item));
+    match kind.trim().to_ascii_lowercase().as_str() {
+        "path" if rest.starts_with(['/', '~', '^']) => {
+            let glob = PathGlob::parse(rest).map_err(|error| named(error.to_string()))?;
+            return Ok(Matcher::Path(glob));
+        }
+        "method" => {
+            let mut methods: Vec<String> = rest.split('|').map(|m| m.trim().to_owned()).collect();
+            if !methods.iter().all(|method| is_token(method)) {
+                return Err(wrong());
+            }
+            // Methods have case, and are in upper case all the same.
+            methods
+                .iter_mut()
+                .for_each(|method| method.make_ascii_uppercase());
+            methods.sort();
+            methods.dedup();
+            return Ok(Matcher::Method(methods));
+        }
+        "ip" => {
+            let networks = rest.split('|').map(|item| networks(item.trim()));
+            let networks: Vec<_> = networks.collect::<Result<_, _>>().map_err(named)?;
+            return Ok(Matcher::Ip(Networks::new(rest, networks.concat())));
+        }
+        _ => {}
+    }
     let (name, value) = match rest.split_once('=') {
         Some((name, value)) => (name.trim(), Some(value.trim())),
-        None => (rest.trim(), None),
+        None => (rest, None),
     };
-    if value.is_some_and(|value| value.starts_with('~')) {
-        return Err(format!("{}: a regex is {NOT_YET}", quote(item)));
+    if value.is_some_and(|value| value.len() > Pattern::LONGEST) {
+        let longest = Pattern::LONGEST;
+        return Err(named(format!("a value has at most {longest} bytes")));
     }
-    let part = match kind.trim().to_ascii_lowercase().as_str() {
+    let value = match value {
+        Some(value) if value.starts_with('~') => {
+            let pattern = Pattern::parse(value).map_err(|error| named(error.to_string()))?;
+            Some(Text::Regex(pattern))
+        }
+        value => value.map(|value| Text::Glob(Glob::new(value))),
+    };
+    match kind.trim().to_ascii_lowercase().as_str() {
         "header" if is_token(name) && !name.contains('*') => {
-            MatchPart::Header(name.to_ascii_lowercase())
+            Ok(Matcher::Header(name.to_ascii_lowercase(), value))
         }
-        "cookie" if is_token(name) => MatchPart::Cookie(Glob::new(name)),
-        "arg" | "path" | "ip" | "method" => {
-            return Err(format!(
-                "{}: only header: and cookie: are supported yet",
-                quote(item)
-            ));
+        "cookie" if is_token(name) => Ok(Matcher::Cookie(Glob::new(name), value)),
+        "arg" if !name.is_empty() && name.len() <= MAX_NAME => {
+            Ok(Matcher::Arg(Glob::new(name), value))
         }
-        _ => return Err(wrong()),
-    };
-    if value.is_some_and(|value| value.len() > MAX_NAME) {
-        return Err(format!(
-            "{}: a value has at most {MAX_NAME} bytes",
-            quote(item)
-        ));
+        _ => Err(wrong()),
     }
-    let value = value.map(Glob::new);
-    Ok(Matcher { part, value })
 }
 
 pub(super) fn cookie(text: &str) -> Result<String, String> {
@@ -152,8 +179,7 @@ pub(super) fn cookie(text: &str) -> Result<String, String> {
 /// Conditions of one route.
 const MAX_MATCHERS: usize = 20;
 
-const MATCHER_FORM: &str =
-    "a condition looks like header:X-Canary, header:X-Canary=1 or cookie:beta";
+const MATCHER_FORM: &str = "a condition looks like header:X-Canary, header:X-Canary=1, cookie:beta, arg:preview, path:/api/**, method:GET|HEAD or ip:10.0.0.0/8";
 
 const HASH_FORM: &str =
     "a hash looks like `hash header:<name>`, `hash cookie:<name>` or `hash path`";

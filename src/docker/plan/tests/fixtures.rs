@@ -280,7 +280,7 @@ fn render(plan: &Plan, problems: &[Problem]) -> String {
 
 fn render_route(route: &RouteSpec, out: &mut String) {
     let hosts: Vec<String> = route.hosts.iter().map(ToString::to_string).collect();
-    let (hosts, path) = (hosts.join(", "), &route.path);
+    let (hosts, path) = (hosts.join(", "), route.place());
     let _ = write!(
         out,
         "route {}: {hosts} {path} -> {}",

@@ -42,7 +42,9 @@ proptest! {
             prop_assert!(!route.hosts.is_empty());
             prop_assert!(plan.upstreams.iter().any(|up| up.key == route.upstream));
             for host in &route.hosts {
-                let others: &mut Vec<&RouteSpec> = places.entry((host, &route.path)).or_default();
+                let others: &mut Vec<&RouteSpec> = places
+                    .entry((host, &route.path, &route.conditions))
+                    .or_default();
                 for other in others.iter() {
                     prop_assert!(route.share.is_some() && other.share.is_some(), "{} twice", host);
                     prop_assert!(route.owner != other.owner && other.fault.is_none());
