@@ -16,6 +16,8 @@
 //! | `/events`        | Server-Sent Events without an end, one every 50 ms, `id` and `data` counting from 1 |
 //! | `/allocate/MB`   | on POST: takes that much more memory and keeps it |
 //! | `/trailers`      | a chunked body followed by the trailer `x-checksum` (to clients with `TE: trailers`) |
+//! | `/ask?domain=N`  | whether the name N may have a certificate: by its first letters `no`, `hang` (never), `fail` (500), else yes |
+//! | `/asked`         | the names `/ask` was asked about so far, a line each |
 //! | `/health`        | 200 or `HEALTH`, or the status last sent with `POST /health` (the number as the body) |
 //!
 //! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`; `NAME` is a word it repeats, `START_DELAY_MS` holds back the
@@ -34,7 +36,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -76,6 +78,8 @@ struct Me {
     health: AtomicU16,
     /// What `/allocate` has taken.
     ballast: Mutex<Vec<Vec<u8>>>,
+    /// What `/ask` was asked about.
+    asked: Mutex<String>,
 }
 
 async fn serve(port: u16) -> std::io::Result<()> {
@@ -85,6 +89,7 @@ async fn serve(port: u16) -> std::io::Result<()> {
         name: std::env::var("NAME").unwrap_or_default(),
         health: AtomicU16::new(number("HEALTH").unwrap_or(200)),
         ballast: Mutex::default(),
+        asked: Mutex::default(),
     });
     // Every connection has a receiver: the sender sees when they are gone.
     let (stopping, stop) = watch::channel(false);
@@ -175,6 +180,8 @@ async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer
         ("drip", Ok(count)) => with_host(me, drip(count)),
         ("events", _) => with_host(me, events()),
         ("allocate", Ok(count)) if request.method() == Method::POST => allocate(me, count),
+        ("ask", _) => ask(me, request.uri().query().unwrap_or_default()).await,
+        ("asked", _) => text(StatusCode::OK, asked(me).clone()),
         ("trailers", _) => trailers(),
         ("health", _) => health(me, request).await,
         _ => text(StatusCode::OK, describe(&seen(me, &request, peer))),
@@ -333,6 +340,28 @@ fn allocate(me: &Me, mebibytes: u64) -> Answer {
         ballast.push(vec![1; 1 << 20]);
     }
     text(StatusCode::OK, format!("took {mebibytes} MiB\n"))
+}
+
+/// What `wharf.tls.ask` asks.
+async fn ask(me: &Me, query: &str) -> Answer {
+    let Some(name) = query.strip_prefix("domain=") else {
+        return text(StatusCode::BAD_REQUEST, "which domain?\n");
+    };
+    {
+        let mut asked = asked(me);
+        asked.push_str(name);
+        asked.push('\n');
+    }
+    match name {
+        _ if name.starts_with("no") => text(StatusCode::NOT_FOUND, "no such customer\n"),
+        _ if name.starts_with("fail") => text(StatusCode::INTERNAL_SERVER_ERROR, "no database\n"),
+        _ if name.starts_with("hang") => std::future::pending().await,
+        _ => text(StatusCode::OK, "yes\n"),
+    }
+}
+
+fn asked(me: &Me) -> MutexGuard<'_, String> {
+    me.asked.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn with_host(me: &Me, mut answer: Answer) -> Answer {

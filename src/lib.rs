@@ -39,6 +39,8 @@ pub mod admin;
 pub mod app;
 // Plan -> table; the only writer of the table.
 pub mod control;
+// Asks apps which names may have a certificate.
+pub mod ask;
 // Names outside Docker -> addresses.
 pub mod names;
 // When new endpoints start to listen.

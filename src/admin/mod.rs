@@ -19,7 +19,8 @@ pub use explanation::{Dialled, Explanation, Step};
 pub use fetch::{FetchError, fetch, reachable};
 pub use serve::{Explaining, Source, serve};
 pub use status::{
-    Certificate, Container, Endpoint, Engine, Listener, ProblemLine, Route, Status, Store, Upstream,
+    AskedPattern, Certificate, Container, Endpoint, Engine, Listener, OnDemand, ProblemLine, Route,
+    Status, Store, Upstream,
 };
 pub use table::render;
 

@@ -19,6 +19,9 @@ pub struct Status {
     pub routes: Vec<Route>,
     pub upstreams: Vec<Upstream>,
     pub certificates: Vec<Certificate>,
+    /// What is asked about names nobody lists; `None` where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_demand: Option<OnDemand>,
     pub store: Store,
     /// What is wrong with the machine's clock.
     pub clock: Option<String>,
@@ -139,6 +142,33 @@ pub struct Certificate {
     /// Where a person can undo what the authority has done about failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+}
+
+/// Certificates for names nobody lists (`wharf.tls.ask`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OnDemand {
+    pub patterns: Vec<AskedPattern>,
+    /// Answers since the start.
+    pub yes: u64,
+    pub no: u64,
+    /// Neither: nobody answered, or not so that it could be understood.
+    pub unknown: u64,
+    /// Names that were too many to be asked about, or ordered, when they came.
+    pub held_back: u64,
+    /// Questions without an answer yet.
+    pub open: u64,
+}
+
+/// A pattern whose names are asked about.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AskedPattern {
+    pub host: String,
+    /// Who is asked: `/check of shop`, or a URL.
+    pub asked: String,
+    /// Names that were said yes to.
+    pub names: u64,
 }
 
 /// Where certificates are kept.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::layout::{Cell, Page, Tone};
-use super::{Certificate, Container, ProblemLine, Status, Store};
+use super::{Certificate, Container, OnDemand, ProblemLine, Status, Store};
 
 /// The text of `wharf status`. `now` is Unix time, for days left; `colour` and `width` are for terminals.
 ///
@@ -94,7 +94,31 @@ pub fn render(status: &Status, now: i64, colour: bool, width: Option<usize>) -> 
         &["HOST", "SOURCE", "LEFT", "STATE", "NEXT", "ISSUER"],
         certificates.collect(),
     );
+    if let Some(on_demand) = &status.on_demand {
+        asked(&mut page, on_demand);
+    }
     page.finish()
+}
+
+/// Names nobody lists: who is asked, and what was answered.
+fn asked(page: &mut Page, on_demand: &OnDemand) {
+    let rows = on_demand.patterns.iter().map(|one| {
+        vec![
+            Cell::of(&one.host),
+            Cell::of(&one.asked),
+            Cell::of(one.names.to_string()),
+        ]
+    });
+    page.table("On demand", &["HOST", "ASKED", "NAMES"], rows.collect());
+    let told = format!(
+        "  answers since the start: {} yes, {} no, {} neither; {} names held back",
+        on_demand.yes, on_demand.no, on_demand.unknown, on_demand.held_back
+    );
+    let tone = match on_demand.unknown + on_demand.held_back {
+        0 => Tone::Plain,
+        _ => Tone::Warn,
+    };
+    page.line(&[Cell(tone, told)]);
 }
 
 /// Whether anybody answers a route that leads to this upstream.

@@ -158,6 +158,16 @@ fn sample() -> Status {
                 ..Certificate::default()
             },
         ],
+        on_demand: Some(OnDemand {
+            patterns: vec![AskedPattern {
+                host: "default".into(),
+                asked: "/check of shop/web".into(),
+                names: 2,
+            }],
+            yes: 2,
+            no: 1,
+            ..OnDemand::default()
+        }),
         store: Store {
             place: "/data".into(),
             ..Store::default()
@@ -374,6 +384,11 @@ Certificates
   HOST                   SOURCE    LEFT      STATE   NEXT           ISSUER
   a.test                 internal  60d left  valid   renew in 30 d  Wharf
   long-name.example.com  acme      -         failed  -              -
+
+On demand
+  HOST     ASKED               NAMES
+  default  /check of shop/web  2
+  answers since the start: 2 yes, 1 no, 0 neither; 0 names held back
 ";
     assert_eq!(text, expected, "\n{text}");
 }

@@ -21,6 +21,7 @@ use self::report::{Answers, Report};
 use crate::access::AccessLog;
 use crate::admin;
 use crate::alarm::Alarm;
+use crate::ask;
 use crate::config::{Config, DataDir};
 use crate::control::{self, ControlConfig, Published};
 use crate::docker::plan::PlanOptions;
@@ -133,6 +134,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
                     network: config.network.clone(),
                     filter: config.filter.clone(),
                     prefix: config.label_prefix.clone(),
+                    dns: config.dns.iter().map(|rule| rule.zone.clone()).collect(),
                     ..PlanOptions::default()
                 },
                 https_port: bound.https.map(|address| address.port()),
@@ -150,6 +152,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let looking_up = tokio::spawn(names::run(wanted, names_to, alarm));
         let issuing = tokio::spawn(issuer.run());
         let probing = tokio::spawn(probe::run(Arc::clone(&table)));
+        let asking = tokio::spawn(ask::run(Arc::clone(&table), certs.clone()));
         if let Some(listener) = bound.admin {
             let report = Arc::new(Report {
                 started: Instant::now(),
@@ -173,6 +176,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             _ = issuing => return Err(AppError::Ended("the certificate issuer")),
             _ = looking_up => return Err(AppError::Ended("the lookup of names")),
             _ = probing => return Err(AppError::Ended("the probe of endpoints")),
+            _ = asking => return Err(AppError::Ended("the questions about names")),
             () = signals.next() => {}
         }
         tracing::info!("stopping: finishing what is in flight, for at most {GRACE:?}");

@@ -76,6 +76,7 @@ impl Report {
                 .map(|one| upstream(one))
                 .collect(),
             certificates: self.certs.report().iter().map(certificate).collect(),
+            on_demand: on_demand(&self.certs),
             store: store(self.certs.store_report()),
             clock: self.certs.clock_fault(),
             problems: self.problems(&published),
@@ -143,12 +144,19 @@ fn unanswered(state: &EngineState) -> Option<(&'static str, u64)> {
 }
 
 fn issuing(certs: &Certs) -> IssuingGauges {
-    let totals = certs.totals();
+    let (totals, asked) = (certs.totals(), certs.ask_totals());
     let failures = FailureClass::ALL.map(|class| (class.as_str(), totals.failures_of(class)));
     IssuingGauges {
         issued: totals.issued,
         failures: failures.into(),
         waiting: totals.waiting,
+        asked: vec![
+            ("yes", asked.yes),
+            ("no", asked.no),
+            ("unknown", asked.unknown),
+            ("held_back", asked.held_back),
+        ],
+        asking: asked.open,
     }
 }
 
@@ -249,6 +257,28 @@ fn certificate(report: &CertReport) -> Certificate {
         last_error: report.last_error.clone(),
         link: report.link.clone(),
     }
+}
+
+fn on_demand(certs: &Certs) -> Option<admin::OnDemand> {
+    let asking = certs.asking();
+    if asking.is_empty() {
+        return None;
+    }
+    let totals = certs.ask_totals();
+    Some(admin::OnDemand {
+        patterns: { asking.into_iter() }
+            .map(|one| admin::AskedPattern {
+                host: one.pattern.to_string(),
+                asked: one.at.to_string(),
+                names: one.names as u64,
+            })
+            .collect(),
+        yes: totals.yes,
+        no: totals.no,
+        unknown: totals.unknown,
+        held_back: totals.held_back,
+        open: totals.open,
+    })
 }
 
 fn store(report: StoreReport) -> admin::Store {

@@ -191,6 +191,7 @@ fn wanted(table: &RouteTable) -> Vec<Wanted> {
             mode: entry.tls,
             file: entry.file.clone(),
             policy: entry.policy.clone(),
+            ask: entry.ask.as_ref().map(|ask| ask.to_string().into()),
         })
         .collect()
 }

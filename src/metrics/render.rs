@@ -54,6 +54,10 @@ pub struct IssuingGauges {
     pub failures: Vec<(&'static str, u64)>,
     /// Connections and requests that wait for a certificate.
     pub waiting: u64,
+    /// Questions about names since the start, by answer.
+    pub asked: Vec<(&'static str, u64)>,
+    /// Questions without an answer yet.
+    pub asking: u64,
 }
 
 /// The Docker side.
@@ -299,6 +303,20 @@ fn around(page: &mut Page, g: &Gauges) {
         "gauge",
         "Connections and requests that wait for a certificate.",
         g.issuing.waiting,
+    );
+    page.family(
+        "wharf_certificate_questions_total",
+        "counter",
+        "Names of wharf.tls.ask: what was answered; held_back were too many to be asked about, or ordered.",
+    );
+    for (answer, count) in &g.issuing.asked {
+        page.sample(&[("answer", answer)], count);
+    }
+    page.one(
+        "wharf_certificate_questions_open",
+        "gauge",
+        "Questions of wharf.tls.ask without an answer yet.",
+        g.issuing.asking,
     );
 
     page.one(

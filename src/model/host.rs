@@ -1,5 +1,6 @@
 //! Host names and the patterns routes match them with.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -134,6 +135,13 @@ impl Host {
     /// literal. No ACME server, private ones included, is asked for these.
     pub fn is_loopback_name(&self) -> bool {
         &*self.0 == "localhost" || self.0.ends_with(".localhost") || self.ip().is_some()
+    }
+}
+
+/// So that maps of hosts are searched by the text of a handshake: both hash and compare the same.
+impl Borrow<str> for Host {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

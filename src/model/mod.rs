@@ -2,6 +2,7 @@
 //!
 //! No I/O, no async, no imports of ours. `docker` produces a [`Plan`], `route::compile` consumes it.
 
+mod ask;
 mod health;
 mod host;
 mod limits;
@@ -18,6 +19,7 @@ mod tls;
 mod units;
 mod via;
 
+pub use ask::{AskAt, AskUrl};
 pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 pub use host::{Host, HostError, HostPattern};
 pub use limits::{BreakerSpec, Keepalive, MaxConns, Timeouts};

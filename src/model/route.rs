@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    BreakerSpec, ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns,
+    AskAt, BreakerSpec, ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns,
     PathPattern, Retry, Timeouts, TlsVersion, Via, duration,
 };
 
@@ -116,6 +116,8 @@ pub struct Settings {
     pub tls: TlsMode,
     /// With [`TlsMode::File`]: which of the operator's own certificates.
     pub tls_file: Option<String>,
+    /// `wharf.tls.ask`: names of a pattern get a certificate each, where this says so.
+    pub ask: Option<AskAt>,
     /// `wharf.tls.min`. Default 1.2.
     pub tls_min: TlsVersion,
     /// `wharf.tls.client_ca`.
@@ -260,6 +262,7 @@ impl Default for Settings {
             https: HttpsMode::default(),
             tls: TlsMode::default(),
             tls_file: None,
+            ask: None,
             tls_min: TlsVersion::default(),
             client: None,
             hsts: None,

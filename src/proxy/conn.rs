@@ -10,13 +10,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
-use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConnection};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::buffers::LARGE;
+use super::certificate::{self, Answered};
 use super::http1::Connection;
 use super::linger::LAST_WORD;
 use super::start::{FIRST_TABLE, first_table};
@@ -25,8 +26,8 @@ use super::stream::ClientStream;
 use super::worker::{Open, Worker};
 use super::{http1, http2};
 use crate::metrics::{KeyExchange, TlsVersion};
-use crate::model::{HostPattern, TlsMode, TlsPolicy};
-use crate::tls::{Policy, Preference, Served, client_lines};
+use crate::model::TlsMode;
+use crate::tls::{ObtainError, Policy, Preference, client_lines};
 
 /// Serves one connection of the plain listener. `open` counts it.
 pub(crate) async fn serve_plain(
@@ -72,7 +73,8 @@ async fn accept_tls(worker: &Worker, stream: TcpStream, peer: SocketAddr) -> Opt
     let local = canonical(stream.local_addr().ok()?);
     // Waits for the first table and the first certificate included, which have limits of their own.
     let limit = HANDSHAKE_TIMEOUT + FIRST_TABLE + worker.engine.hold;
-    let handshake = tokio::time::timeout(limit, handshake(worker, stream, local));
+    let ends = (local, canonical(peer));
+    let handshake = tokio::time::timeout(limit, handshake(worker, stream, ends));
     match handshake.await {
         Ok(Ok(Some(accepted))) => {
             worker.metrics.handshakes_ok.inc();
@@ -113,11 +115,11 @@ fn negotiated(tls: &ServerConnection) -> (TlsVersion, KeyExchange) {
 /// A stream is more than a kilobyte, and every future it goes through would have room for it.
 type Accepted = (Box<TlsStream<TcpStream>>, Security);
 
-/// `Ok(None)`: the connection was for a challenge and is done.
+/// `ends`: ours and the client's. `Ok(None)`: the connection was for a challenge and is done.
 async fn handshake(
     worker: &Worker,
     stream: TcpStream,
-    local: SocketAddr,
+    ends: (SocketAddr, SocketAddr),
 ) -> io::Result<Option<Accepted>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
     let mut start = worker
@@ -147,7 +149,7 @@ async fn handshake(
             None => refuse(&mut start.io, Alert::UnrecognizedName, "no such challenge").await,
         };
     }
-    match config(worker, sni.as_deref(), local, preference).await {
+    match config(worker, sni.as_deref(), ends, preference).await {
         Ok((config, policy)) => {
             // All that is written at once becomes records, and one write to the socket.
             let finished = start.into_stream_with(config, |tls| {
@@ -168,7 +170,7 @@ async fn handshake(
 async fn config(
     worker: &Worker,
     sni: Option<&str>,
-    local: SocketAddr,
+    (local, peer): (SocketAddr, SocketAddr),
     preference: Preference,
 ) -> Result<Answered, (Alert, String)> {
     if worker.table().generation == 0 {
@@ -195,50 +197,25 @@ async fn config(
         ));
     }
     let certs = &worker.engine.certs;
-    let found = {
-        let index = certs.current();
-        // Some patterns stand for many names, some of which have a certificate of their own.
-        let own = || index.own(name).filter(|_| entry.tls != TlsMode::File);
-        let own = match &entry.pattern {
-            HostPattern::Exact(_) | HostPattern::Wildcard(_) => None,
-            HostPattern::Below(_) | HostPattern::Regex(_) | HostPattern::Default => own(),
-        };
-        own.or_else(|| index.find(&entry.certificate)).cloned()
-    };
-    let policy = entry
-        .policy
-        .as_deref()
-        .and_then(|spec| policy(worker, spec));
-    let by = |served: &Served, policy: Option<Arc<Policy>>| {
-        let config = match &policy {
-            None => served.config(preference),
-            Some(policy) => served.config_by(policy, preference),
-        };
-        Some((config?, policy))
-    };
-    if let Some(answered) = found.and_then(|served| by(&served, policy.clone())) {
-        return Ok(answered);
+    let known = certificate::known(&certs.current(), entry, name, preference);
+    if let Some(known) = known {
+        return Ok(known);
     }
-    let obtained = certs.obtain(&entry.certificate).await;
-    let served =
-        obtained.map_err(|error| (Alert::InternalError, format!("no certificate: {error}")))?;
+    let obtained = Box::pin(certificate::obtain(certs, &table, entry, name, peer.ip())).await;
+    let served = obtained.map_err(|error| {
+        let alert = match error {
+            ObtainError::Refused => Alert::UnrecognizedName,
+            _ => Alert::InternalError,
+        };
+        (alert, format!("no certificate for {name}: {error}"))
+    })?;
     let unusable = || {
         (
             Alert::InternalError,
             "the certificate cannot be used".into(),
         )
     };
-    by(&served, policy).ok_or_else(unusable)
-}
-
-/// Config and rules for a handshake.
-type Answered = (Arc<ServerConfig>, Option<Arc<Policy>>);
-
-/// The rules of a host, compiled. Where they cannot be kept the handshake goes on without, so that the
-/// client can be told why it is not let in.
-fn policy(worker: &Worker, spec: &TlsPolicy) -> Option<Arc<Policy>> {
-    let index = worker.engine.certs.current();
-    index.policy(spec).ok().cloned()
+    certificate::by_rules(&certs.current(), entry, &served, preference).ok_or_else(unusable)
 }
 
 fn security(

@@ -13,6 +13,7 @@ mod attempts;
 mod audience;
 mod breaker;
 mod buffers;
+mod certificate;
 mod clock;
 mod conn;
 mod error;

@@ -8,6 +8,7 @@ use http::{Method, StatusCode, Uri, Version};
 
 use super::audience::{Client, may_see_details};
 use super::breaker::{judge, pass};
+use super::certificate;
 use super::error::ProxyError;
 use super::exchange::Client as ClientSide;
 use super::fields::{Fields, Known};
@@ -24,6 +25,7 @@ use super::tail::{Record, Tail};
 use super::worker::Worker;
 use crate::model::{HttpsMode, Matcher, TlsPolicy, TlsVersion, behind, seen};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
+use crate::tls::ObtainError;
 
 /// What a step sees of a request.
 pub(super) struct Head<'a> {
@@ -156,7 +158,7 @@ async fn steps<C: ClientSide>(
     check_sni(conn, &table, &head, entry, route)?;
     if let Some(port) = wants_tls(&table, &head, route)
         // Boxed, so that other requests need not carry its room along.
-        && let Some(answer) = Box::pin(secure(worker, port, &head, entry, route)).await?
+        && let Some(answer) = Box::pin(secure(worker, port, &head, &table, entry, route)).await?
     {
         return Ok(answer);
     }
@@ -446,6 +448,7 @@ async fn secure(
     worker: &Worker,
     port: u16,
     head: &Head<'_>,
+    table: &RouteTable,
     entry: &HostEntry,
     route: &Route,
 ) -> Result<Option<Answer>, ProxyError> {
@@ -457,11 +460,15 @@ async fn secure(
         return Ok(None);
     }
     let certs = &worker.engine.certs;
-    if certs.current().find(&entry.certificate).is_none() {
-        certs
-            .obtain(&entry.certificate)
-            .await
-            .map_err(ProxyError::NoCertificate)?;
+    let name = head.host.as_str();
+    let known = certificate::find(&certs.current(), entry, name).is_some();
+    if !known {
+        let client = head.client.address;
+        let obtained = Box::pin(certificate::obtain(certs, table, entry, name, client)).await;
+        obtained.map_err(|error| match error {
+            ObtainError::Refused => ProxyError::NoHost,
+            error => ProxyError::NoCertificate(error),
+        })?;
     }
     let (status, location) = redirect(head, port);
     let redirect = page::redirect(status, &location).ok_or(ProxyError::BadRequest(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
+use super::{Asking, Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
 use crate::model::{
     ClientAuth, HostPattern, HttpsMode, Matcher, PathPattern, Plan, RouteSpec, TlsMode, TlsPolicy,
     UpstreamKey, escape_path,
@@ -170,9 +170,12 @@ fn entry(
     let file = tls.and_then(|settings| settings.tls_file.as_deref().map(Into::into));
     let tls = tls.map_or(TlsMode::Off, |settings| settings.tls);
     let policy = policy(&routes);
+    let ask = ask(pattern, tls, &routes);
     let routes: Vec<Arc<Route>> = routes.into_iter().map(|(_, route)| route).collect();
     let certificate = match pattern {
-        HostPattern::Below(suffix) if tls != TlsMode::File => HostPattern::Wildcard(suffix.clone()),
+        HostPattern::Below(suffix) if tls != TlsMode::File && ask.is_none() => {
+            HostPattern::Wildcard(suffix.clone())
+        }
         pattern => pattern.clone(),
     };
     HostEntry {
@@ -182,9 +185,23 @@ fn entry(
         tls,
         file,
         policy,
+        ask,
         splits: splits(&routes, before),
         routes,
     }
+}
+
+/// Names that are listed need no asking. Of several routes the one that is looked at last decides.
+fn ask(pattern: &HostPattern, tls: TlsMode, routes: &[(&RouteSpec, Arc<Route>)]) -> Option<Asking> {
+    if pattern.exact().is_some() || !matches!(tls, TlsMode::Auto | TlsMode::Eager) {
+        return None;
+    }
+    let mut routes = routes.iter().rev();
+    routes.find_map(|(spec, route)| {
+        let at = spec.settings.ask.clone()?;
+        let upstream = Arc::clone(&route.upstream);
+        (route.https != HttpsMode::Off).then_some(Asking { at, upstream })
+    })
 }
 
 /// The rules of a host's connections, which are made before a path is known. Clients may come without a

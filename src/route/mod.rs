@@ -10,6 +10,7 @@ mod split;
 mod sticky;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, Matcher, PathPattern,
-    Pattern, Retry, RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
+    AskAt, Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, Matcher,
+    PathPattern, Pattern, Retry, RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 
@@ -62,7 +63,8 @@ type Hosts = HashMap<Box<str>, Arc<HostEntry>, RandomState>;
 #[derive(Debug)]
 pub struct HostEntry {
     pub pattern: HostPattern,
-    /// What its certificate is kept under: `*.x` for `**.x`, which no certificate can say.
+    /// What its certificate is kept under: `*.x` for `**.x`, which no certificate can say, unless each name has
+    /// its own.
     pub certificate: HostPattern,
     /// The greatest of its routes.
     priority: i32,
@@ -72,10 +74,30 @@ pub struct HostEntry {
     pub file: Option<Arc<str>>,
     /// Rules of its connections, if it has any of its own; of all its routes the strictest.
     pub policy: Option<Arc<TlsPolicy>>,
+    /// Where the pattern's names are asked about, which then get a certificate each.
+    pub ask: Option<Asking>,
     /// Those first that are looked at first.
     pub routes: Vec<Arc<Route>>,
     /// Paths that several services share; mostly none.
     splits: Vec<Split>,
+}
+
+/// Who knows the names of a pattern.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    pub at: AskAt,
+    /// Of the route that says so.
+    pub upstream: Arc<Upstream>,
+}
+
+/// `/check of shop`, or a URL.
+impl fmt::Display for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.at {
+            AskAt::App(_) => write!(f, "{} of {}", self.at, self.upstream.key),
+            AskAt::Url(_) => self.at.fmt(f),
+        }
+    }
 }
 
 /// One compiled route.
@@ -176,7 +198,7 @@ impl RouteTable {
     }
 
     /// The entry of this very pattern.
-    fn entry(&self, pattern: &HostPattern) -> Option<&Arc<HostEntry>> {
+    pub fn entry(&self, pattern: &HostPattern) -> Option<&Arc<HostEntry>> {
         match pattern {
             HostPattern::Exact(host) => self.exact.get(host.as_str()),
             HostPattern::Wildcard(suffix) => self.wildcard.get(suffix.as_str()),

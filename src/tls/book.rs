@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
 
 use super::ari::Ari;
 use super::ca::Ca;
 use super::clock::Clock;
+use super::demand::Demand;
 use super::dns::Dns;
 use super::entry::{Entry, Flight, Outcome, Source};
 use super::index::CertIndex;
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     waiters: Semaphore,
     /// Looks into the store for another process's challenge.
     pub(super) lookups: Semaphore,
+    pub(super) demand: Demand,
     pub(super) tally: Tally,
     pub(super) clock: Arc<Clock>,
     /// Who sets DNS records, if anybody does.
@@ -56,7 +58,7 @@ pub(super) struct Shared {
 pub(super) type Book = BTreeMap<HostPattern, Entry>;
 
 /// Names whose certificate in the index is another one from now on, or none.
-type Changes = Vec<(HostPattern, Option<Arc<Served>>)>;
+pub(super) type Changes = Vec<(HostPattern, Option<Arc<Served>>)>;
 
 impl Shared {
     pub(super) fn open(config: CertsConfig) -> Result<Self, TlsError> {
@@ -89,6 +91,7 @@ impl Shared {
             wake: Notify::new(),
             waiters: Semaphore::new(WAITERS_IN_ALL),
             lookups: Semaphore::new(LOOKUPS),
+            demand: Demand::new(),
             tally: Tally::default(),
             clock: Arc::new(clock),
             dns: Dns::open(&config),
@@ -113,16 +116,19 @@ impl Shared {
     pub(super) fn declare(&self, wanted: Vec<Wanted>, now: SystemTime) {
         let mut wishes: BTreeMap<HostPattern, (TlsMode, Option<Arc<str>>)> = BTreeMap::new();
         let mut policies = BTreeSet::new();
+        let mut asks: BTreeMap<HostPattern, Arc<str>> = BTreeMap::new();
         for Wanted {
             pattern,
             mode,
             file,
             policy,
+            ask,
         } in wanted
         {
             if mode == TlsMode::Off {
                 continue;
             }
+            asks.extend(ask.map(|ask| (pattern.clone(), ask)));
             policies.extend(policy.map(|policy| TlsPolicy::clone(&policy)));
             match wishes.entry(pattern) {
                 MapEntry::Vacant(place) => drop(place.insert((mode, file))),
@@ -137,10 +143,13 @@ impl Shared {
         let mut changes = Vec::new();
         let mut book = self.book();
         for (pattern, entry) in book.iter_mut() {
-            if entry.mode.is_some() && !wishes.contains_key(pattern) {
+            let approval = entry.approval.as_ref();
+            let approved = approval.is_some_and(|one| asks.contains_key(one.by()));
+            if entry.mode.is_some() && !wishes.contains_key(pattern) && !approved {
                 entry.leave(now);
             }
         }
+        let mut others_asked = false;
         for (pattern, (mode, file)) in wishes {
             // Which name below comes first, or still comes, cannot be told; and DNS takes longer than a
             // handshake waits.
@@ -152,12 +161,18 @@ impl Shared {
                 .entry(pattern.clone())
                 .or_insert_with(|| self.entry(self.source(&pattern, mode), now));
             entry.declare(mode, file);
+            let ask = asks.remove(&pattern);
+            others_asked |= entry.asks != ask;
+            entry.asks = ask;
             self.settle(&pattern, entry, &own, now, &mut changes);
         }
         if !changes.is_empty() {
             self.index.rcu(|index| index.with_changes(&changes, None));
         }
         drop(book);
+        if others_asked {
+            self.demand.forget();
+        }
         self.wake.notify_one();
     }
 
@@ -245,7 +260,7 @@ impl Shared {
 
     /// Gives a name the source it is to have now and, if that is a file, its certificate; `changes` are
     /// for the index.
-    fn settle(
+    pub(super) fn settle(
         &self,
         pattern: &HostPattern,
         entry: &mut Entry,
@@ -304,7 +319,7 @@ impl Shared {
 
     pub(super) async fn obtain(&self, pattern: &HostPattern) -> Outcome {
         // Held to the end of the wait: bounds the waiters of all patterns together.
-        let _place = self.waiters.try_acquire().map_err(|_| ObtainError::Busy)?;
+        let _place = self.place()?;
         let mut flight = match self.ask(pattern, SystemTime::now())? {
             Asked::Served(served) => return Ok(served),
             Asked::Wait(flight) => flight,
@@ -327,6 +342,11 @@ impl Shared {
                 .filter(|served| served.certified().is_ok())
                 .ok_or(error)
         })
+    }
+
+    /// For one more who waits, of all.
+    pub(super) fn place(&self) -> Result<SemaphorePermit<'_>, ObtainError> {
+        self.waiters.try_acquire().map_err(|_| ObtainError::Busy)
     }
 
     fn ask(&self, pattern: &HostPattern, now: SystemTime) -> Result<Asked, ObtainError> {
@@ -501,7 +521,7 @@ impl Shared {
     }
 
     /// Where a certificate comes from that is in no file.
-    fn source(&self, pattern: &HostPattern, mode: TlsMode) -> Source {
+    pub(super) fn source(&self, pattern: &HostPattern, mode: TlsMode) -> Source {
         match pattern {
             _ if mode == TlsMode::File => Source::File,
             _ if mode == TlsMode::Internal => Source::Local,
@@ -675,6 +695,7 @@ const LOOKUPS: usize = 16;
 #[cfg(test)]
 mod tests {
     use crate::config::CaConfig;
+    use crate::tls::Preference;
     use std::time::Duration;
 
     use super::*;
@@ -737,6 +758,24 @@ mod tests {
         assert_eq!(shared.book()[&pattern].mode, Some(TlsMode::Eager));
         declare(&shared, "a.example.com", &[TlsMode::Off]);
         assert_eq!(shared.book()[&pattern].mode, None);
+    }
+
+    /// Would never end otherwise: std's locks do not let their holder in again.
+    #[test]
+    fn a_certificate_that_is_there_is_found_while_the_book_is_locked() {
+        let shared = shared(true);
+        let pattern = declare(&shared, "a.localhost", &[TlsMode::Auto]);
+        assert!(matches!(
+            shared.ask(&pattern, SystemTime::now()),
+            Ok(Asked::Served(_))
+        ));
+        let _book = shared.book();
+        let index = shared.index.load();
+        let served = index.find(&pattern).unwrap();
+        assert!(served.config(Preference::Aes).is_some());
+        assert!(index.named("a.localhost").is_none(), "no CA's");
+        assert!(index.own("a.localhost").is_none());
+        assert!(index.challenge_answer("a.localhost", "token").is_none());
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::model::{Host, HostPattern};
 
+use super::approval::asking_for;
 use super::book::Shared;
 use super::dns;
 use super::fault::Fault;
@@ -131,7 +132,13 @@ impl Shared {
     async fn told(self: &Arc<Self>, host: &str, stored: String) -> Option<String> {
         let name = Host::parse(host).ok()?;
         let pattern = HostPattern::Exact(name.clone());
-        self.book().get(&pattern)?.mode?;
+        {
+            let book = self.book();
+            let declared = book.get(&pattern).is_some_and(|entry| entry.mode.is_some());
+            if !declared && asking_for(&book, &pattern).is_none() {
+                return None;
+            }
+        }
         // One that is turned away would be taken for a visitor, who waits for this very certificate.
         let _place = self.lookups.acquire().await.ok()?;
         let shared = Arc::clone(self);

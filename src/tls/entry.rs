@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::model::TlsMode;
 
+use super::approval::Approval;
 use super::ari::{Ari, Window};
 use super::ca::Histories;
 use super::renew::from_unix;
@@ -27,6 +28,10 @@ pub(super) struct Entry {
     pub(super) mode: Option<TlsMode>,
     /// Which of the own certificates a label names.
     pub(super) file: Option<Arc<str>>,
+    /// Of a pattern: who is asked about its names.
+    pub(super) asks: Option<Arc<str>>,
+    /// It is asked for by no label, but was said yes to.
+    pub(super) approval: Option<Approval>,
     /// When it was last asked for, if it is not now.
     gone_since: Option<SystemTime>,
     /// Somebody needed it since it has been declared: it is ordered, and retried until there is one.
@@ -72,6 +77,8 @@ impl Entry {
             source,
             mode: None,
             file: None,
+            asks: None,
+            approval: None,
             gone_since: Some(now),
             needed: false,
             running: false,
@@ -120,7 +127,14 @@ impl Entry {
     pub(super) fn declare(&mut self, mode: TlsMode, file: Option<Arc<str>>) {
         self.mode = Some(mode);
         self.file = file;
+        self.approval = None;
         self.gone_since = None;
+    }
+
+    /// Somebody has said yes to a name that no label asks for.
+    pub(super) fn approve(&mut self, approval: Approval) {
+        self.declare(TlsMode::Auto, None);
+        self.approval = Some(approval);
     }
 
     /// From now on another source gives the certificate; that of the old one is not to be used any
@@ -129,6 +143,8 @@ impl Entry {
         let before = std::mem::replace(self, Self::new(source, self.histories.count(), now));
         self.mode = before.mode;
         self.file = before.file;
+        self.asks = before.asks;
+        self.approval = before.approval;
         self.gone_since = before.gone_since;
         self.needed = before.needed;
         self.running = before.running;
@@ -138,6 +154,8 @@ impl Entry {
     /// No running container asks for it any more. An order that runs goes on, for the store.
     pub(super) fn leave(&mut self, now: SystemTime) {
         self.mode = None;
+        self.asks = None;
+        self.approval = None;
         self.needed = false;
         self.gone_since = Some(now);
         if !self.running {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-use crate::model::{HostPattern, TlsPolicy};
+use crate::model::{Host, HostPattern, TlsPolicy};
 
+use super::CertSource;
 use super::policy::{Compiled, Policies, Policy};
 use super::served::Served;
 
@@ -15,7 +16,7 @@ use super::served::Served;
 /// other inside one swap, so that a challenge does not copy thousands of certificates.
 #[derive(Clone, Default)]
 pub struct CertIndex {
-    certificates: Arc<HashMap<HostPattern, Arc<Served>, foldhash::fast::RandomState>>,
+    certificates: Arc<Certificates>,
     /// The operator's own, by the names in them.
     own: Arc<HashMap<Box<str>, Arc<Served>>>,
     /// By the rules themselves.
@@ -26,6 +27,13 @@ pub struct CertIndex {
     alpn: Arc<HashMap<Box<str>, Arc<ServerConfig>>>,
 }
 
+/// Apart, because names are searched by the text of a handshake.
+#[derive(Clone, Default)]
+struct Certificates {
+    exact: HashMap<Host, Arc<Served>, foldhash::fast::RandomState>,
+    patterns: HashMap<HostPattern, Arc<Served>, foldhash::fast::RandomState>,
+}
+
 #[derive(Clone)]
 struct HttpAnswer {
     host: Box<str>,
@@ -34,11 +42,13 @@ struct HttpAnswer {
 
 impl CertIndex {
     pub(super) fn new(
-        certificates: impl Iterator<Item = (HostPattern, Arc<Served>)>,
+        found: impl Iterator<Item = (HostPattern, Arc<Served>)>,
         own: HashMap<Box<str>, Arc<Served>>,
     ) -> Self {
+        let mut certificates = Certificates::default();
+        found.for_each(|(pattern, served)| certificates.set(&pattern, Some(served)));
         Self {
-            certificates: Arc::new(certificates.collect()),
+            certificates: Arc::new(certificates),
             own: Arc::new(own),
             ..Self::default()
         }
@@ -46,7 +56,17 @@ impl CertIndex {
 
     /// The certificate of exactly this pattern; expired ones too. Does not allocate.
     pub fn find(&self, pattern: &HostPattern) -> Option<&Arc<Served>> {
-        self.certificates.get(pattern)
+        match pattern {
+            HostPattern::Exact(host) => self.certificates.exact.get(host),
+            pattern => self.certificates.patterns.get(pattern),
+        }
+    }
+
+    /// A CA's certificate for exactly this name (lower case), whether or not a label lists it: for hosts
+    /// of a pattern whose names get one each (`wharf.tls.ask`). Does not allocate.
+    pub fn named(&self, name: &str) -> Option<&Arc<Served>> {
+        let served = self.certificates.exact.get(name);
+        served.filter(|served| served.source == CertSource::Acme)
     }
 
     /// The rules a label asks for, compiled.
@@ -111,7 +131,7 @@ impl CertIndex {
 
     pub(super) fn with_certificate(&self, pattern: &HostPattern, served: Arc<Served>) -> Self {
         let mut next = self.clone();
-        Arc::make_mut(&mut next.certificates).insert(pattern.clone(), served);
+        Arc::make_mut(&mut next.certificates).set(pattern, Some(served));
         next
     }
 
@@ -130,10 +150,7 @@ impl CertIndex {
         }
         let certificates = Arc::make_mut(&mut next.certificates);
         for (pattern, served) in changes {
-            match served {
-                Some(served) => drop(certificates.insert(pattern.clone(), Arc::clone(served))),
-                None => drop(certificates.remove(pattern)),
-            }
+            certificates.set(pattern, served.clone());
         }
         next
     }
@@ -142,7 +159,7 @@ impl CertIndex {
         let mut next = self.clone();
         let certificates = Arc::make_mut(&mut next.certificates);
         for pattern in patterns {
-            certificates.remove(pattern);
+            certificates.set(pattern, None);
         }
         next
     }
@@ -169,6 +186,25 @@ impl CertIndex {
         Arc::make_mut(&mut next.http).remove(name);
         Arc::make_mut(&mut next.alpn).remove(name);
         next
+    }
+}
+
+impl Certificates {
+    fn set(&mut self, pattern: &HostPattern, served: Option<Arc<Served>>) {
+        match (pattern, served) {
+            (HostPattern::Exact(host), Some(served)) => {
+                self.exact.insert(host.clone(), served);
+            }
+            (HostPattern::Exact(host), None) => drop(self.exact.remove(host)),
+            (pattern, Some(served)) => {
+                self.patterns.insert(pattern.clone(), served);
+            }
+            (pattern, None) => drop(self.patterns.remove(pattern)),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.exact.len() + self.patterns.len()
     }
 }
 

@@ -136,19 +136,31 @@ impl Issuer {
 
     /// Notes which certificates were needed, and takes those out of the index that have ended and are not.
     fn doze(&self, now: SystemTime) {
-        let mut asleep = Vec::new();
+        let (mut asleep, mut used) = (Vec::new(), Vec::new());
         let mut book = self.shared.book();
         for (pattern, entry) in book.iter_mut() {
             let Some(served) = &entry.served else {
+                let approval = entry.approval.as_ref();
+                let forgotten = approval.is_some_and(|approval| approval.is_forgotten(now));
+                if forgotten && !entry.running && !entry.is_awaited() {
+                    entry.leave(now);
+                }
                 continue;
             };
             if served.take_used() {
                 entry.used = now;
+                if entry.mode.is_none() && entry.source == Source::Acme {
+                    used.push(pattern.clone());
+                }
             } else if !entry.dormant && served.not_after <= now && entry.is_idle(now) {
                 entry.dormant = true;
                 asleep.push((pattern.clone(), None));
+                if entry.approval.is_some() {
+                    entry.leave(now);
+                }
             }
         }
+        self.shared.adopt(&mut book, used, now);
         if !asleep.is_empty() {
             let index = &self.shared.index;
             index.rcu(|index| index.with_changes(&asleep, None));
@@ -223,6 +235,8 @@ impl Issuer {
                     tracing::error!(host = %pattern, %error, "renewing a certificate of the built-in CA failed");
                     entry.renew_at = Some(now + PAUSE_MOST);
                 }
+            } else if let Some(at) = self.shared.unapproved(pattern, entry, now) {
+                next = Some(next.map_or(at, |next| next.min(at)));
             } else {
                 let urgency = if entry.is_awaited() {
                     Urgency::Handshake

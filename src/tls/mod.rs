@@ -7,6 +7,8 @@
 
 // Our account at a CA.
 mod account;
+// Names that somebody has said yes to.
+mod approval;
 // When a CA wants a certificate renewed; pure.
 mod ari;
 // One order.
@@ -27,6 +29,8 @@ mod client;
 mod clock;
 // Names under a wildcard.
 mod cover;
+// Who may have a certificate of the names nobody lists.
+mod demand;
 // What commands ask for.
 mod desk;
 // TXT records for DNS-01.
@@ -73,10 +77,10 @@ mod watch;
 // Names and times of a certificate.
 mod x509;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::Guard;
 use rustls::ServerConfig;
@@ -87,6 +91,7 @@ use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
 
 use self::book::Shared;
 pub use self::client::client_lines;
+pub use self::demand::{Answer, AskTotals, Question};
 pub use self::fault::FailureClass;
 pub use self::import::{ImportError, Taken, Verdict};
 pub use self::index::CertIndex;
@@ -148,6 +153,8 @@ pub struct Wanted {
     pub file: Option<Arc<str>>,
     /// Rules of its connections, if it has any of its own.
     pub policy: Option<Arc<TlsPolicy>>,
+    /// Where its names are asked about, in words, if they get a certificate each.
+    pub ask: Option<Arc<str>>,
 }
 
 impl Wanted {
@@ -157,6 +164,7 @@ impl Wanted {
             mode,
             file: None,
             policy: None,
+            ask: None,
         }
     }
 }
@@ -212,6 +220,49 @@ impl Certs {
     /// See [`ObtainError`]; its text may be shown to clients.
     pub async fn obtain(&self, pattern: &HostPattern) -> Result<Arc<Served>, ObtainError> {
         self.shared.obtain(pattern).await
+    }
+
+    /// As [`Certs::obtain`], for one name of a declared pattern whose names get a certificate each. Whether
+    /// this one may is asked first ([`Certs::question`]), but for local names and where the pattern has a
+    /// certificate for all.
+    ///
+    /// All callers wait for one answer, 5 s at most, and then for one order. `client` is who comes: each
+    /// causes ten questions a minute at most, unless it is `None`.
+    ///
+    /// # Errors
+    /// See [`ObtainError`].
+    pub async fn obtain_named(
+        &self,
+        pattern: &HostPattern,
+        name: &str,
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Served>, ObtainError> {
+        self.shared.obtain_named(pattern, name, client).await
+    }
+
+    /// The next name to be asked about; waits for one. Cancel safe; for one caller.
+    pub async fn question(&self) -> Question {
+        self.shared.demand.next().await
+    }
+
+    /// The answer to a question of [`Certs::question`].
+    pub fn answer(&self, name: &Host, answer: Answer) {
+        self.shared.answered(name, answer, SystemTime::now());
+    }
+
+    /// Patterns whose names are asked about, sorted.
+    pub fn asking(&self) -> Vec<AskReport> {
+        self.shared.asking()
+    }
+
+    /// What was asked since the start.
+    pub fn ask_totals(&self) -> AskTotals {
+        self.shared.demand.totals()
+    }
+
+    /// What was last said of a name, and for how long that counts.
+    pub fn last_answer(&self, name: &Host) -> Option<(Answer, Duration)> {
+        self.shared.demand.known(name, Instant::now())
     }
 
     /// The body for a challenge's token (RFC 8555 section 8.3) that is not in [`CertIndex`], but pending
@@ -279,6 +330,13 @@ pub enum ObtainError {
     /// `wharf.tls: file:<name>` and no such certificate; why is told in status.
     #[error("the certificate file `{0}` is not there, or cannot be used")]
     File(Arc<str>),
+    /// Of a pattern whose names are asked about (`wharf.tls.ask`).
+    #[error("the app does not know this name")]
+    Refused,
+    #[error("nobody could say whether this name may have a certificate")]
+    Unasked,
+    #[error("there are too many new names at the moment")]
+    HeldBack,
     #[error("too many connections already wait for this certificate")]
     Busy,
     #[error("the certificate was not issued within {0:?}; the order goes on")]
@@ -309,6 +367,16 @@ pub struct CertReport {
     pub last_error: Option<String>,
     /// Where a person can undo what the CA has done about failures, if it says so.
     pub link: Option<String>,
+}
+
+/// A pattern whose names are asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskReport {
+    pub pattern: HostPattern,
+    /// Who is asked, in words.
+    pub at: Arc<str>,
+    /// Names that were said yes to.
+    pub names: usize,
 }
 
 /// How the place where certificates are kept is.

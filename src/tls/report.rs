@@ -13,7 +13,11 @@ use crate::model::HostPattern;
 impl Shared {
     pub(super) fn report(&self, now: SystemTime) -> Vec<CertReport> {
         let book = self.book();
-        let declared = book.iter().filter(|(_, entry)| entry.mode.is_some());
+        // A pattern that needs no certificate, because its names get one each, is not in want of one.
+        let own = |entry: &Entry| entry.asks.is_none() || entry.source != Source::Nowhere;
+        let declared = book
+            .iter()
+            .filter(|(_, entry)| entry.mode.is_some() && own(entry));
         declared
             .map(|(pattern, entry)| {
                 let missing = self.missing(entry).or_else(|| self.beyond(pattern, entry));

@@ -365,6 +365,10 @@ fn refuse(shared: &Shared, pattern: &HostPattern, histories: &Histories, now: Sy
                 .rcu(|index| index.with_certificate(pattern, Arc::clone(served)));
             entry.dormant = false;
         }
+        if entry.approval.is_some() {
+            // Only for those who come for it: names move elsewhere without telling.
+            entry.needed = false;
+        }
         entry.land(Err(ObtainError::Failed {
             cause: cause.into(),
             retry_at,

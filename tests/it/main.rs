@@ -73,6 +73,8 @@ mod max_conns;
 mod outside;
 // Containers that are gone under a request.
 mod lost;
+// Certificates for names nobody lists: who is asked, and what floods of them cost.
+mod on_demand;
 // What goes on while something else happens.
 mod resilience;
 // Responses of upstreams, in bytes: what clients get of the good, the cut and the unusable.

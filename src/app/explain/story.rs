@@ -7,9 +7,10 @@ use super::super::report::{Report, word};
 use super::words::{MAX_NAMED, certificate, differing, paths, policy};
 use crate::admin::{Dialled, Explanation, Step};
 use crate::control::Published;
-use crate::model::{HostPattern, HttpsMode, RouteSpec, Standing, TlsMode, nothing_listens};
+use crate::model::{Host, HostPattern, HttpsMode, RouteSpec, Standing, TlsMode, nothing_listens};
 use crate::proxy::{self, Decision, Question, Verdict};
-use crate::route::{HostEntry, Route};
+use crate::route::{Asking, HostEntry, Route};
+use crate::tls::{Answer, CertReport};
 use crate::upstream::Failure;
 
 /// The answer, as it grows.
@@ -198,7 +199,18 @@ impl Story<'_> {
             return;
         }
         let reports = self.report.certs.report();
-        let Some(report) = reports.iter().find(|one| one.host == entry.certificate) else {
+        if let Some(asking) = &entry.ask {
+            let name = HostPattern::parse(&self.decision.host).ok();
+            let own = { reports.iter() }.any(|one| Some(&one.host) == name.as_ref());
+            if !own {
+                return self.asked(asking);
+            }
+        }
+        let matches = |one: &CertReport| match &entry.ask {
+            Some(_) => one.host.to_string() == *self.decision.host,
+            None => one.host == entry.certificate,
+        };
+        let Some(report) = reports.iter().find(|one| matches(one)) else {
             return self.step("certificate", "note", "none yet".to_owned());
         };
         let (state, told) = certificate(report);
@@ -209,6 +221,36 @@ impl Story<'_> {
                 None => format!("would fail in the TLS handshake: {told}"),
             });
             self.told.status = self.decision.redirect.is_some().then_some(503);
+        }
+    }
+
+    /// A name without a certificate of its own that somebody is to be asked about.
+    fn asked(&mut self, asking: &Asking) {
+        let name = Host::parse(&self.decision.host).ok();
+        let last = name.and_then(|name| self.report.certs.last_answer(&name));
+        let (state, told) = match last {
+            Some((Answer::No, left)) => (
+                "stop",
+                format!(
+                    "{asking} has said no to this name; asked again in {} s",
+                    left.as_secs() + 1
+                ),
+            ),
+            Some((Answer::Unknown, _)) => {
+                ("stop", format!("{asking} gave no answer that is yes or no"))
+            }
+            Some((Answer::Yes, _)) => ("note", format!("none yet; {asking} has said yes to it")),
+            None => (
+                "note",
+                format!("none yet: {asking} is asked when it is first needed"),
+            ),
+        };
+        self.step("certificate", state, told.clone());
+        if state == "stop" {
+            self.end(match self.decision.redirect {
+                Some(_) => format!("would not be redirected: {told}"),
+                None => format!("would fail in the TLS handshake: {told}"),
+            });
         }
     }
 

@@ -33,7 +33,8 @@ pub use help::{render_help, render_markdown};
 pub use schema::{Entry, Kind, Place, Status};
 pub use table::OPTIONS;
 pub use text::excerpt;
-pub(in crate::docker) use value::upstream::{MAX_ORIGINS, refused};
+pub(in crate::docker) use value::upstream::MAX_ORIGINS;
+pub(crate) use value::upstream::refused;
 pub use value::upstream::{Origin, UpstreamAt};
 
 /// What one container's labels ask for.

@@ -105,6 +105,7 @@ impl<'a> Layers<'a> {
             },
             tls,
             tls_file,
+            ask: pick!(self, "tls.ask", Value::Ask),
             tls_min: pick!(self, "tls.min", Value::TlsVersion).unwrap_or(default.tls_min),
             client: pick!(self, "tls.client_ca", Value::ClientCa),
             hsts: self.hsts(),
@@ -188,6 +189,22 @@ impl<'a> Layers<'a> {
                     warnings.push((given, "plain HTTP is refused in spite of `https: both`"));
                 }
                 HttpsMode::Redirect | HttpsMode::Only => {}
+            }
+        }
+        if let Some(given) = own("tls.ask") {
+            let hosts = pick!(self, "host", Value::Hosts).unwrap_or_default();
+            if settings.https == HttpsMode::Off {
+                warnings.push((given, "without effect: this route has no HTTPS"));
+            } else if matches!(settings.tls, TlsMode::Internal | TlsMode::File) {
+                warnings.push((
+                    given,
+                    "without effect: `tls` says where the certificate comes from",
+                ));
+            } else if !hosts.is_empty() && hosts.iter().all(|host| host.exact().is_some()) {
+                warnings.push((
+                    given,
+                    "without effect: names that wharf.host lists get a certificate unasked; it is for `default` and `*.`",
+                ));
             }
         }
         if let Some(given) = own("tls.min").filter(|_| settings.https == HttpsMode::Off) {

@@ -45,6 +45,8 @@ pub enum Kind {
     Tls,
     /// 1.2 or 1.3.
     TlsVersion,
+    /// A path, or a URL.
+    Ask,
     /// `file:<path>`, and `optional`.
     ClientCa,
     /// The same under its short name.
@@ -175,6 +177,7 @@ impl Kind {
             Self::Https => "`redirect`, `both`, `only` or `off`",
             Self::Tls => "`auto`, `eager`, `internal`, `file:<name>` or `off`",
             Self::TlsVersion => "`1.2` or `1.3`",
+            Self::Ask => "path, or `http://` or `https://` URL",
             Self::ClientCa | Self::Mtls => "`file:<path>`, and `optional`",
             Self::Hsts => "switch; `max-age=<duration>`, `subdomains`, `preload`",
             Self::Balance => {

@@ -4,7 +4,7 @@
 use super::schema::{Entry, Kind, Place, Status};
 
 use Kind::{
-    Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckInterval, CheckTarget,
+    Ask, Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckInterval, CheckTarget,
     CheckTimeout, ClientCa, Cookie, Count, Duration, ErrorShare, Fail, Health, Hold, HoldMax,
     Hosts, Hsts, Https, Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Priority,
     Queue, Retry, RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, TlsVersion,
@@ -26,6 +26,7 @@ pub const OPTIONS: &[Entry] = &[
     on("https", Route, Https, "what plain HTTP gets: a redirect, the app (`both`), a refusal (`only`), or no HTTPS at all", "redirect", "both"),
     on("tls", Route, Tls, "where the certificate comes from: ACME on first use, ACME at once, the built-in CA, or a file in WHARF_CERTS; `off` implies `https: off`", "auto", "internal"),
     on("tls.min", Route, TlsVersion, "oldest TLS version of the host's clients; of several routes the strictest counts", "1.2", "1.3"),
+    on("tls.ask", Route, Ask, "for hosts that are a pattern: a path of the app, or a URL, asked with `?domain=` whether a name may have a certificate; 200 is yes", "none", "/internal/tls-check"),
     on("tls.client_ca", Route, ClientCa, "clients show a certificate of this authority, a PEM file in Wharf's container; `optional`: or none", "none", "file:clients.pem"),
     on("mtls", Route, Mtls, "short for `tls.client_ca`", "none", "file:clients.pem optional"),
     on("hsts", Route, Hsts, "tell browsers to ask this host by HTTPS alone (Strict-Transport-Security)", "off", "max-age=180d subdomains"),
@@ -107,7 +108,6 @@ pub const OPTIONS: &[Entry] = &[
     later("tls.profile", Route, "set of versions and ciphers", "modern", "intermediate"),
     later("tls.ciphers", Route, "cipher list", "rustls' own", "TLS13_AES_128_GCM_SHA256"),
     later("tls.ca", Route, "ACME directory for this route", "WHARF_ACME", "staging"),
-    later("tls.ask", Route, "URL asked before ordering a certificate", "none", "/internal/tls-check"),
     later("drain", Route, "time a leaving replica has to finish", "30s", "1m"),
     later("mirror", Route, "copy requests to another service", "none", "service=app-next percent=10"),
     later("mirror.service", Route, "who gets the copies", "none", "app-next"),

@@ -43,6 +43,8 @@ pub struct PlanOptions {
     pub filter: Vec<(String, Option<String>)>,
     /// What labels begin with.
     pub prefix: LabelPrefix,
+    /// Zones in which DNS-01 gets wildcards their certificates (`WHARF_DNS`); `None` is all of them.
+    pub dns: Vec<Option<Host>>,
     /// What names in `wharf.upstream` stand for.
     pub names: Arc<Names>,
 }
@@ -76,7 +78,7 @@ pub fn plan(
     bypass::warn(snapshot, &upstreams, &mut problems);
     let names = outside::names(&claims);
     for claim in &claims {
-        warn_of_names_without_certificate(claim, &mut problems);
+        warn_of_names_without_certificate(claim, options, &mut problems);
     }
     let mut routes: Vec<RouteSpec> = claims.into_iter().map(|claim| claim.route).collect();
     routes.sort_by(|a, b| a.key.cmp(&b.key));
@@ -231,18 +233,32 @@ fn find<'a>(plan: &'a Plan, key: &RouteKey) -> Option<&'a RouteSpec> {
     at.ok().and_then(|index| plan.routes.get(index))
 }
 
-/// Says which hosts of a route no public CA will certify before DNS-01 is there.
-fn warn_of_names_without_certificate(claim: &Claim<'_>, problems: &mut Vec<Problem>) {
+/// Says which hosts of a route no public CA will certify.
+fn warn_of_names_without_certificate(
+    claim: &Claim<'_>,
+    options: &PlanOptions,
+    problems: &mut Vec<Problem>,
+) {
     let settings = &claim.route.settings;
     let public = matches!(settings.tls, TlsMode::Auto | TlsMode::Eager);
     let told = claim.labels.is_none() || claim.route.fault.is_some();
-    if !public || settings.https == HttpsMode::Off || told {
+    // Where names are asked about, each has its own.
+    if !public || settings.https == HttpsMode::Off || told || settings.ask.is_some() {
         return;
     }
+    let by_dns = |suffix: &Host| {
+        options.dns.iter().any(|zone| {
+            let zone = zone.as_ref().map(Host::as_str);
+            zone.is_none_or(|zone| {
+                let rest = suffix.as_str().strip_suffix(zone);
+                rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            })
+        })
+    };
     for host in &claim.route.hosts {
         let reason = match host {
-            HostPattern::Wildcard(suffix) if !is_local_below(suffix) => {
-                "a certificate for a wildcard needs DNS-01, which is not supported yet; use wharf.tls: file:, internal or off, or name the hosts"
+            HostPattern::Wildcard(suffix) if !is_local_below(suffix) && !by_dns(suffix) => {
+                "a certificate for a wildcard needs DNS-01: set WHARF_DNS, or wharf.tls.ask for one for each name; or use wharf.tls: file:, internal or off, or name the hosts"
             }
             HostPattern::Default => {
                 "there is no public certificate for `default`: hosts nobody names are served with a certificate of WHARF_CERTS or of the built-in CA; use wharf.tls: file:, internal or off, or name the hosts"

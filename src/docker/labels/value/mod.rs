@@ -1,6 +1,7 @@
 //! Label values -> typed values, by the kind the table gives them. Total: a text is a value, or a
 //! list of reasons, or both where a list is good in parts.
 
+mod ask;
 mod breaker;
 pub(super) mod health;
 mod limits;
@@ -13,7 +14,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPattern,
+    AskAt, Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPattern,
     Pattern, RetryOn, StatusSet, TlsMode, TlsVersion, parse_bool, parse_duration,
 };
 
@@ -38,6 +39,7 @@ pub(super) enum Value {
     /// `file:<name>`.
     TlsFile(String),
     TlsVersion(TlsVersion),
+    Ask(AskAt),
     ClientCa(ClientAuth),
     Balance(Balance),
     /// In label order; at most [`MAX_MATCHERS`].
@@ -127,6 +129,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Https => choose(HTTPS, &[], text).map(Value::Https),
         Kind::Tls => tls::tls(text),
         Kind::TlsVersion => tls::version(text).map(Value::TlsVersion),
+        Kind::Ask => ask::ask(text).map(Value::Ask),
         Kind::ClientCa => tls::client_ca(text).map(Value::ClientCa),
         Kind::Balance => balance(text).map(Value::Balance),
         Kind::Cookie => cookie(text).map(Value::Name),

@@ -119,7 +119,7 @@ fn origin(text: &str) -> Result<Origin, String> {
 }
 
 /// Why no upstream may have this address, whatever the label or a name server says.
-pub(in crate::docker) fn refused(ip: IpAddr) -> Option<&'static str> {
+pub(crate) fn refused(ip: IpAddr) -> Option<&'static str> {
     let ip = ip.to_canonical();
     let (link_local, nobody) = match ip {
         IpAddr::V4(v4) => (v4.is_link_local(), v4.is_broadcast()),
@@ -136,7 +136,7 @@ pub(in crate::docker) fn refused(ip: IpAddr) -> Option<&'static str> {
     nobody.then_some("this is nobody's address")
 }
 
-fn ends_in_number(name: &str) -> bool {
+pub(super) fn ends_in_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     let hex = last.strip_prefix("0x");
     last.bytes().all(|b| b.is_ascii_digit())

@@ -8,6 +8,7 @@
 //! position host | position <container>         default host
 //! option network=<name>                        WHARF_NETWORK
 //! option filter=<key>[=<value>]                WHARF_FILTER
+//! option dns=<zone>                            of WHARF_DNS
 //! name <name> [<address>]... [failed]           looked up before
 //! network <name> [internal] [ingress]          only needed for these flags, or to exist unused
 //! after <minutes>                              since the look before; default 0
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 use super::super::{PlanOptions, plan};
 use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
-    ActiveCheck, FailLimit, HealthAsk, HealthCheck, Lookup, MaxConns, Plan, Problem, Retry,
+    ActiveCheck, FailLimit, HealthAsk, HealthCheck, Host, Lookup, MaxConns, Plan, Problem, Retry,
     RouteSpec, Settings, Severity, StatusSet, UpstreamSpec, Via,
 };
 
@@ -106,6 +107,7 @@ pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
                     };
                     options.filter.push((key.to_owned(), value));
                 }
+                ("dns", zone) => options.dns.push(Some(Host::parse(zone).unwrap())),
                 (other, _) => panic!("unknown option {other}"),
             },
             "name" => {
