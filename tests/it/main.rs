@@ -32,6 +32,8 @@ mod deploys;
 mod discovery;
 // DNS-01 with a real name server: wildcards, siblings, aliases, hooks.
 mod dns01;
+// TLS handshakes: names, tickets, challenges.
+mod handshakes;
 // Stopping: what is finished, what is closed at once, and the exit code.
 mod drain;
 // Requests that come before the first list of containers.

@@ -154,7 +154,7 @@ async fn with_port_80_closed_tls_alpn_01_takes_over_and_is_remembered() {
 }
 
 #[tokio::test]
-async fn thirty_first_handshakes_make_one_order() {
+async fn a_hundred_first_handshakes_make_one_order() {
     let ports = Ports::bind().await;
     let tls = ports.tls_port();
     let ca = Pebble::start(ports.http_port(), tls);
@@ -163,7 +163,7 @@ async fn thirty_first_handshakes_make_one_order() {
     running.declare(&["busy.example.com"], TlsMode::Auto);
     let root = ca.issuing_root();
 
-    let clients = (0..30).map(|_| handshake("busy.example.com", tls, &root));
+    let clients = (0..100).map(|_| handshake("busy.example.com", tls, &root));
     for stream in futures_util::future::join_all(clients).await {
         stream.unwrap();
     }

@@ -306,6 +306,74 @@ async fn a_name_the_ca_never_issues_waits_a_day() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_withdrawn_during_its_order_needs_no_other_one() {
+    let ports = Ports::bind().await;
+    let ca = Pebble::start(ports.http_port(), ports.tls_port());
+    let data = tempfile::tempdir().unwrap();
+    let running = Running::open(&ca, Some(data.path()));
+    let host = "brief.example.com";
+    running.declare(&[host], TlsMode::Auto);
+    // Nobody answers the CA yet.
+    let waits = running.obtain(host);
+    let withdrawn = async {
+        while ca.orders() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        running.declare(&[], TlsMode::Auto);
+        Responder::start(ports, &running.certs)
+    };
+    let (outcome, _server) = tokio::join!(waits, withdrawn);
+    assert!(
+        matches!(outcome, Ok(()) | Err(ObtainError::Undeclared)),
+        "{outcome:?}"
+    );
+    assert_eq!(running.obtain(host).await, Err(ObtainError::Undeclared));
+    stored(data.path(), &format!("{host}.json")).await;
+    running.declare(&[host], TlsMode::Auto);
+    assert_eq!(running.obtain(host).await, Ok(()));
+    assert_eq!(ca.orders(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_ended_on_disk_is_served_until_there_is_another() {
+    let ports = Ports::bind().await;
+    let mut ca = Pebble::prepare_with(ports.http_port(), ports.tls_port(), 3);
+    ca.run(&[]);
+    let data = tempfile::tempdir().unwrap();
+    let host = "old.example.com";
+    let running = Running::open(&ca, Some(data.path()));
+    let server = Responder::start(ports.clone(), &running.certs);
+    running.declare(&[host], TlsMode::Auto);
+    assert_eq!(running.obtain(host).await, Ok(()));
+    stored(data.path(), &format!("{host}.json")).await;
+    let end = running.report(host).not_after.unwrap();
+    drop(server);
+    running.close().await;
+    ca.stop();
+    let left = end.duration_since(std::time::SystemTime::now());
+    tokio::time::sleep(left.unwrap_or_default() + Duration::from_millis(10)).await;
+
+    let running = Running::open(&ca, Some(data.path()));
+    let _server = Responder::start(ports, &running.certs);
+    running.declare(&[host], TlsMode::Auto);
+    assert_eq!(running.obtain(host).await, Ok(()), "better than none");
+    running
+        .until(host, Duration::from_secs(15), |line| {
+            line.last_error.is_some()
+        })
+        .await;
+    assert_eq!(running.report(host).state, CertState::Expired);
+    assert_eq!(running.obtain(host).await, Ok(()));
+    ca.run(&[]);
+    let before = running.report(host).not_after;
+    running
+        .until(host, Duration::from_secs(30), |line| {
+            line.not_after > before
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn the_hold_ends_and_the_order_goes_on() {
     let ports = Ports::bind().await;
     let ca = Pebble::start(ports.http_port(), ports.tls_port());
