@@ -158,6 +158,8 @@ pub struct OnDemand {
     pub held_back: u64,
     /// Questions without an answer yet.
     pub open: u64,
+    /// Why the last question had no answer; gone with the next that has one.
+    pub trouble: Option<String>,
 }
 
 /// A pattern whose names are asked about.

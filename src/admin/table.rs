@@ -119,6 +119,9 @@ fn asked(page: &mut Page, on_demand: &OnDemand) {
         _ => Tone::Warn,
     };
     page.line(&[Cell(tone, told)]);
+    if let Some(trouble) = &on_demand.trouble {
+        page.line(&[Cell(Tone::Bad, format!("  no answer: {trouble}"))]);
+    }
 }
 
 /// Whether anybody answers a route that leads to this upstream.

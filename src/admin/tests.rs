@@ -166,6 +166,8 @@ fn sample() -> Status {
             }],
             yes: 2,
             no: 1,
+            unknown: 1,
+            trouble: Some("/check of shop/web answered 500 about x.test".into()),
             ..OnDemand::default()
         }),
         store: Store {
@@ -388,7 +390,8 @@ Certificates
 On demand
   HOST     ASKED               NAMES
   default  /check of shop/web  2
-  answers since the start: 2 yes, 1 no, 0 neither; 0 names held back
+  answers since the start: 2 yes, 1 no, 1 neither; 0 names held back
+  no answer: /check of shop/web answered 500 about x.test
 ";
     assert_eq!(text, expected, "\n{text}");
 }

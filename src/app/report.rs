@@ -278,6 +278,7 @@ fn on_demand(certs: &Certs) -> Option<admin::OnDemand> {
         unknown: totals.unknown,
         held_back: totals.held_back,
         open: totals.open,
+        trouble: certs.ask_trouble().map(|why| why.to_string()),
     })
 }
 

@@ -44,47 +44,53 @@ pub async fn run(table: Arc<SharedTable>, certs: Certs) -> Infallible {
         let question = certs.question().await;
         let (table, certs, tls) = (Arc::clone(&table), certs.clone(), Arc::clone(&tls));
         asked.spawn(async move {
-            let answer = answer(&table, &question, &tls).await;
-            certs.answer(&question.name, answer);
+            let (answer, why) = answer(&table, &question, &tls).await;
+            certs.answer(&question.name, answer, why);
             drop(place);
         });
         while asked.try_join_next().is_some() {}
     }
 }
 
-/// Asks, and tells the log what came of it.
-async fn answer(table: &SharedTable, question: &Question, tls: &Arc<ClientConfig>) -> Answer {
+/// Asks, and tells the log what came of it; why there is no answer for status, too.
+async fn answer(
+    table: &SharedTable,
+    question: &Question,
+    tls: &Arc<ClientConfig>,
+) -> (Answer, Option<Arc<str>>) {
     let (started, name) = (Instant::now(), &question.name);
     let current = table.load();
     let entry = current.entry(&question.pattern);
     let Some(asking) = entry.and_then(|entry| entry.ask.clone()) else {
         // The labels have changed meanwhile.
-        return Answer::Unknown;
+        return (Answer::Unknown, None);
     };
     let asked = timeout(LIMIT, put(table, question, &asking, tls)).await;
     let took = started.elapsed();
     match asked.unwrap_or(Err(Trouble::Late(LIMIT))) {
         Ok(Asked { status: 200, .. }) => {
             tracing::info!(host = %name, asked = %asking, ?took, "may have a certificate");
-            Answer::Yes
+            (Answer::Yes, None)
         }
         Ok(Asked { status, words }) if status < 500 => {
             tracing::info!(host = %name, asked = %asking, status, words, "may have no certificate");
-            Answer::No
+            (Answer::No, None)
         }
         Ok(Asked { status, words }) => {
             tracing::warn!(
                 host = %name, asked = %asking, status, words,
                 "wharf.tls.ask: no certificate, because of an answer that is neither yes nor no"
             );
-            Answer::Unknown
+            let why = format!("{asking} answered {status} about {name}");
+            (Answer::Unknown, Some(why.into()))
         }
         Err(error) => {
             tracing::warn!(
                 host = %name, asked = %asking, ?took, %error,
                 "wharf.tls.ask: no certificate, because nobody answers"
             );
-            Answer::Unknown
+            let why = format!("{asking}, asked about {name}: {error}");
+            (Answer::Unknown, Some(why.into()))
         }
     }
 }

@@ -176,8 +176,14 @@ impl Shared {
     }
 
     /// What was said of a name, for those who wait and for its next order.
-    pub(super) fn answered(&self, name: &Host, answer: Answer, now: SystemTime) {
-        self.demand.note(name, answer, Instant::now());
+    pub(super) fn answered(
+        &self,
+        name: &Host,
+        answer: Answer,
+        why: Option<Arc<str>>,
+        now: SystemTime,
+    ) {
+        self.demand.note(name, answer, why, Instant::now());
         let exact = HostPattern::Exact(name.clone());
         let mut book = self.book();
         let Some(entry) = book.get_mut(&exact) else {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -66,6 +66,8 @@ struct State {
     questions: Meter,
     names: Meter,
     totals: AskTotals,
+    /// Why the last question had no answer, until one has.
+    trouble: Option<Arc<str>>,
     told: Option<Instant>,
 }
 
@@ -97,6 +99,7 @@ impl Demand {
                 questions: Meter::default(),
                 names: Meter::default(),
                 totals: AskTotals::default(),
+                trouble: None,
                 told: None,
             }),
             asked: Notify::new(),
@@ -182,9 +185,10 @@ impl Demand {
         }
     }
 
-    /// Notes an answer and tells those who wait for it.
-    pub(super) fn note(&self, name: &Host, answer: Answer, now: Instant) {
+    /// Notes an answer, or why there is none, and tells those who wait for it.
+    pub(super) fn note(&self, name: &Host, answer: Answer, why: Option<Arc<str>>, now: Instant) {
         let mut state = self.state();
+        state.trouble = why;
         let (count, keep) = match answer {
             Answer::Yes => (&mut state.totals.yes, KEEP_YES),
             Answer::No => (&mut state.totals.no, KEEP_NO),
@@ -207,6 +211,10 @@ impl Demand {
         let state = self.state();
         let known = state.answers.get(name).filter(|known| known.until > now)?;
         Some((known.answer, known.until - now))
+    }
+
+    pub(super) fn trouble(&self) -> Option<Arc<str>> {
+        self.state().trouble.clone()
     }
 
     pub(super) fn totals(&self) -> AskTotals {
@@ -360,7 +368,7 @@ mod tests {
     fn answer(demand: &Demand, answer: Answer, now: Instant) -> usize {
         let queued: Vec<_> = demand.state().queue.drain(..).collect();
         for question in &queued {
-            demand.note(&question.name, answer, now);
+            demand.note(&question.name, answer, None, now);
         }
         queued.len()
     }
@@ -455,10 +463,10 @@ mod tests {
     #[test]
     fn more_answers_than_there_is_room_for_push_out_those_that_end_soonest() {
         let (demand, now) = (Demand::new(), Instant::now());
-        demand.note(&question("yes.test").name, Answer::Yes, now);
+        demand.note(&question("yes.test").name, Answer::Yes, None, now);
         for n in 0..ANSWERS + 10 {
             let at = now + Duration::from_millis(n as u64);
-            demand.note(&question(&format!("n{n}.test")).name, Answer::No, at);
+            demand.note(&question(&format!("n{n}.test")).name, Answer::No, None, at);
         }
         assert_eq!(demand.state().answers.len(), ANSWERS);
         let known = |name: &str| demand.known(&question(name).name, now + SECOND);

@@ -245,9 +245,14 @@ impl Certs {
         self.shared.demand.next().await
     }
 
-    /// The answer to a question of [`Certs::question`].
-    pub fn answer(&self, name: &Host, answer: Answer) {
-        self.shared.answered(name, answer, SystemTime::now());
+    /// The answer to a question of [`Certs::question`]; `why` there is none.
+    pub fn answer(&self, name: &Host, answer: Answer, why: Option<Arc<str>>) {
+        self.shared.answered(name, answer, why, SystemTime::now());
+    }
+
+    /// Why the last question had no answer; gone with the next that has one.
+    pub fn ask_trouble(&self) -> Option<Arc<str>> {
+        self.shared.demand.trouble()
     }
 
     /// Patterns whose names are asked about, sorted.

@@ -147,6 +147,12 @@ fn without_a_plain_listener_the_first_request_is_answered_by_tls_alpn_01() {
     assert_eq!(https(&wharf, second, &root).unwrap().status, 200);
     // No HTTP-01 that can only fail.
     assert_eq!(light.ca.orders(), 2);
+
+    // The CA's handshake is known from a visitor's where there is a certificate, too.
+    let renewed = crate::store::commands::certs(&wharf, &["renew", first]);
+    assert!(renewed.status.success(), "{renewed:?}");
+    assert_eq!(light.ca.orders(), 3);
+    assert_eq!(https(&wharf, first, &root).unwrap().status, 200);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use wharf::tls::{Answer, ObtainError, Preference, Wanted};
 use crate::explain::explain;
 use crate::support::curl::{self, curl};
 use crate::support::docker::{APP_PORT, App, Container, unique};
+use crate::support::eventually;
 use crate::support::pebble::{Pebble, free_port};
 use crate::support::responder::{Ports, Responder};
 use crate::support::wharf::{Builder, Wharf};
@@ -114,6 +115,12 @@ fn names_the_app_knows_get_a_certificate_each_and_others_none() {
         assert!(failed.contains("internal error"), "{failed}");
     }
     assert_eq!(asked(&app), [&*yes, &no, &fail], "each once");
+    let trouble = &wharf.status_json()["on_demand"]["trouble"];
+    let trouble = trouble.as_str().unwrap();
+    assert!(
+        trouble.ends_with(&format!("answered 500 about {fail}")),
+        "{trouble}"
+    );
     assert_eq!(stage.ca.orders(), 1);
     let told = wharf.wait_log("may have no certificate");
     assert!(
@@ -189,6 +196,29 @@ fn many_who_come_for_a_new_name_make_one_question_and_one_order() {
         }
     });
     assert_eq!((asked(&app).len(), stage.ca.orders()), (1, 1));
+}
+
+#[test]
+fn an_app_that_is_being_replaced_is_asked_once_it_listens() {
+    let stage = Stage::new();
+    let wharf = stage.start();
+    let root = stage.ca.issuing_root();
+    let app = stage.app(&[("host", "default"), ("tls.ask", "/ask")]);
+    let app = app.env("START_DELAY_MS", "700").run();
+    wait_route(&wharf, "default");
+    assert_eq!(get(&wharf, &name("yes"), &root).unwrap().status, 200);
+    assert_eq!(asked(&app).len(), 1);
+
+    // Nobody is there at all.
+    app.stop(0);
+    let away = name("yes");
+    let failed = get(&wharf, &away, &root).unwrap_err();
+    assert!(failed.contains("internal error"), "{failed}");
+    wharf.wait_log("nobody answers");
+    app.start();
+    eventually("an answer", Duration::from_secs(20), || {
+        get(&wharf, &away, &root)
+    });
 }
 
 #[test]
@@ -294,7 +324,7 @@ impl Knows {
                     0 => Answer::No,
                     _ => Answer::Yes,
                 };
-                certs.answer(&question.name, answer);
+                certs.answer(&question.name, answer, None);
             }
         });
         Self { yes, asked, task }
@@ -362,10 +392,10 @@ async fn a_renewal_is_asked_about_and_a_no_ends_a_name_with_its_certificate() {
     declare(&running, &[]);
     assert_eq!(of_name(&running, NAME), Some(first));
     declare(&running, &["other.example.com"]);
-    eventually("a question", || knows.asked.load(Ordering::SeqCst) > 0).await;
+    until("a question", || knows.asked.load(Ordering::SeqCst) > 0).await;
     let found = running.certs.current().named(NAME).is_some();
     assert!(found || SystemTime::now() >= first, "good until its end");
-    eventually("its end", || running.certs.current().named(NAME).is_none()).await;
+    until("its end", || running.certs.current().named(NAME).is_none()).await;
     assert!(SystemTime::now() >= first);
     let refused = running
         .certs
@@ -375,7 +405,7 @@ async fn a_renewal_is_asked_about_and_a_no_ends_a_name_with_its_certificate() {
     assert_eq!(ca.orders(), 1);
 }
 
-async fn eventually(what: &str, is: impl Fn() -> bool) {
+async fn until(what: &str, is: impl Fn() -> bool) {
     let patience = tokio::time::Instant::now() + Duration::from_secs(30);
     while !is() {
         assert!(tokio::time::Instant::now() < patience, "{what}");

@@ -14,7 +14,7 @@ use crate::support::wharf::Wharf;
 use super::{Shared, command, hosts, records, wait_ready};
 
 /// Runs it beside a Wharf.
-fn certs(wharf: &Wharf, words: &[&str]) -> Output {
+pub(crate) fn certs(wharf: &Wharf, words: &[&str]) -> Output {
     let words = [&["certs"], words].concat();
     let mut command = command(wharf.data(), &words);
     let admin = wharf.admin.to_string();

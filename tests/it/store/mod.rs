@@ -3,7 +3,7 @@
 // Clocks that are wrong.
 mod clock;
 // `wharf certs`.
-mod commands;
+pub(crate) mod commands;
 // Disks that are full, or may not be written.
 mod disks;
 // Killed in the middle of an order, or of a write.
