@@ -11,6 +11,7 @@
 //! | `/upload`        | reads the body, answers `{"length":N,"sha256":"…"}` |
 //! | `/ws`            | WebSocket echo |
 //! | `/status/N`      | status N with a short body |
+//! | `/answer/N?a=b` | status N with the fields that the query names, as `location=/x&set-cookie=c=d` |
 //! | `/sleep/MS`      | 200 after MS milliseconds |
 //! | `/drip/N`        | the bytes of `/bytes`, N thousand of them, a thousand every 20 ms |
 //! | `/events`        | Server-Sent Events without an end, one every 50 ms, `id` and `data` counting from 1 |
@@ -171,6 +172,7 @@ async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer
             Ok(Ok(status)) if !status.is_informational() => text(status, format!("{status}\n")),
             _ => text(StatusCode::BAD_REQUEST, "not a final status\n"),
         },
+        ("answer", Ok(code)) => told(code, request.uri().query().unwrap_or("")),
         ("sleep", Ok(millis)) => {
             // Left unread, a body could cost the connection its next request.
             let _ = request.into_body().collect().await;
@@ -239,6 +241,23 @@ fn describe(seen: &Seen) -> String {
         }
     }
     out
+}
+
+/// An answer with the fields of a query.
+fn told(code: u64, query: &str) -> Answer {
+    let status = u16::try_from(code).map(StatusCode::from_u16);
+    let Ok(Ok(status)) = status else {
+        return text(StatusCode::BAD_REQUEST, "no status\n");
+    };
+    let mut answer = text(status, format!("{status}\n"));
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = http::HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+            answer.headers_mut().append(name, value);
+        }
+    }
+    answer
 }
 
 async fn upload(request: Request<Incoming>) -> Answer {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{
     AskAt, BreakerSpec, ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns,
-    PathPattern, Retry, Timeouts, TlsVersion, Via, duration,
+    PathPattern, Retry, Rewrite, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -110,6 +110,11 @@ pub struct Settings {
     pub priority: i32,
     /// Remove the path prefix before forwarding and send `X-Forwarded-Prefix`. Default off.
     pub strip: bool,
+    /// `wharf.strip.cookies`: where the app is asked for other paths than clients know, paths of its cookies are
+    /// theirs. Default on.
+    pub strip_cookies: bool,
+    /// `wharf.rewrite`.
+    pub rewrite: Option<Rewrite>,
     /// Allow upgrades to WebSocket. Default on.
     pub websocket: bool,
     pub https: HttpsMode,
@@ -258,6 +263,8 @@ impl Default for Settings {
         Self {
             priority: 0,
             strip: false,
+            strip_cookies: true,
+            rewrite: None,
             websocket: true,
             https: HttpsMode::default(),
             tls: TlsMode::default(),

@@ -45,6 +45,8 @@ pub(crate) struct Decision<'t> {
     pub(crate) shares: Vec<(&'t Arc<Route>, u16)>,
     /// It is sent to TLS first; what follows is decided for the request that comes back.
     pub(crate) redirect: Option<(StatusCode, String)>,
+    /// What the app is asked for, where that is not what the client asks for.
+    pub(crate) target: Option<String>,
     pub(crate) verdict: Verdict,
     /// Whether an error page would name containers to this client.
     pub(crate) detail: bool,
@@ -78,6 +80,7 @@ pub(crate) fn decide<'t>(
         route: None,
         shares: Vec::new(),
         redirect: None,
+        target: None,
         verdict: Verdict::Forward(Vec::new()),
         detail: may_see_details(table, &request, client),
         hints: Vec::new(),
@@ -125,6 +128,7 @@ impl<'t> Decision<'t> {
             self.redirect = Some(service::redirect(head, port));
         }
         service::admit(route, request)?;
+        self.target = service::changed_target(head, route)?;
         if let Some(error) = route.breaker.as_ref().and_then(|one| refusal(one)) {
             return Err(error);
         }

@@ -60,6 +60,8 @@ pub(crate) enum Known {
     Host,
     Http2Settings,
     KeepAlive,
+    /// May name a path: Location, Content-Location, Refresh, Set-Cookie.
+    NamesPath,
     Proxy,
     ProxyAuthenticate,
     ProxyAuthorization,
@@ -243,11 +245,17 @@ impl Known {
                 ("cookie", Self::Cookie),
                 ("expect", Self::Expect),
             ],
-            7 => &[("upgrade", Self::Upgrade), ("trailer", Self::Trailer)],
+            7 => &[
+                ("upgrade", Self::Upgrade),
+                ("trailer", Self::Trailer),
+                ("refresh", Self::NamesPath),
+            ],
+            8 => &[("location", Self::NamesPath)],
             9 => &[("x-real-ip", Self::XRealIp), ("forwarded", Self::Forwarded)],
             10 => &[
                 ("connection", Self::Connection),
                 ("keep-alive", Self::KeepAlive),
+                ("set-cookie", Self::NamesPath),
             ],
             11 => &[("client-cert", Self::ClientCertificate)],
             13 => &[("authorization", Self::Authorization)],
@@ -260,6 +268,7 @@ impl Known {
                 ("x-forwarded-host", Self::XForwardedHost),
                 ("x-forwarded-port", Self::XForwardedPort),
                 ("proxy-connection", Self::ProxyConnection),
+                ("content-location", Self::NamesPath),
             ],
             17 => &[
                 ("transfer-encoding", Self::TransferEncoding),

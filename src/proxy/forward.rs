@@ -14,7 +14,7 @@ use http::StatusCode;
 use super::attempts::{Answered, Attempts};
 use super::error::ProxyError;
 use super::exchange::{Client, Exchange, ExchangeError, Kept, MAX_INTERIM, Response, Terms};
-use super::fields::Fields;
+use super::fields::{Fields, Known};
 use super::head::RequestHead;
 use super::headers::{self, Connection, Origin};
 use super::page::Page;
@@ -191,7 +191,20 @@ impl Forward<'_> {
         if let Some(hsts) = &self.route.hsts
             && self.origin.scheme == "https"
         {
-            exchange.extra.extend_from_slice(hsts.as_bytes());
+            let extra = &mut exchange.extra;
+            extra.lines.extend_from_slice(hsts.as_bytes());
+            // A label's word counts; browsers would take the first of two (RFC 6797 section 8.1).
+            extra.instead |= Known::set(&[Known::StrictTransportSecurity]);
+        }
+        if let Some(back) = &self.route.back
+            && exchange.fields().has(Known::NamesPath)
+        {
+            let mut lines = std::mem::take(&mut exchange.extra.lines);
+            let (fields, authority) = (exchange.fields(), self.origin.authority);
+            if headers::write_back(&mut lines, fields, back, authority, endpoint.addr) {
+                exchange.extra.instead |= Known::set(&[Known::NamesPath]);
+            }
+            exchange.extra.lines = lines;
         }
         self.answer(endpoint, exchange).map_err(Refusal::Final)
     }
@@ -200,7 +213,7 @@ impl Forward<'_> {
     fn hold(&self, endpoint: &Endpoint, exchange: &mut Exchange) {
         if let Some(sticky) = &self.route.sticky {
             let secure = self.origin.scheme == "https";
-            sticky.write(&mut exchange.extra, &endpoint.live.token, secure);
+            sticky.write(&mut exchange.extra.lines, &endpoint.live.token, secure);
         }
     }
 

@@ -23,8 +23,8 @@ use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
-use crate::model::{HttpsMode, Matcher, TlsPolicy, TlsVersion, behind, seen};
-use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split};
+use crate::model::{Facts, HttpsMode, Matcher, TlsPolicy, TlsVersion, behind, seen};
+use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split, climbs};
 use crate::tls::ObtainError;
 
 /// What a step sees of a request.
@@ -170,6 +170,8 @@ async fn steps<C: ClientSide>(
         pass(worker, breaker, record)?;
     }
     let (target, prefix) = target(&head, route);
+    let rewritten = rewritten(&head, route, target)?;
+    let target = rewritten.as_deref().map_or(target, |target| [target, ""]);
     let forward = Forward {
         worker,
         route,
@@ -336,6 +338,17 @@ impl Head<'_> {
         headers::meets(asked, matcher)
     }
 
+    /// What placeholders of labels stand for; `path` as seen, `uri` as written.
+    fn facts<'a>(&'a self, path: &'a str, uri: &'a str) -> Facts<'a> {
+        Facts {
+            scheme: if self.https { "https" } else { "http" },
+            host: self.host.as_str(),
+            path,
+            uri,
+            client: self.client.address,
+        }
+    }
+
     /// The same with the path as patterns see it.
     pub(super) fn meets_as_seen(&self, matcher: &Matcher) -> bool {
         match matcher {
@@ -491,26 +504,63 @@ fn port(head: &Head<'_>) -> u16 {
     named.unwrap_or(if head.https { 443 } else { 80 })
 }
 
-/// The target for the upstream, byte for byte but for a stripped prefix, and that prefix.
+/// The target for the upstream, byte for byte but for a prefix that is taken off or put on, and the one that
+/// is taken off.
 fn target<'a>(head: &Head<'a>, route: &'a Route) -> ([&'a str; 2], Option<&'a str>) {
     let target = head.target;
     if target == "*" {
         return (["*", ""], None);
     }
+    if let Some(stripped) = &route.stripped
+        && let Some(rest) = behind(target, &stripped.prefix)
+    {
+        let base = match &*stripped.base {
+            "" if !rest.starts_with('/') => "/",
+            base => base,
+        };
+        return ([base, rest], stripped.told.as_deref());
+    }
     // An absolute target may have a query and no path.
     let lead = if target.starts_with('/') { "" } else { "/" };
-    if route.strip
-        && let Some(prefix) = route.path.prefix()
-        && let Some(rest) = behind(target, prefix)
-    {
-        let lead = if rest.starts_with('/') { "" } else { "/" };
-        return ([lead, rest], route.prefix.as_deref());
-    }
     ([lead, target], None)
+}
+
+/// What the app is asked for, where that is not what the client asks for.
+pub(super) fn changed_target(head: &Head<'_>, route: &Route) -> Result<Option<String>, ProxyError> {
+    let (target, _) = target(head, route);
+    let rewritten = rewritten(head, route, target)?;
+    let own = || route.changes_paths().then(|| target.concat());
+    Ok(rewritten.or_else(own))
+}
+
+/// What the route's rules make of a target. A path with `..` in it is refused where paths change: what was put
+/// in front could be climbed out of.
+fn rewritten(
+    head: &Head<'_>,
+    route: &Route,
+    target: [&str; 2],
+) -> Result<Option<String>, ProxyError> {
+    if !route.changes_paths() || target[0] == "*" {
+        return Ok(None);
+    }
+    if climbs(head.path) {
+        return Err(ProxyError::BadRequest(CLIMBS));
+    }
+    if route.rules.is_empty() {
+        return Ok(None);
+    }
+    let uri = target.concat();
+    let path = seen(uri.split('?').next().unwrap_or(&uri));
+    let facts = head.facts(&path, &uri);
+    Ok(route.rules.iter().find_map(|rule| {
+        let found = rule.from.pattern().regex().captures(&path)?;
+        Some(rule.to.fill(&facts, &found))
+    }))
 }
 
 const ACME_PATH: &str = "/.well-known/acme-challenge/";
 const TARGET_FORM: &str = "a request target starts with `/`";
+const CLIMBS: &str = "`..` has no place in the path: this route changes it for the app";
 const MAX_CONNECTION: usize = 1024;
 const MAX_METHOD: usize = 32;
 const MAX_TARGET: usize = 16 * 1024;

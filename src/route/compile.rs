@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Asking, Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky};
+use super::{
+    Asking, Back, Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky, Stripped,
+};
 use crate::model::{
-    ClientAuth, HostPattern, HttpsMode, Matcher, PathPattern, Plan, RouteSpec, TlsMode, TlsPolicy,
-    UpstreamKey, escape_path,
+    ClientAuth, HostPattern, HttpsMode, Matcher, PathPattern, Plan, Rewrite, RouteSpec, TlsMode,
+    TlsPolicy, UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
 
@@ -95,13 +97,22 @@ fn route(
         let name = name.unwrap_or_else(|| format!("wharf_{}", secret.name(&spec.upstream)));
         Sticky::new(name, &spec.path)
     });
+    let stripped = stripped(spec);
     Route {
         key: spec.key.clone(),
         path: spec.path.clone(),
         conditions: spec.conditions.clone(),
         upstream: Arc::clone(upstream),
-        strip: settings.strip,
-        prefix: spec.path.prefix().map(|prefix| escape_path(prefix).into()),
+        back: stripped.as_ref().map(|stripped| Back {
+            prefix: stripped.told.clone().unwrap_or_default(),
+            base: stripped.base.clone(),
+            cookies: settings.strip_cookies,
+        }),
+        stripped,
+        rules: match &settings.rewrite {
+            Some(Rewrite::Rules(rules)) => rules.clone(),
+            _ => Vec::new(),
+        },
         websocket: settings.websocket,
         // Without TLS there is nothing to redirect to.
         https: if settings.tls == TlsMode::Off {
@@ -129,6 +140,23 @@ fn route(
         owner: spec.owner.as_str().into(),
         fault: spec.fault.as_deref().map(Into::into),
     }
+}
+
+/// What a route takes off and puts on; nothing where that would be the same.
+fn stripped(spec: &RouteSpec) -> Option<Stripped> {
+    let prefix = spec.path.prefix();
+    let told: Option<Box<str>> = prefix.map(|prefix| escape_path(prefix).into());
+    let base = match &spec.settings.rewrite {
+        Some(Rewrite::Base(base)) => base.clone(),
+        _ if spec.settings.strip => Box::default(),
+        _ => return None,
+    };
+    let same = told.as_deref().unwrap_or_default() == &*base;
+    (!same).then(|| Stripped {
+        prefix: prefix.unwrap_or_default().into(),
+        told,
+        base,
+    })
 }
 
 /// One host's routes in the order they are looked at, and the certificate source most of all asked for: a host

@@ -21,13 +21,13 @@ use tokio::sync::watch;
 
 use crate::model::{
     AskAt, Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, Matcher,
-    PathPattern, Pattern, Retry, RouteKey, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
+    PathPattern, Pattern, Retry, RouteKey, Rule, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 
 pub use breaker::{Admitted, Breaker, BreakerChange, BreakerState};
 pub use compile::compile;
-pub use path::{Normal, normalize};
+pub use path::{Normal, climbs, normalize};
 pub use split::{Share, Split};
 pub use sticky::Sticky;
 
@@ -108,9 +108,12 @@ pub struct Route {
     /// What else a request has to meet, all of it.
     pub conditions: Vec<Matcher>,
     pub upstream: Arc<Upstream>,
-    pub strip: bool,
-    /// What every path of it begins with, as clients write it; see [`PathPattern::prefix`].
-    pub prefix: Option<Box<str>>,
+    /// The prefix that is taken off.
+    pub stripped: Option<Stripped>,
+    /// What becomes of a path, once its prefix is off: the first rule that matches.
+    pub rules: Vec<Rule>,
+    /// What becomes of paths in answers.
+    pub back: Option<Back>,
     pub websocket: bool,
     pub https: HttpsMode,
     /// Who may ask: those that the host's policy has let show a certificate.
@@ -135,6 +138,27 @@ pub struct Route {
     pub owner: Box<str>,
     /// See `model::RouteSpec::fault`.
     pub fault: Option<Box<str>>,
+}
+
+/// A prefix that the app is not asked for, and what is put in its place.
+#[derive(Debug)]
+pub struct Stripped {
+    /// As `model::seen`; empty at the root.
+    pub prefix: Box<str>,
+    /// As clients write it, for `X-Forwarded-Prefix`.
+    pub told: Option<Box<str>>,
+    /// Without a `/` at its end.
+    pub base: Box<str>,
+}
+
+/// How paths that the app knows become those its clients know: both without a `/` at the end, as they stand in
+/// addresses.
+#[derive(Debug)]
+pub struct Back {
+    pub prefix: Box<str>,
+    pub base: Box<str>,
+    /// Those of cookies, too.
+    pub cookies: bool,
 }
 
 /// The one place where control and workers meet for routes.
@@ -287,6 +311,11 @@ impl Route {
     /// Path and conditions, for people.
     pub fn place(&self) -> String {
         place(&self.path, &self.conditions)
+    }
+
+    /// Whether the app is asked for other paths than its clients ask for.
+    pub fn changes_paths(&self) -> bool {
+        self.stripped.is_some() || !self.rules.is_empty()
     }
 
     /// Whether it is for the same requests as another one.

@@ -60,6 +60,14 @@ pub fn normalize(path: &str) -> Normal {
     }
 }
 
+/// Whether a path has a `..` in it for somebody who decodes all escapes.
+pub fn climbs(path: &str) -> bool {
+    if is_plain(path.as_bytes()) {
+        return false;
+    }
+    decode(path).is_none_or(|decoded| decoded.split('/').any(|segment| segment == ".."))
+}
+
 /// Whether the path holds nothing that normalising could change.
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0;
@@ -131,6 +139,12 @@ mod tests {
         assert_eq!(normalize("/.well-known/x"), Normal::AsWritten);
         assert_eq!(normalize("/../x"), Normal::Bad);
         assert_eq!(normalize("/a%00"), Normal::Bad);
+        for path in ["/a/../b", "/a/%2e%2e/b", "/a%2f..", "/a\\..\\b"] {
+            assert!(climbs(path), "{path}");
+        }
+        for path in ["/a..b/c", "/a/./b", "/%41", "/a/.../b"] {
+            assert!(!climbs(path), "{path}");
+        }
     }
 
     proptest::proptest! {

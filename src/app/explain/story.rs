@@ -33,6 +33,10 @@ impl Story<'_> {
             self.plain_http(entry, route);
             self.certificate(entry);
             self.route(route);
+            if let Some(target) = &self.decision.target {
+                let told = format!("the app is asked for {target}");
+                self.step("rewrite", "note", told);
+            }
             self.endpoints(route, dials);
         } else if let Some(entry) = self.decision.entry {
             let Verdict::Refuse(error) = &self.decision.verdict else {

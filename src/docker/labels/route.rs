@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, Matcher, PathPattern, Problem, Retry,
-    Settings, Severity, StickySpec, Timeouts, TlsMode,
+    Rewrite, Settings, Severity, StickySpec, Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -97,6 +97,9 @@ impl<'a> Layers<'a> {
         Settings {
             priority: pick!(self, "priority", Value::Priority).unwrap_or(default.priority),
             strip: pick!(self, "strip", Value::Switch).unwrap_or(default.strip),
+            strip_cookies: pick!(self, "strip.cookies", Value::Switch)
+                .unwrap_or(default.strip_cookies),
+            rewrite: pick!(self, "rewrite", Value::Rewrite),
             websocket: pick!(self, "websocket", Value::Switch).unwrap_or(default.websocket),
             https: if tls == TlsMode::Off {
                 HttpsMode::Off
@@ -298,6 +301,18 @@ impl<'a> Layers<'a> {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
         let mut fault = self.fault();
+        if let (Some(given), PathPattern::Regex(_)) = (self.get("rewrite"), &path)
+            && matches!(settings.rewrite, Some(Rewrite::Base(_)))
+        {
+            let reason = "a regex has no prefix that could become another one: write a rule, as in ^/v1/(.*)$ -> /{1}";
+            problem(
+                Severity::Error,
+                &given.label,
+                &given.text,
+                reason.to_owned(),
+            );
+            fault.get_or_insert_with(|| format!("{}: {reason}", excerpt(&given.label)));
+        }
         if let Some((given, reason)) = self.torn() {
             problem(Severity::Error, &given.label, &given.text, reason.clone());
             fault.get_or_insert_with(|| format!("{}: {reason}", excerpt(&given.label)));

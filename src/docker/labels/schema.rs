@@ -59,6 +59,8 @@ pub enum Kind {
     Sticky,
     /// The name of a cookie.
     Cookie,
+    /// A path, or rules `pattern -> path` in a list.
+    Rewrite,
     /// Conditions on a request, in a list.
     Matchers,
     /// `3/30s`, `3` or `off`.
@@ -169,6 +171,7 @@ impl Kind {
         match self {
             Self::Hosts => "list of hosts",
             Self::Path => "path, `=` and a path, or `~` and a regex",
+            Self::Rewrite => "path, or list of `<glob or regex> -> <path>`",
             Self::Priority => "number, -1000000 to 1000000",
             Self::Port => "port, 1 to 65535",
             Self::Switch => "switch",

@@ -7,8 +7,8 @@ use Kind::{
     Ask, Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckInterval, CheckTarget,
     CheckTimeout, ClientCa, Cookie, Count, Duration, ErrorShare, Fail, Health, Hold, HoldMax,
     Hosts, Hsts, Https, Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Priority,
-    Queue, Retry, RetryOn, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls, TlsVersion,
-    Upstream,
+    Queue, Retry, RetryOn, Rewrite, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls,
+    TlsVersion, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -22,6 +22,8 @@ pub const OPTIONS: &[Entry] = &[
     on("priority", Route, Priority, "routes of one host with a greater one are looked at first, regex hosts tried first", "0", "10"),
     on("port", Route, Port, "TCP port the app listens on", "the lowest exposed port", "3000"),
     on("strip", Route, Switch, "remove the path prefix before forwarding and send `X-Forwarded-Prefix`", "off", "true"),
+    on("strip.cookies", Route, Switch, "where `strip` or `rewrite` takes a prefix off, paths of the app's cookies get it back", "on", "off"),
+    on("rewrite", Route, Rewrite, "path sent to the app: the route's prefix becomes this one, or rules of which the first that matches counts", "none", "^/v1/(.*)$ -> /{1}"),
     on("websocket", Route, Switch, "allow upgrades to WebSocket", "on", "off"),
     on("https", Route, Https, "what plain HTTP gets: a redirect, the app (`both`), a refusal (`only`), or no HTTPS at all", "redirect", "both"),
     on("tls", Route, Tls, "where the certificate comes from: ACME on first use, ACME at once, the built-in CA, or a file in WHARF_CERTS; `off` implies `https: off`", "auto", "internal"),
@@ -87,8 +89,6 @@ pub const OPTIONS: &[Entry] = &[
     later("upstream.proxy_protocol", Route, "PROXY protocol towards the app", "off", "v2"),
     later("proto", Route, "protocol spoken to the app", "http", "grpc"),
     later("swarm", Container, "how Swarm services are reached", "tasks", "vip"),
-    later("strip.cookies", Route, "give cookie paths their prefix back", "on", "true"),
-    later("rewrite", Route, "path sent to the app", "none", "/base"),
     later("redirect", Route, "paths answered with a redirect", "none", "/old/* -> /new/{1} 301"),
     later("redirect.from", Route, "hosts redirected to this one", "none", "www.example.com"),
     later("static", Route, "serve files instead of an app", "off", "/srv/www spa"),

@@ -11,6 +11,7 @@ use http::Method;
 use super::fields::Fields;
 use super::h1::{self, BodyError, ResponseError, ResponseHead};
 use super::head::{RequestFraming, RequestHead};
+use super::headers::Extra;
 use super::pool::Link;
 use super::worker::Worker;
 use crate::metrics::RetryReason;
@@ -38,9 +39,8 @@ pub(crate) struct Exchange {
     /// The last head that came; its text stands at the start of what was read until
     /// [`Exchange::take_head`].
     pub(crate) head: ResponseHead,
-    /// Fields of Wharf's own for the response: `name: value` and CR LF each, names in lower case.
-    /// Whoever writes the head to a client puts them behind the upstream's fields.
-    pub(crate) extra: Vec<u8>,
+    /// For the response; whoever writes the head to a client puts it behind the upstream's fields.
+    pub(crate) extra: Extra,
     /// How much was looked at without finding a whole head.
     looked: usize,
     /// How much of `link.out` is written.
@@ -163,7 +163,7 @@ impl Exchange {
             endpoint,
             link,
             head: ResponseHead::default(),
-            extra: Vec::new(),
+            extra: Extra::default(),
             looked: 0,
             out_at: 0,
             head_len,

@@ -10,6 +10,7 @@ use tokio_util::io::poll_read_buf;
 use super::{Client, Exchange, ExchangeError, Waiting, write_chunk_size};
 use crate::proxy::fields::{Fields, OwnedFields};
 use crate::proxy::h1::{Decoder, Framing, Piece, ResponseError};
+use crate::proxy::headers::{Extra, NO_EXTRA};
 use crate::proxy::pipe::{Pipe, WORTH};
 
 /// A response under way: its head, and its body as it comes.
@@ -63,8 +64,8 @@ impl Response {
     }
 
     /// See [`Exchange::extra`]; before [`Response::take_head`].
-    pub(crate) fn extra(&self) -> &[u8] {
-        self.exchange.as_ref().map_or(b"", |e| &e.extra)
+    pub(crate) fn extra(&self) -> &Extra {
+        self.exchange.as_ref().map_or(&NO_EXTRA, |e| &e.extra)
     }
 
     /// Goes on to the body.

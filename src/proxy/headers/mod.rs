@@ -4,6 +4,7 @@
 
 use super::fields::{Fields, Known};
 
+mod back;
 mod client;
 mod cookie;
 mod forwarding;
@@ -14,6 +15,7 @@ mod nominated;
 mod request;
 mod response;
 
+pub(crate) use back::write_back;
 pub(crate) use client::client_address;
 pub(crate) use cookie::{cookie, cookies};
 pub(crate) use forwarding::{Origin, lines_of};
@@ -25,8 +27,8 @@ pub(crate) use request::{
     Connection, expects_continue, may_trail_request, wants_websocket, write_request,
 };
 pub(crate) use response::{
-    Kept, Persist, may_trail_response, write_end, write_interim, write_response_fields,
-    write_status,
+    Extra, Kept, NO_EXTRA, Persist, may_trail_response, write_end, write_interim,
+    write_response_fields, write_status,
 };
 
 /// Whether `Upgrade` names WebSocket.
@@ -166,7 +168,7 @@ mod tests {
             ],
         );
         let mut out = Vec::new();
-        write_response_fields(&mut out, head.fields(), b"", true);
+        write_response_fields(&mut out, head.fields(), &NO_EXTRA, true);
         assert_eq!(out, b"content-length: 3\r\nx-kept: 1\r\n");
     }
 }

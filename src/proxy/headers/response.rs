@@ -18,6 +18,21 @@ pub(crate) enum Persist {
     Close,
 }
 
+/// Fields of Wharf's own for a response.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// `name: value` and CR LF each, names in lower case.
+    pub(crate) lines: Vec<u8>,
+    /// Known names that these lines stand for: none of the upstream's are passed on.
+    pub(crate) instead: u32,
+}
+
+/// None at all.
+pub(crate) static NO_EXTRA: Extra = Extra {
+    lines: Vec::new(),
+    instead: 0,
+};
+
 /// Writes the start line of a response to an HTTP/1 client.
 pub(crate) fn write_status(out: &mut Vec<u8>, version: Version, status: StatusCode, reason: &[u8]) {
     let http: &[u8] = match version {
@@ -36,11 +51,11 @@ pub(crate) fn write_status(out: &mut Vec<u8>, version: Version, status: StatusCo
 
 /// Writes the fields of an upstream's response: all but hop-by-hop fields, what its `Connection`
 /// names, and framing, of which one plain `Content-Length` is kept where `keep_length` says so.
-/// `extra` are lines of Wharf's own, which come behind them.
+/// `extra` comes behind them.
 pub(crate) fn write_response_fields(
     out: &mut Vec<u8>,
     fields: Fields<'_>,
-    extra: &[u8],
+    extra: &Extra,
     keep_length: bool,
 ) {
     let kept = Kept::of(fields, extra, keep_length);
@@ -48,7 +63,7 @@ pub(crate) fn write_response_fields(
     if let Some(length) = kept.rewritten {
         write_length(out, length);
     }
-    out.extend_from_slice(extra);
+    out.extend_from_slice(&extra.lines);
 }
 
 /// Ends a head: what becomes of the connection, and a length of zero or chunks.
@@ -65,7 +80,7 @@ pub(crate) fn write_end(out: &mut Vec<u8>, persist: Persist, framing: &[u8]) {
 /// An interim response as an HTTP/1.1 client gets it.
 pub(crate) fn write_interim(out: &mut Vec<u8>, head: &h1::ResponseHead, text: &[u8]) {
     write_status(out, Version::HTTP_11, head.status, head.reason(text));
-    write_response_fields(out, Fields::new(text, &head.index), b"", false);
+    write_response_fields(out, Fields::new(text, &head.index), &NO_EXTRA, false);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -79,14 +94,8 @@ pub(crate) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    pub(crate) fn of(fields: Fields<'a>, extra: &[u8], keep_length: bool) -> Self {
-        let mut dropped = RESPONSE_HOP_BY_HOP;
-        // A label's word counts; browsers would take the first of two (RFC 6797 section 8.1).
-        if fields.has(Known::StrictTransportSecurity)
-            && memchr::memmem::find(extra, b"strict-transport-security: ").is_some()
-        {
-            dropped |= Known::set(&[Known::StrictTransportSecurity]);
-        }
+    pub(crate) fn of(fields: Fields<'a>, extra: &Extra, keep_length: bool) -> Self {
+        let mut dropped = RESPONSE_HOP_BY_HOP | extra.instead;
         let mut rewritten = None;
         let mut lengths = fields.get_all(Known::ContentLength);
         if let Some(first) = lengths.next() {

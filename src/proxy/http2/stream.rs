@@ -17,7 +17,7 @@ use crate::proxy::fields::{Fields, OwnedFields, lines};
 use crate::proxy::forward::Answer;
 use crate::proxy::h1::{Framing, ResponseHead, is_bodiless};
 use crate::proxy::head::RequestHead;
-use crate::proxy::headers::{self, Kept};
+use crate::proxy::headers::{self, Extra, Kept};
 use crate::proxy::page::Page;
 use crate::proxy::service;
 use crate::proxy::tail::Tail;
@@ -191,7 +191,7 @@ impl Side<'_> {
         last: bool,
         status: StatusCode,
         fields: Fields<'_>,
-        extra: &[u8],
+        extra: &Extra,
         keep_length: bool,
     ) {
         let kept = Kept::of(fields, extra, keep_length);
@@ -203,7 +203,7 @@ impl Side<'_> {
                 let mut text = itoa::Buffer::new();
                 encoder.field(out, b"content-length", text.format(length).as_bytes());
             }
-            for (name, value) in lines(extra) {
+            for (name, value) in lines(&extra.lines) {
                 encoder.field(out, name, value);
             }
         });
@@ -411,7 +411,7 @@ impl Client for Side<'_> {
         let room = self.shared().borrow().has_room_for_more();
         if room {
             let fields = Fields::new(text, &head.index);
-            self.fields(false, head.status, fields, b"", false);
+            self.fields(false, head.status, fields, &headers::NO_EXTRA, false);
         }
     }
 

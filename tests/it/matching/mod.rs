@@ -4,3 +4,4 @@
 mod conditions;
 mod hosts;
 mod paths;
+mod rewrites;

@@ -6,6 +6,7 @@ mod breaker;
 pub(super) mod health;
 mod limits;
 mod retry;
+mod rewrite;
 mod tls;
 mod traffic;
 pub(super) mod upstream;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use crate::model::{
     AskAt, Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPattern,
-    Pattern, RetryOn, StatusSet, TlsMode, TlsVersion, parse_bool, parse_duration,
+    Pattern, RetryOn, Rewrite, StatusSet, TlsMode, TlsVersion, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -53,6 +54,7 @@ pub(super) enum Value {
     Duration(Duration),
     /// 1..=100.
     Percent(u8),
+    Rewrite(Rewrite),
     Priority(i32),
     /// 0 is no limit.
     Count(u32),
@@ -115,6 +117,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Health => return health::health(text),
         Kind::Matchers => return matchers(text),
         Kind::Upstream => return upstream::upstream(text),
+        Kind::Rewrite => return rewrite::rewrite(text),
         _ => {}
     }
     let one = match kind {
@@ -163,6 +166,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Retry
         | Kind::Health
         | Kind::Upstream
+        | Kind::Rewrite
         | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {

@@ -87,7 +87,7 @@ fn origin(text: &str) -> Result<Origin, String> {
     let (authority, path) = rest.split_at(end);
     if !matches!(path, "" | "/") {
         return Err(format!(
-            "an upstream has no path; wharf.rewrite is for that, and {NOT_YET}"
+            "an upstream has no path; wharf.rewrite is for that"
         ));
     }
     if authority.contains('@') {

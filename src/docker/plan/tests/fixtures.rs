@@ -295,6 +295,12 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if now.strip {
         out.push_str(" strip");
     }
+    if !now.strip_cookies {
+        out.push_str(" strip.cookies=off");
+    }
+    if let Some(rewrite) = &now.rewrite {
+        let _ = write!(out, " rewrite=({rewrite})");
+    }
     if !now.websocket {
         out.push_str(" websocket=off");
     }
