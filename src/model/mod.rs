@@ -36,7 +36,7 @@ pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, RouteKey, RouteSpec, Settings, ShareSpec,
     StickySpec, TlsMode, UpstreamKey, UpstreamSpec, place,
 };
-pub use template::{Facts, Rewrite, Rule, Template, TemplateError};
+pub use template::{Facts, Redirect, Rewrite, Rule, Template, TemplateError};
 pub use tls::{ClientAuth, Hsts, TlsPolicy, TlsVersion};
 pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size};
 pub use via::Via;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AskAt, BreakerSpec, ClientAuth, HealthCheck, HostPattern, Hsts, Keepalive, Matcher, MaxConns,
-    PathPattern, Retry, Rewrite, Timeouts, TlsVersion, Via, duration,
+    AskAt, BreakerSpec, ClientAuth, HealthCheck, Host, HostPattern, Hsts, Keepalive, Matcher,
+    MaxConns, PathPattern, Redirect, Retry, Rewrite, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -115,6 +115,10 @@ pub struct Settings {
     pub strip_cookies: bool,
     /// `wharf.rewrite`.
     pub rewrite: Option<Rewrite>,
+    /// `wharf.redirect`: the first that matches.
+    pub redirects: Vec<Redirect>,
+    /// `wharf.redirect.from`: every request is sent to this host.
+    pub redirect_to: Option<Host>,
     /// Allow upgrades to WebSocket. Default on.
     pub websocket: bool,
     pub https: HttpsMode,
@@ -265,6 +269,8 @@ impl Default for Settings {
             strip: false,
             strip_cookies: true,
             rewrite: None,
+            redirects: Vec::new(),
+            redirect_to: None,
             websocket: true,
             https: HttpsMode::default(),
             tls: TlsMode::default(),

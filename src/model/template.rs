@@ -250,6 +250,35 @@ pub struct Rule {
     pub to: Template,
 }
 
+/// `wharf.redirect`: a pattern, where a request that matches it is sent, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    pub from: PathGlob,
+    pub to: Template,
+    /// One of [`Redirect::STATUSES`]. Default: 301 for GET and HEAD, 308 for the rest.
+    pub status: Option<u16>,
+}
+
+impl Redirect {
+    pub const STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
+}
+
+impl fmt::Display for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.from, self.to)?;
+        match self.status {
+            Some(status) => write!(f, " {status}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Serialize for Redirect {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} -> {}", self.from, self.to)

@@ -59,6 +59,8 @@ pub(crate) struct Decision<'t> {
 pub(crate) enum Verdict {
     /// One of these endpoints of the route's upstream gets it.
     Forward(Vec<u16>),
+    /// The route's labels send it elsewhere.
+    Redirect(StatusCode, String),
     Refuse(ProxyError),
 }
 
@@ -90,7 +92,7 @@ pub(crate) fn decide<'t>(
         decision.path = head.path.to_owned();
         decision.steps(table, &head)
     });
-    decision.verdict = verdict.map_or_else(Verdict::Refuse, Verdict::Forward);
+    decision.verdict = verdict.unwrap_or_else(Verdict::Refuse);
     if let Verdict::Refuse(error) = &decision.verdict {
         decision.hints = hints::hints(error, table, notes, &request);
     }
@@ -103,7 +105,7 @@ impl<'t> Decision<'t> {
         &mut self,
         table: &'t RouteTable,
         head: &service::Head<'_>,
-    ) -> Result<Vec<u16>, ProxyError> {
+    ) -> Result<Verdict, ProxyError> {
         let request = head.request;
         let entry = service::find_host(table, head)?;
         self.entry = Some(entry);
@@ -121,6 +123,9 @@ impl<'t> Decision<'t> {
             route = decided.or(first).unwrap_or(route);
         }
         self.route = Some(route);
+        if let Some(to) = service::elsewhere(table, head, route) {
+            return Ok(Verdict::Redirect(to.status, to.location));
+        }
         if let Some(port) = service::wants_tls(table, head, route) {
             if route.https == HttpsMode::Only {
                 return Err(ProxyError::HttpsOnly);
@@ -140,10 +145,12 @@ impl<'t> Decision<'t> {
             return Err(full(&route.upstream).unwrap_or_else(|| nobody(&route.upstream)));
         }
         // A sticky client stays where it was, if it can.
-        Ok(match held.filter(|index| candidates.contains(index)) {
-            Some(index) => vec![index],
-            None => candidates,
-        })
+        Ok(Verdict::Forward(
+            match held.filter(|index| candidates.contains(index)) {
+                Some(index) => vec![index],
+                None => candidates,
+            },
+        ))
     }
 }
 

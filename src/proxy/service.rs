@@ -122,8 +122,12 @@ fn told_of_https(
         return None;
     }
     let entry = find_host(table, &head).ok()?;
-    let hsts = find_route(entry, &head).ok()?.hsts.as_deref()?;
-    let (_, value) = hsts.trim_end().split_once(": ")?;
+    hsts(find_route(entry, &head).ok()?)
+}
+
+/// What a route tells browsers of HTTPS.
+fn hsts(route: &Route) -> Option<HeaderValue> {
+    let (_, value) = route.hsts.as_deref()?.trim_end().split_once(": ")?;
     HeaderValue::from_str(value).ok()
 }
 
@@ -156,6 +160,12 @@ async fn steps<C: ClientSide>(
         record.route = Some(Arc::clone(route));
     }
     check_sni(conn, &table, &head, entry, route)?;
+    if let Some(to) = elsewhere(&table, &head, route) {
+        if to.own_tls {
+            Box::pin(certified(worker, &table, &head, entry)).await?;
+        }
+        return moved(&head, route, &to).map_err(Stop::from);
+    }
     if let Some(port) = wants_tls(&table, &head, route)
         // Boxed, so that other requests need not carry its room along.
         && let Some(answer) = Box::pin(secure(worker, port, &head, &table, entry, route)).await?
@@ -241,22 +251,104 @@ pub(super) fn wants_tls(table: &RouteTable, head: &Head<'_>, route: &Route) -> O
 
 /// Where a request is to come with TLS, and the status that says so.
 pub(super) fn redirect(head: &Head<'_>, port: u16) -> (StatusCode, String) {
-    let status = match head.request.method {
+    let location = origin(HTTPS, head.host.as_str(), Some(port)) + head.rooted_target();
+    (permanent(head), location)
+}
+
+/// Where a request is sent.
+pub(super) struct Elsewhere {
+    pub(super) status: StatusCode,
+    pub(super) location: String,
+    /// It is this host, over TLS, which the request did not use.
+    own_tls: bool,
+}
+
+/// Where the route's labels send a request, and how. What has an error, or is for TLS alone, is refused
+/// instead.
+pub(super) fn elsewhere(table: &RouteTable, head: &Head<'_>, route: &Route) -> Option<Elsewhere> {
+    if route.redirects.is_empty() && route.redirect_to.is_none() || route.fault.is_some() {
+        return None;
+    }
+    let port = wants_tls(table, head, route);
+    if port.is_some() && route.https == HttpsMode::Only {
+        return None;
+    }
+    if let Some(host) = &route.redirect_to {
+        let named = head.authority.rsplit_once(':');
+        let named = named.and_then(|(_, port)| port.parse().ok());
+        let scheme = if head.https || port.is_some() {
+            HTTPS
+        } else {
+            HTTP
+        };
+        let location = origin(scheme, host.as_str(), port.or(named)) + head.rooted_target();
+        return Some(Elsewhere {
+            status: permanent(head),
+            location,
+            own_tls: false,
+        });
+    }
+    let path = seen(head.path);
+    let facts = head.facts(&path, head.rooted_target());
+    route.redirects.iter().find_map(|rule| {
+        let found = rule.from.pattern().regex().captures(&path)?;
+        let mut location = rule.to.fill(&facts, &found);
+        // A client that is sent to where it is would ask for ever.
+        let here = |location: &str| {
+            let own = location
+                .strip_prefix(facts.scheme)
+                .and_then(|rest| rest.strip_prefix("://"));
+            let own = own.and_then(|rest| rest.strip_prefix(head.authority));
+            own.unwrap_or(location) == facts.uri
+        };
+        let own_port = port.filter(|_| location.starts_with('/'));
+        if let Some(port) = own_port {
+            location = origin(HTTPS, head.host.as_str(), Some(port)) + &location;
+        } else if here(&location) {
+            return None;
+        }
+        let status = rule
+            .status
+            .and_then(|status| StatusCode::from_u16(status).ok());
+        Some(Elsewhere {
+            status: status.unwrap_or_else(|| permanent(head)),
+            location,
+            own_tls: own_port.is_some(),
+        })
+    })
+}
+
+fn permanent(head: &Head<'_>) -> StatusCode {
+    match head.request.method {
         Method::GET | Method::HEAD => StatusCode::MOVED_PERMANENTLY,
         _ => StatusCode::PERMANENT_REDIRECT,
+    }
+}
+
+/// `https://a.test:8443`, without the port where it is the scheme's own.
+fn origin(scheme: &str, host: &str, port: Option<u16>) -> String {
+    let (open, close) = if host.contains(':') {
+        ("[", "]")
+    } else {
+        ("", "")
     };
-    let host = head.host.as_str();
-    let target = match head.target {
-        target if target.starts_with('/') => target,
-        _ => "/",
-    };
-    let literal = host.contains(':');
-    let (open, close) = if literal { ("[", "]") } else { ("", "") };
-    let location = match port {
-        443 => format!("https://{open}{host}{close}{target}"),
-        port => format!("https://{open}{host}{close}:{port}{target}"),
-    };
-    (status, location)
+    let usual = if scheme == HTTPS { 443 } else { 80 };
+    match port.filter(|port| *port != usual) {
+        Some(port) => format!("{scheme}{open}{host}{close}:{port}"),
+        None => format!("{scheme}{open}{host}{close}"),
+    }
+}
+
+/// A redirect of the route's.
+fn moved(head: &Head<'_>, route: &Route, to: &Elsewhere) -> Result<Answer, ProxyError> {
+    let mut page = page::redirect(to.status, &to.location).ok_or(ProxyError::BadRequest(
+        "the request target cannot be redirected",
+    ))?;
+    if let Some(hsts) = hsts(route).filter(|_| head.https) {
+        page.headers_mut()
+            .insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    Ok(Answer::Page(Box::new(page)))
 }
 
 impl<'a> Head<'a> {
@@ -336,6 +428,14 @@ impl Head<'_> {
             client: self.client.address,
         };
         headers::meets(asked, matcher)
+    }
+
+    /// The target, where that is a path; the root else.
+    fn rooted_target(&self) -> &str {
+        match self.target {
+            target if target.starts_with('/') => target,
+            _ => "/",
+        }
     }
 
     /// What placeholders of labels stand for; `path` as seen, `uri` as written.
@@ -472,22 +572,34 @@ async fn secure(
     if head.path.strip_prefix(ACME_PATH).is_some_and(is_token) {
         return Ok(None);
     }
-    let certs = &worker.engine.certs;
-    let name = head.host.as_str();
-    let known = certificate::find(&certs.current(), entry, name).is_some();
-    if !known {
-        let client = head.client.address;
-        let obtained = Box::pin(certificate::obtain(certs, table, entry, name, client)).await;
-        obtained.map_err(|error| match error {
-            ObtainError::Refused => ProxyError::NoHost,
-            error => ProxyError::NoCertificate(error),
-        })?;
-    }
+    certified(worker, table, head, entry).await?;
     let (status, location) = redirect(head, port);
     let redirect = page::redirect(status, &location).ok_or(ProxyError::BadRequest(
         "the request target cannot be redirected",
     ))?;
     Ok(Some(Answer::Page(Box::new(redirect))))
+}
+
+/// Waits until there is a certificate for a host.
+async fn certified(
+    worker: &Worker,
+    table: &RouteTable,
+    head: &Head<'_>,
+    entry: &HostEntry,
+) -> Result<(), ProxyError> {
+    let certs = &worker.engine.certs;
+    let name = head.host.as_str();
+    let known = certificate::find(&certs.current(), entry, name).is_some();
+    if known {
+        return Ok(());
+    }
+    let client = head.client.address;
+    let obtained = Box::pin(certificate::obtain(certs, table, entry, name, client)).await;
+    obtained.map_err(|error| match error {
+        ObtainError::Refused => ProxyError::NoHost,
+        error => ProxyError::NoCertificate(error),
+    })?;
+    Ok(())
 }
 
 /// RFC 8555 section 8.3: base64url, at least 128 bits.
@@ -558,6 +670,8 @@ fn rewritten(
     }))
 }
 
+const HTTPS: &str = "https://";
+const HTTP: &str = "http://";
 const ACME_PATH: &str = "/.well-known/acme-challenge/";
 const TARGET_FORM: &str = "a request target starts with `/`";
 const CLIMBS: &str = "`..` has no place in the path: this route changes it for the app";

@@ -103,6 +103,8 @@ fn route(
         path: spec.path.clone(),
         conditions: spec.conditions.clone(),
         upstream: Arc::clone(upstream),
+        redirects: settings.redirects.clone(),
+        redirect_to: settings.redirect_to.clone(),
         back: stripped.as_ref().map(|stripped| Back {
             prefix: stripped.told.clone().unwrap_or_default(),
             base: stripped.base.clone(),

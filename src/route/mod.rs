@@ -20,8 +20,9 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::model::{
-    AskAt, Balance, ClientAuth, ContainerNote, HostPattern, HttpsMode, Keepalive, Matcher,
-    PathPattern, Pattern, Retry, RouteKey, Rule, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
+    AskAt, Balance, ClientAuth, ContainerNote, Host, HostPattern, HttpsMode, Keepalive, Matcher,
+    PathPattern, Pattern, Redirect, Retry, RouteKey, Rule, Timeouts, TlsMode, TlsPolicy,
+    UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 
@@ -108,6 +109,10 @@ pub struct Route {
     /// What else a request has to meet, all of it.
     pub conditions: Vec<Matcher>,
     pub upstream: Arc<Upstream>,
+    /// Requests that are sent elsewhere: the first that matches.
+    pub redirects: Vec<Redirect>,
+    /// Every request is sent to this host.
+    pub redirect_to: Option<Host>,
     /// The prefix that is taken off.
     pub stripped: Option<Stripped>,
     /// What becomes of a path, once its prefix is off: the first rule that matches.

@@ -275,7 +275,7 @@ impl Story<'_> {
         let upstream = &route.upstream;
         let chosen = match &self.decision.verdict {
             Verdict::Forward(chosen) => chosen.as_slice(),
-            Verdict::Refuse(_) => &[],
+            Verdict::Refuse(_) | Verdict::Redirect(..) => &[],
         };
         let now = Instant::now();
         let endpoints = upstream.endpoints.iter().enumerate();
@@ -363,6 +363,13 @@ impl Story<'_> {
         };
         let chosen = match &self.decision.verdict {
             Verdict::Forward(chosen) => chosen,
+            Verdict::Redirect(status, location) => {
+                let status = status.as_u16();
+                self.told.served = true;
+                self.told.status = Some(status);
+                self.told.verdict = format!("would get {status} to {location}");
+                return;
+            }
             Verdict::Refuse(error) => {
                 if let Some(limit) = error.waits_in_line() {
                     self.told.status = Some(503);

@@ -54,7 +54,7 @@ pub struct Labels {
     pub max_conns: MaxConns,
     /// How the container is dialled for a route its own labels do not name.
     pub dial: Dial,
-    /// The default route first, then named ones by name. The default route is present if it has a
+    /// The default route first, then named ones by name, each with that of its `redirect.from` behind it. The default route is present if it has a
     /// host or an error.
     pub routes: Vec<RouteLabels>,
     /// What could not be used, and what deserves a look.
@@ -126,7 +126,7 @@ pub struct NetworkLabel {
 /// One route of one container, inheritance resolved and defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteLabels {
-    /// `None` is the default route.
+    /// `None` is the default route. That of `redirect.from` is called so, behind its route's name.
     pub name: Option<String>,
     /// Without duplicates, in label order. Empty only if `fault` is set.
     pub hosts: Vec<HostPattern>,
@@ -148,6 +148,17 @@ pub struct RouteLabels {
     pub own_upstream: bool,
     /// The first error that costs this route, naming the label.
     pub fault: Option<String>,
+}
+
+impl RouteLabels {
+    /// The route whose upstream it has: its own, or that of the route it sends requests to.
+    pub(in crate::docker) fn upstream_of(&self) -> Option<&str> {
+        let name = self.name.as_deref()?;
+        match name.strip_suffix(route::REDIRECT_FROM) {
+            Some(base) => base.strip_suffix('.'),
+            None => Some(name),
+        }
+    }
 }
 
 /// Reads the labels of a container. `None` if none of them is Wharf's.
@@ -186,7 +197,9 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
     };
     let mut routes = Vec::new();
     if default.values.contains_key("host") || !default.errors.is_empty() {
-        routes.push(layers.route(container, None, &mut problems));
+        let route = layers.route(container, None, &mut problems);
+        let from = layers.redirect_from(container, &route, &mut problems);
+        routes.extend([Some(route), from].into_iter().flatten());
     }
     for (name, draft) in &named {
         let layers = Layers {
@@ -194,7 +207,9 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
             base: Some(&default),
             heirs: &BTreeMap::new(),
         };
-        routes.push(layers.route(container, Some(name), &mut problems));
+        let route = layers.route(container, Some(name), &mut problems);
+        let from = layers.redirect_from(container, &route, &mut problems);
+        routes.extend([Some(route), from].into_iter().flatten());
     }
     let pool = match value(&default, "pool") {
         Some(Value::Name(name)) => Some(name.clone()),

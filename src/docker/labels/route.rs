@@ -100,6 +100,8 @@ impl<'a> Layers<'a> {
             strip_cookies: pick!(self, "strip.cookies", Value::Switch)
                 .unwrap_or(default.strip_cookies),
             rewrite: pick!(self, "rewrite", Value::Rewrite),
+            redirects: pick!(self, "redirect", Value::Redirects).unwrap_or_default(),
+            redirect_to: None,
             websocket: pick!(self, "websocket", Value::Switch).unwrap_or(default.websocket),
             https: if tls == TlsMode::Off {
                 HttpsMode::Off
@@ -344,4 +346,62 @@ impl<'a> Layers<'a> {
             fault,
         }
     }
+
+    /// The route of hosts that are sent to `route`, if its own labels name any.
+    pub(super) fn redirect_from(
+        &self,
+        container: &str,
+        route: &RouteLabels,
+        problems: &mut Vec<Problem>,
+    ) -> Option<RouteLabels> {
+        let given = self.own.values.get("redirect.from")?;
+        let Value::Hosts(hosts) = &given.value else {
+            return None;
+        };
+        let (label, value) = (excerpt(&given.label), excerpt(&given.text));
+        let Some(to) = route.hosts.iter().find_map(HostPattern::exact) else {
+            problems.push(Problem {
+                severity: Severity::Error,
+                container: container.to_owned(),
+                label,
+                value,
+                reason: "there is nowhere to send them: wharf.host names no host but patterns"
+                    .to_owned(),
+            });
+            return None;
+        };
+        let tls = match route.settings.tls {
+            // It is of the route's own hosts.
+            TlsMode::File => TlsMode::Auto,
+            mode => mode,
+        };
+        Some(RouteLabels {
+            name: Some(match &route.name {
+                None => REDIRECT_FROM.to_owned(),
+                Some(name) => format!("{name}.{REDIRECT_FROM}"),
+            }),
+            hosts: hosts.clone(),
+            host_label: label,
+            host_value: value,
+            path: PathPattern::root(),
+            path_broken: false,
+            conditions: Vec::new(),
+            conditions_broken: false,
+            settings: Settings {
+                tls,
+                tls_file: None,
+                redirect_to: Some(to.clone()),
+                strip: false,
+                rewrite: None,
+                redirects: Vec::new(),
+                sticky: None,
+                breaker: None,
+                ..route.settings.clone()
+            },
+            ..route.clone()
+        })
+    }
 }
+
+/// Names the route of hosts that are sent to another; no route of a label can be called that.
+pub(super) const REDIRECT_FROM: &str = "redirect.from";

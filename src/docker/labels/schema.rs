@@ -61,6 +61,8 @@ pub enum Kind {
     Cookie,
     /// A path, or rules `pattern -> path` in a list.
     Rewrite,
+    /// Rules `pattern -> path or address`, in a list.
+    Redirects,
     /// Conditions on a request, in a list.
     Matchers,
     /// `3/30s`, `3` or `off`.
@@ -172,6 +174,7 @@ impl Kind {
             Self::Hosts => "list of hosts",
             Self::Path => "path, `=` and a path, or `~` and a regex",
             Self::Rewrite => "path, or list of `<glob or regex> -> <path>`",
+            Self::Redirects => "list of `<glob or regex> -> <path or address> [<status>]`",
             Self::Priority => "number, -1000000 to 1000000",
             Self::Port => "port, 1 to 65535",
             Self::Switch => "switch",

@@ -7,8 +7,8 @@ use Kind::{
     Ask, Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckInterval, CheckTarget,
     CheckTimeout, ClientCa, Cookie, Count, Duration, ErrorShare, Fail, Health, Hold, HoldMax,
     Hosts, Hsts, Https, Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Priority,
-    Queue, Retry, RetryOn, Rewrite, Routes, Share, Statuses, Sticky, Switch, Timeouts, Tls,
-    TlsVersion, Upstream,
+    Queue, Redirects, Retry, RetryOn, Rewrite, Routes, Share, Statuses, Sticky, Switch, Timeouts,
+    Tls, TlsVersion, Upstream,
 };
 use Place::{Container, Replica, Route, Wharf};
 
@@ -24,6 +24,8 @@ pub const OPTIONS: &[Entry] = &[
     on("strip", Route, Switch, "remove the path prefix before forwarding and send `X-Forwarded-Prefix`", "off", "true"),
     on("strip.cookies", Route, Switch, "where `strip` or `rewrite` takes a prefix off, paths of the app's cookies get it back", "on", "off"),
     on("rewrite", Route, Rewrite, "path sent to the app: the route's prefix becomes this one, or rules of which the first that matches counts", "none", "^/v1/(.*)$ -> /{1}"),
+    on("redirect", Route, Redirects, "requests of the route that are sent elsewhere; the query is kept; the first rule that matches counts. Without a status 301 for GET and HEAD, 308 for others", "none", "/old/* -> /new/{1} 301"),
+    on("redirect.from", Route, Hosts, "hosts that are sent to the route's first host, path and query kept, with certificates of their own", "none", "www.example.com, old.example.com"),
     on("websocket", Route, Switch, "allow upgrades to WebSocket", "on", "off"),
     on("https", Route, Https, "what plain HTTP gets: a redirect, the app (`both`), a refusal (`only`), or no HTTPS at all", "redirect", "both"),
     on("tls", Route, Tls, "where the certificate comes from: ACME on first use, ACME at once, the built-in CA, or a file in WHARF_CERTS; `off` implies `https: off`", "auto", "internal"),
@@ -89,8 +91,6 @@ pub const OPTIONS: &[Entry] = &[
     later("upstream.proxy_protocol", Route, "PROXY protocol towards the app", "off", "v2"),
     later("proto", Route, "protocol spoken to the app", "http", "grpc"),
     later("swarm", Container, "how Swarm services are reached", "tasks", "vip"),
-    later("redirect", Route, "paths answered with a redirect", "none", "/old/* -> /new/{1} 301"),
-    later("redirect.from", Route, "hosts redirected to this one", "none", "www.example.com"),
     later("static", Route, "serve files instead of an app", "off", "/srv/www spa"),
     later("static.root", Route, "directory of the files", "none", "/srv/www"),
     later("static.path", Route, "path the files are served under", "/", "/static"),

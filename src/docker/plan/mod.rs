@@ -186,7 +186,7 @@ fn claim<'a>(
     key: RouteKey,
 ) -> Claim<'a> {
     let upstream = match labels.own_upstream {
-        true => UpstreamKey(key.0.clone()),
+        true => UpstreamKey(route_key(&owner.name, labels.upstream_of()).0),
         false => UpstreamKey(owner.name.clone()),
     };
     Claim {

@@ -4,4 +4,5 @@
 mod conditions;
 mod hosts;
 mod paths;
+mod redirects;
 mod rewrites;

@@ -98,13 +98,18 @@ fn rules_rewrite_as_those_of_nginx_do() {
     assert_eq!(wharf.status(), 400);
 }
 
-/// An app that answers with what its query says, as `location=/x`.
+/// An app that answers with what its query says, as `location=/x`; `+` is a blank.
 fn told() -> Served {
     Served::by(|request| {
         let target = request.head.split(' ').nth(1).unwrap();
         let fields = target.split_once('?').unwrap().1.split('&');
         let host = request.field("host").unwrap();
-        let fields = fields.map(|pair| pair.replacen('=', ": ", 1).replace("HOST", host) + "\r\n");
+        let fields = fields.map(|pair| {
+            pair.replacen('=', ": ", 1)
+                .replace("HOST", host)
+                .replace('+', " ")
+                + "\r\n"
+        });
         let fields: String = fields.collect();
         format!("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n{fields}\r\n").into_bytes()
     })
@@ -173,25 +178,25 @@ fn addresses_in_answers_come_back_as_with_a_proxy_redirect() {
         ("a.test", "refresh=5;url=/x", "refresh: 5;url=/app/x"),
         (
             "a.test",
-            "set-cookie=a=b;Path=/x",
-            "set-cookie: a=b;Path=/app/x",
+            "set-cookie=a=b;+Path=/x",
+            "set-cookie: a=b; Path=/app/x",
         ),
         (
             "a.test",
-            "set-cookie=a=b;Path=/",
-            "set-cookie: a=b;Path=/app",
+            "set-cookie=a=b;+Path=/",
+            "set-cookie: a=b; Path=/app",
         ),
         ("b.test", "location=/in/x", "location: /app/x"),
         ("b.test", "location=/other/x", "location: /other/x"),
         (
             "b.test",
-            "set-cookie=a=b;Path=/in/x",
-            "set-cookie: a=b;Path=/app/x",
+            "set-cookie=a=b;+Path=/in/x",
+            "set-cookie: a=b; Path=/app/x",
         ),
         (
             "c.test",
-            "set-cookie=a=b;Path=/x",
-            "set-cookie: a=b;Path=/x",
+            "set-cookie=a=b;+Path=/x",
+            "set-cookie: a=b; Path=/x",
         ),
         ("c.test", "location=/x", "location: /app/x"),
     ] {
@@ -211,7 +216,9 @@ fn s13_b40_an_app_below_a_prefix_is_used_with_redirects_and_cookies() {
     let app = App::new("s13").label("wharf.host", &host);
     let app = app.label("wharf.https", "both").label("wharf.path", "/app");
     let app = app.label("wharf.strip", "true");
-    let app = app.label("wharf.old.path", "/v1");
+    let app = app
+        .label("wharf.old.path", "/v1")
+        .label("wharf.old.strip", "false");
     let _container = app
         .label("wharf.old.rewrite", "^/v1/(.*)$ -> /json/{1}")
         .run();

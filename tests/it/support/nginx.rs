@@ -19,7 +19,7 @@ pub(crate) struct Nginx {
 
 impl Nginx {
     /// With these `server` blocks, which need not say `listen`; the first is the default server. Apps hear of
-    /// the client's `Host` over HTTP/1.1.
+    /// the client's `Host` over HTTP/1.1, and addresses in answers stay relative.
     pub(crate) fn start(servers: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -29,7 +29,7 @@ impl Nginx {
         let config = format!(
             "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {{}}\n\
              http {{\naccess_log off;\n{}proxy_http_version 1.1;\nproxy_set_header Host $http_host;\n\
-             proxy_set_header Connection \"\";\n{servers}\n}}\n",
+             proxy_set_header Connection \"\";\nabsolute_redirect off;\n{servers}\n}}\n",
             temporary.concat()
         );
         fs::write(files.path().join("nginx.conf"), config).unwrap();
@@ -117,7 +117,12 @@ impl Both {
     /// What both answer: status, where to, and what the app said, if one was asked.
     pub(crate) fn same(&self, request: &str) -> Message {
         let (wharf, nginx) = self.ask(request);
-        assert_eq!(outcome(&wharf), outcome(&nginx), "Wharf, nginx: {request}");
+        assert_eq!(
+            outcome(&wharf),
+            outcome(&nginx),
+            "Wharf, nginx: {request}{}",
+            wharf.text()
+        );
         wharf
     }
 

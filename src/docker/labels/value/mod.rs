@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use crate::model::{
     AskAt, Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPattern,
-    Pattern, RetryOn, Rewrite, StatusSet, TlsMode, TlsVersion, parse_bool, parse_duration,
+    Pattern, Redirect, RetryOn, Rewrite, StatusSet, TlsMode, TlsVersion, parse_bool,
+    parse_duration,
 };
 
 use super::schema::Kind;
@@ -55,6 +56,7 @@ pub(super) enum Value {
     /// 1..=100.
     Percent(u8),
     Rewrite(Rewrite),
+    Redirects(Vec<Redirect>),
     Priority(i32),
     /// 0 is no limit.
     Count(u32),
@@ -118,6 +120,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Matchers => return matchers(text),
         Kind::Upstream => return upstream::upstream(text),
         Kind::Rewrite => return rewrite::rewrite(text),
+        Kind::Redirects => return rewrite::redirects(text),
         _ => {}
     }
     let one = match kind {
@@ -167,6 +170,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Health
         | Kind::Upstream
         | Kind::Rewrite
+        | Kind::Redirects
         | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {

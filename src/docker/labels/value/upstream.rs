@@ -86,9 +86,7 @@ fn origin(text: &str) -> Result<Origin, String> {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     if !matches!(path, "" | "/") {
-        return Err(format!(
-            "an upstream has no path; wharf.rewrite is for that"
-        ));
+        return Err("an upstream has no path; wharf.rewrite is for that".to_owned());
     }
     if authority.contains('@') {
         return Err("an upstream has no user name".to_owned());

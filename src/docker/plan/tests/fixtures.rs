@@ -301,6 +301,12 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if let Some(rewrite) = &now.rewrite {
         let _ = write!(out, " rewrite=({rewrite})");
     }
+    for redirect in &now.redirects {
+        let _ = write!(out, " redirect=({redirect})");
+    }
+    if let Some(host) = &now.redirect_to {
+        let _ = write!(out, " to={host}");
+    }
     if !now.websocket {
         out.push_str(" websocket=off");
     }
