@@ -19,6 +19,9 @@ pub mod metrics;
 // The stop signal and its stages.
 pub mod shutdown;
 
+// What a route asks of a request; pure.
+pub mod filter;
+
 // Docker engine -> [`model::Plan`].
 pub mod docker;
 // A filter in front of the engine's socket; a process of its own.

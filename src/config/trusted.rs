@@ -105,12 +105,12 @@ fn set(item: &str) -> Result<Option<&'static [&'static str]>, String> {
 }
 
 const ACCEPTED: &str = "expected addresses, networks such as 10.0.0.0/8, or the sets private, \
-     loopback, docker, cloudflare";
+     loopback, docker, tailscale, cloudflare, fastly";
 
 /// Sets other proxies know and we do not have yet.
-const LATER: [&str; 2] = ["cloudfront", "fastly"];
+const LATER: [&str; 1] = ["cloudfront"];
 
-const SETS: [(&str, &[&str]); 4] = [
+const SETS: [(&str, &[&str]); 6] = [
     // RFC 1918, RFC 4193.
     (
         "private",
@@ -126,6 +126,35 @@ const SETS: [(&str, &[&str]); 4] = [
             "172.18.0.0/15",
             "172.20.0.0/14",
             "172.24.0.0/13",
+        ],
+    ),
+    // Shared address space (RFC 6598) and ULA of a tailnet: https://tailscale.com/kb/1015/100.x-addresses
+    ("tailscale", &["100.64.0.0/10", "fd7a:115c:a1e0::/48"]),
+    // https://api.fastly.com/public-ip-list
+    (
+        "fastly",
+        &[
+            "23.235.32.0/20",
+            "43.249.72.0/22",
+            "103.244.50.0/24",
+            "103.245.222.0/23",
+            "103.245.224.0/24",
+            "104.156.80.0/20",
+            "140.248.64.0/18",
+            "140.248.128.0/17",
+            "146.75.0.0/17",
+            "151.101.0.0/16",
+            "157.52.64.0/18",
+            "167.82.0.0/17",
+            "167.82.128.0/20",
+            "167.82.160.0/20",
+            "167.82.224.0/20",
+            "172.111.64.0/18",
+            "185.31.16.0/22",
+            "199.27.72.0/21",
+            "199.232.0.0/16",
+            "2a04:4e40::/32",
+            "2a04:4e42::/32",
         ],
     ),
     // https://www.cloudflare.com/ips/
@@ -214,7 +243,7 @@ mod tests {
                 "`10.0.0.0/33` is unknown; expected addresses",
             ),
             ("privat", "`privat` is unknown; did you mean private?"),
-            ("fastly", "the set fastly is not supported yet"),
+            ("cloudfront", "the set cloudfront is not supported yet"),
             ("10.0.0.1;10.0.0.2", "`10.0.0.1;10.0.0.2` is unknown"),
         ] {
             let fault = parse(list).unwrap_err();

@@ -108,6 +108,12 @@ pub enum ErrorKind {
     NoRoute,
     /// The route has a label fault.
     RouteFault,
+    /// An address that is not let in.
+    Denied,
+    /// A path nobody gets.
+    Blocked,
+    /// The route is down for maintenance.
+    Maintenance,
     /// A name the connection's certificate does not speak for.
     Misdirected,
     /// No certificate in time.
@@ -274,12 +280,15 @@ impl BreakerBecame {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
         Self::NoRoute,
         Self::RouteFault,
+        Self::Denied,
+        Self::Blocked,
+        Self::Maintenance,
         Self::Misdirected,
         Self::NoCertificate,
         Self::NoEndpoint,
@@ -300,6 +309,9 @@ impl ErrorKind {
             Self::ClientClosed => "client_closed",
             Self::NoRoute => "no_route",
             Self::RouteFault => "route_fault",
+            Self::Denied => "denied",
+            Self::Blocked => "blocked",
+            Self::Maintenance => "maintenance",
             Self::Misdirected => "misdirected",
             Self::NoCertificate => "no_certificate",
             Self::NoEndpoint => "no_endpoint",

@@ -2,6 +2,7 @@
 //!
 //! No I/O, no async, no imports of ours. `docker` produces a [`Plan`], `route::compile` consumes it.
 
+mod access;
 mod ask;
 mod health;
 mod host;
@@ -20,6 +21,7 @@ mod tls;
 mod units;
 mod via;
 
+pub use access::{AccessSpec, Blocked, Maintenance};
 pub use ask::{AskAt, AskUrl};
 pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 pub use host::{Host, HostError, HostPattern};

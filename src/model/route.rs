@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AskAt, BreakerSpec, ClientAuth, HealthCheck, Host, HostPattern, Hsts, Keepalive, Matcher,
-    MaxConns, PathPattern, Redirect, Retry, Rewrite, Timeouts, TlsVersion, Via, duration,
+    AccessSpec, AskAt, BreakerSpec, ClientAuth, HealthCheck, Host, HostPattern, Hsts, Keepalive,
+    Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -133,6 +133,7 @@ pub struct Settings {
     pub client: Option<ClientAuth>,
     /// `wharf.hsts`.
     pub hsts: Option<Hsts>,
+    pub access: AccessSpec,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     pub breaker: Option<BreakerSpec>,
@@ -279,6 +280,7 @@ impl Default for Settings {
             tls_min: TlsVersion::default(),
             client: None,
             hsts: None,
+            access: AccessSpec::default(),
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),
             breaker: None,

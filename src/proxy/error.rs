@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::exchange::ExchangeError;
+use crate::filter::Refusal;
 use crate::metrics::ErrorKind;
 use crate::model::{UpstreamKey, nothing_listens};
 use crate::tls::ObtainError;
@@ -38,6 +39,8 @@ pub(crate) enum ProxyError {
     ClientCertificate,
     #[error("WebSocket is switched off for this route")]
     WebSocketOff,
+    #[error(transparent)]
+    Refused(Refusal),
     #[error("a label of this route has an error: {0}")]
     RouteFault(Box<str>),
     #[error("no certificate for this host yet: {0}")]
@@ -144,6 +147,11 @@ impl ProxyError {
             Self::NoHost | Self::NoPath => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HttpsOnly | Self::ClientCertificate | Self::WebSocketOff => StatusCode::FORBIDDEN,
+            Self::Refused(refusal) => match refusal {
+                Refusal::Denied { .. } | Refusal::NotAllowed { .. } => StatusCode::FORBIDDEN,
+                Refusal::Blocked { .. } => StatusCode::NOT_FOUND,
+                Refusal::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::Starting
             | Self::RouteFault(_)
             | Self::NoCertificate(_)
@@ -184,6 +192,11 @@ impl ProxyError {
             | Self::ClientCertificate
             | Self::WebSocketOff => ErrorKind::BadRequest,
             Self::Starting | Self::NoHost | Self::NoPath => ErrorKind::NoRoute,
+            Self::Refused(refusal) => match refusal {
+                Refusal::Denied { .. } | Refusal::NotAllowed { .. } => ErrorKind::Denied,
+                Refusal::Blocked { .. } => ErrorKind::Blocked,
+                Refusal::Maintenance { .. } => ErrorKind::Maintenance,
+            },
             Self::Misdirected => ErrorKind::Misdirected,
             Self::RouteFault(_) => ErrorKind::RouteFault,
             Self::NoCertificate(_) => ErrorKind::NoCertificate,
@@ -215,6 +228,14 @@ impl ProxyError {
             | Self::ClientCertificate
             | Self::WebSocketOff
             | Self::NoCertificate(_) => self.to_string(),
+            Self::Refused(refusal) => match refusal {
+                Refusal::Denied { .. } | Refusal::NotAllowed { .. } => {
+                    "this address is not let in".into()
+                }
+                // As if there were nothing.
+                Refusal::Blocked { .. } => Self::NoPath.to_string(),
+                Refusal::Maintenance { .. } => self.to_string(),
+            },
             Self::RouteFault(_) => {
                 "this site's configuration has an error; its operator finds it with `wharf status`"
                     .into()
@@ -326,6 +347,11 @@ impl ProxyError {
                 | ExchangeError::ClientBody(_)
                 | ExchangeError::ClientGone => return None,
             },
+            Self::Refused(refusal) => match refusal {
+                Refusal::Denied { .. } | Refusal::NotAllowed { .. } => "behind another proxy, WHARF_TRUSTED_PROXIES makes its clients' addresses count".into(),
+                Refusal::Blocked { .. } => "wharf.block on a route of its own, or off, lets this path through".into(),
+                Refusal::Maintenance { .. } => "wharf.maintenance: on allow=private lets you see the site meanwhile".into(),
+            },
             Self::HttpsOnly => "ask with https://; wharf.https: redirect sends clients there".into(),
             Self::ClientCertificate => "wharf.tls.client_ca asks for one; `optional` lets others in, too".into(),
             Self::WebSocketOff => "wharf.websocket: on lets it through".into(),
@@ -347,6 +373,9 @@ impl ProxyError {
     pub(crate) fn retry_after(&self) -> Option<u32> {
         match self {
             Self::Full { .. } => Some(1),
+            Self::Refused(Refusal::Maintenance { retry, .. }) => {
+                (!retry.is_zero()).then(|| retry.as_secs().clamp(1, 604_800) as u32)
+            }
             Self::Breaker { left, .. } => Some(left.as_secs_f64().ceil().clamp(1.0, 3600.0) as u32),
             _ => matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE).then_some(5),
         }

@@ -132,7 +132,7 @@ impl<'t> Decision<'t> {
             }
             self.redirect = Some(service::redirect(head, port));
         }
-        service::admit(route, request)?;
+        service::admit(route, head)?;
         self.target = service::changed_target(head, route)?;
         if let Some(error) = route.breaker.as_ref().and_then(|one| refusal(one)) {
             return Err(error);

@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 
 use super::error::ProxyError;
 use super::fields::{Fields, Known};
+use crate::filter::Refusal;
 use crate::model::LabelPrefix;
 
 /// An answer of Wharf's own.
@@ -42,7 +43,10 @@ pub(crate) fn error(
     let id = format!("{request_id:016x}");
     let form = form(request);
     let body = match form {
-        Form::Html => html(status, &cause, &hints, &id),
+        Form::Html => match error {
+            ProxyError::Refused(Refusal::Maintenance { .. }) => rest(&cause, &hints),
+            _ => html(status, &cause, &hints, &id),
+        },
         Form::Json => serde_json::json!({
             "status": status.as_u16(),
             "error": reason(status),
@@ -125,7 +129,24 @@ impl Form {
 fn html(status: StatusCode, cause: &str, hints: &[Cow<'_, str>], id: &str) -> String {
     let code = status.as_u16();
     let reason = reason(status);
+    let heading = format!("<p class=\"code\">{code}</p><h1>{reason}</h1>");
+    let id = format!("<p class=\"id\">request {id}</p>");
+    document(&format!("{code} {reason}"), &heading, cause, hints, &id)
+}
+
+/// Maintenance is no error that a visitor could report.
+fn rest(cause: &str, hints: &[Cow<'_, str>]) -> String {
+    let title = "Down for maintenance";
+    document(title, &format!("<h1>{title}</h1>"), cause, hints, "")
+}
+
+fn document(title: &str, heading: &str, cause: &str, hints: &[Cow<'_, str>], foot: &str) -> String {
     let cause = escaped(&capitalized(cause));
+    let end = if cause.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
     let mut list = String::new();
     for hint in hints {
         let end = if hint.ends_with(['?', '.']) { "" } else { "." };
@@ -137,9 +158,8 @@ fn html(status: StatusCode, cause: &str, hints: &[Cow<'_, str>], id: &str) -> St
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{code} {reason}</title><style>{STYLE}</style></head>\n\
-         <body><main><p class=\"code\">{code}</p><h1>{reason}</h1><p>{cause}.</p>{list}\
-         <p class=\"id\">request {id}</p></main></body></html>\n"
+         <title>{title}</title><style>{STYLE}</style></head>\n\
+         <body><main>{heading}<p>{cause}{end}</p>{list}{foot}</main></body></html>\n"
     )
 }
 

@@ -175,7 +175,7 @@ async fn steps<C: ClientSide>(
     if entry.policy.is_some() || route.client.is_some() {
         check_policy(worker, conn, entry.policy.as_deref(), route)?;
     }
-    let websocket = admit(route, request)?;
+    let websocket = admit(route, &head)?;
     if let Some(breaker) = &route.breaker {
         pass(worker, breaker, record)?;
     }
@@ -232,9 +232,14 @@ pub(super) fn find_route<'t>(
 }
 
 /// Lets a request pass unless the route refuses it; whether it wants to become a WebSocket.
-pub(super) fn admit(route: &Route, request: &RequestHead) -> Result<bool, ProxyError> {
+pub(super) fn admit(route: &Route, head: &Head<'_>) -> Result<bool, ProxyError> {
+    let request = head.request;
     if let Some(fault) = &route.fault {
         return Err(ProxyError::RouteFault(fault.clone()));
+    }
+    if let Some(filters) = &route.filters {
+        let admitted = filters.admit(head.client.address, head.path);
+        admitted.map_err(ProxyError::Refused)?;
     }
     let websocket = headers::wants_websocket(request) && !request.has_body();
     if websocket && !route.websocket {

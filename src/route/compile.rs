@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{
     Asking, Back, Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky, Stripped,
 };
+use crate::filter::Filters;
 use crate::model::{
     ClientAuth, HostPattern, HttpsMode, Matcher, PathPattern, Plan, Rewrite, RouteSpec, TlsMode,
     TlsPolicy, UpstreamKey, escape_path,
@@ -116,6 +117,7 @@ fn route(
             _ => Vec::new(),
         },
         websocket: settings.websocket,
+        filters: Filters::compile(&settings.access),
         // Without TLS there is nothing to redirect to.
         https: if settings.tls == TlsMode::Off {
             HttpsMode::Off

@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
+use crate::filter::Filters;
 use crate::model::{
     AskAt, Balance, ClientAuth, ContainerNote, Host, HostPattern, HttpsMode, Keepalive, Matcher,
     PathPattern, Pattern, Redirect, Retry, RouteKey, Rule, Timeouts, TlsMode, TlsPolicy,
@@ -120,6 +121,8 @@ pub struct Route {
     /// What becomes of paths in answers.
     pub back: Option<Back>,
     pub websocket: bool,
+    /// What it asks of a request, where it asks anything.
+    pub filters: Option<Box<Filters>>,
     pub https: HttpsMode,
     /// Who may ask: those that the host's policy has let show a certificate.
     pub client: Option<ClientAuth>,

@@ -41,6 +41,7 @@ mod early;
 // What would become of a request, by `wharf explain`.
 mod explain;
 // From a container's start to its first answer over HTTPS, with Pebble.
+mod filters;
 mod first_light;
 // What the upstream is told of the client, and which fields stay behind.
 mod forwarding;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, Matcher, PathPattern, Problem, Retry,
-    Rewrite, Settings, Severity, StickySpec, Timeouts, TlsMode,
+    AccessSpec, BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, Maintenance, Matcher,
+    PathPattern, Problem, Retry, Rewrite, Settings, Severity, StickySpec, Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -114,6 +114,7 @@ impl<'a> Layers<'a> {
             tls_min: pick!(self, "tls.min", Value::TlsVersion).unwrap_or(default.tls_min),
             client: pick!(self, "tls.client_ca", Value::ClientCa),
             hsts: self.hsts(),
+            access: self.access(),
             timeouts: self.timeouts(default.timeouts),
             keepalive: self.keepalive(default.keepalive),
             breaker: self.breaker(),
@@ -216,6 +217,21 @@ impl<'a> Layers<'a> {
             warnings.push((given, "without effect: this route has no HTTPS"));
         }
         warnings
+    }
+
+    fn access(&self) -> AccessSpec {
+        let on = pick!(self, "maintenance", Value::Switch).unwrap_or(false);
+        let retry = pick!(self, "maintenance.retry", Value::Duration);
+        AccessSpec {
+            allow: pick!(self, "allow", Value::Networks),
+            deny: pick!(self, "deny", Value::Networks),
+            block: pick!(self, "block", Value::Block).unwrap_or_default(),
+            maintenance: on.then(|| Maintenance {
+                allow: pick!(self, "maintenance.allow", Value::Networks),
+                message: pick!(self, "maintenance.message", Value::Name),
+                retry: retry.unwrap_or(Maintenance::RETRY),
+            }),
+        }
     }
 
     /// Any of its numbers is wish enough.

@@ -113,6 +113,14 @@ pub enum Kind {
     Statuses,
     /// Value of a Host field.
     Authority,
+    /// Addresses, networks and sets, in a list.
+    Networks,
+    /// Patterns of paths, in a list.
+    Block,
+    /// A switch, who is let through, and what the others read.
+    Maintenance,
+    /// A text for visitors.
+    Message,
     /// No value of its own: the word is part of the grammar of keys.
     Routes,
     /// Not read yet: the option is not supported.
@@ -226,6 +234,14 @@ impl Kind {
             Self::Upstream => {
                 "`published`, `container`, or a list of `http://<address or name>[:<port>]`"
             }
+            Self::Networks => {
+                "list of addresses, networks and sets: `private`, `loopback`, `docker`, `tailscale`, `cloudflare`, `fastly`"
+            }
+            Self::Block => {
+                "list of `exploits`, paths such as `/private/*`, names such as `*.sql`, and `~regex`"
+            }
+            Self::Maintenance => "switch; `allow=` `retry=` `message=\"…\"` as below",
+            Self::Message => "text, at most 1000 bytes",
             Self::Routes => "none",
             Self::Text => "text",
         }

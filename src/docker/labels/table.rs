@@ -3,13 +3,7 @@
 
 use super::schema::{Entry, Kind, Place, Status};
 
-use Kind::{
-    Ask, Authority, Balance, Breaker, BreakerTime, Budget, CheckCount, CheckInterval, CheckTarget,
-    CheckTimeout, ClientCa, Cookie, Count, Duration, ErrorShare, Fail, Health, Hold, HoldMax,
-    Hosts, Hsts, Https, Keepalive, Least, Matchers, MaxConns, Mtls, Name, Path, Port, Priority,
-    Queue, Redirects, Retry, RetryOn, Rewrite, Routes, Share, Statuses, Sticky, Switch, Timeouts,
-    Tls, TlsVersion, Upstream,
-};
+use Kind::*;
 use Place::{Container, Replica, Route, Wharf};
 
 /// Every option, in the order of the documentation. Names are unique.
@@ -99,12 +93,12 @@ pub const OPTIONS: &[Entry] = &[
     later("static.spa", Route, "answer unknown paths with the index", "off", "on"),
     later("static.log", Route, "log requests for files", "on", "off"),
     later("spa", Route, "answer unknown paths with the index", "off", "on"),
-    later("block", Route, "refuse well-known attacks", "none", "exploits"),
+    on("block", Route, Block, "paths answered with 404 whatever the app has there; `exploits`: dotfiles such as `.git` and `.env`, backups, dumps and logs", "none", "exploits, *.key, /internal/*"),
     later("errors", Route, "own error pages", "none", "502 503 = /srv/errors/{status}.html"),
-    later("maintenance", Route, "answer 503 to everybody", "off", "on allow=private"),
-    later("maintenance.allow", Route, "who is let through", "none", "private"),
-    later("maintenance.message", Route, "text of the page", "none", "back at noon"),
-    later("maintenance.retry", Route, "value of Retry-After", "none", "10m"),
+    on("maintenance", Route, Maintenance, "answer 503 with a page to everybody but those that `allow` names", "off", "on allow=private"),
+    on("maintenance.allow", Route, Networks, "who is let through", "none", "private"),
+    on("maintenance.message", Route, Message, "text of the page; setting it or `allow` does not switch `maintenance` on", "this site is down for maintenance", "back at noon"),
+    on("maintenance.retry", Route, Duration, "value of Retry-After", "10m", "1h"),
     later("tls.profile", Route, "set of versions and ciphers", "modern", "intermediate"),
     later("tls.ciphers", Route, "cipher list", "rustls' own", "TLS13_AES_128_GCM_SHA256"),
     later("tls.ca", Route, "ACME directory for this route", "WHARF_ACME", "staging"),
@@ -146,8 +140,8 @@ pub const OPTIONS: &[Entry] = &[
     later("cors.credentials", Route, "cookies allowed", "off", "on"),
     later("cors.max_age", Route, "how long a preflight holds", "1h", "1d"),
     later("forwarded", Route, "style of forwarding headers", "x-forwarded", "rfc7239"),
-    later("allow", Route, "addresses let in", "all", "10.0.0.0/8"),
-    later("deny", Route, "addresses kept out", "none", "203.0.113.0/24"),
+    on("allow", Route, Networks, "addresses let in; all others get 403", "all", "10.0.0.0/8, private"),
+    on("deny", Route, Networks, "addresses that get 403, whatever `allow` says", "none", "203.0.113.0/24"),
     later("satisfy", Route, "whether one of allow and auth is enough", "all", "any"),
     later("auth", Route, "require a login", "off", "basic"),
     later("auth.basic", Route, "users and password hashes", "none", "file:/run/secrets/users"),
@@ -191,7 +185,7 @@ const fn later(
 ) -> Entry {
     Entry {
         name,
-        kind: Kind::Text,
+        kind: Text,
         help,
         default,
         example,

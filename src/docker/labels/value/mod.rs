@@ -1,6 +1,7 @@
 //! Label values -> typed values, by the kind the table gives them. Total: a text is a value, or a
 //! list of reasons, or both where a list is good in parts.
 
+mod access;
 mod ask;
 mod breaker;
 pub(super) mod health;
@@ -15,9 +16,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher, PathPattern,
-    Pattern, Redirect, RetryOn, Rewrite, StatusSet, TlsMode, TlsVersion, parse_bool,
-    parse_duration,
+    AskAt, Balance, Blocked, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher,
+    Networks, PathPattern, Pattern, Redirect, RetryOn, Rewrite, StatusSet, TlsMode, TlsVersion,
+    parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -71,6 +72,9 @@ pub(super) enum Value {
     /// Host, with or without a port.
     Authority(String),
     Upstream(UpstreamAt),
+    Networks(Networks),
+    /// In label order.
+    Block(Vec<Blocked>),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
 }
@@ -121,6 +125,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Upstream => return upstream::upstream(text),
         Kind::Rewrite => return rewrite::rewrite(text),
         Kind::Redirects => return rewrite::redirects(text),
+        Kind::Block => return access::block(text),
+        Kind::Maintenance => return access::maintenance(text),
         _ => {}
     }
     let one = match kind {
@@ -155,6 +161,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::CheckCount => health::count(text).map(Value::CheckCount),
         Kind::Statuses => health::statuses(text).map(Value::Statuses),
         Kind::Authority => health::authority(text).map(Value::Authority),
+        Kind::Networks => access::addresses(text).map(Value::Networks),
+        Kind::Message => access::message(text).map(Value::Name),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Hosts
         | Kind::Timeouts
@@ -171,6 +179,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Upstream
         | Kind::Rewrite
         | Kind::Redirects
+        | Kind::Block
+        | Kind::Maintenance
         | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {

@@ -1,0 +1,59 @@
+//! `wharf.block` (S62).
+
+use super::ask;
+use crate::support::docker::{App, unique};
+use crate::support::nginx::Both;
+use crate::support::wharf::Builder;
+
+#[test]
+fn s62_what_scanners_look_for_is_not_there() {
+    let host = format!("{}.test", unique("block"));
+    let _served = App::new("block")
+        .label("wharf.host", &host)
+        .label("wharf.tls", "off")
+        .label("wharf.block", "exploits, *.key, /internal/*")
+        .run();
+    let wharf = Builder::new().start();
+    wharf.wait_route(&host);
+    let of = |path: &str| {
+        let url = format!("http://{host}{path}");
+        ask(wharf.http, "127.0.0.1", &url, &["--head"]).status
+    };
+    for path in [
+        "/.git/config",
+        "/.env",
+        "/sub/.ENV.local",
+        "/%2egit/HEAD",
+        "/%252egit/HEAD",
+        "/dump.sql",
+        "/server.key",
+        "/internal/metrics",
+        "/INTERNAL/metrics",
+        "/%69nternal/metrics",
+    ] {
+        assert_eq!(of(path), 404, "{path}");
+    }
+    for path in ["/json", "/.well-known/security.txt", "/keys", "/internally"] {
+        assert_ne!(of(path), 404, "{path}");
+    }
+}
+
+#[test]
+fn s62_nginx_blocks_the_same_by_a_regex() {
+    let both = Both::start(
+        &[(
+            "app",
+            "wharf.host: a.test\nwharf.block: ~*\\.(git|env|bak|sql|log)$",
+        )],
+        "server { server_name a.test;
+           location ~* \\.(git|env|bak|sql|log)$ { return 404; }
+           location / { proxy_pass http://@app; } }",
+    );
+    for path in [
+        "/", "/.git", "/x.SQL", "/x.sql/y", "/a.log?b", "/a.logs", "/%2egit",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        let (wharf, nginx) = both.ask(&request);
+        assert_eq!(wharf.status(), nginx.status(), "{path}");
+    }
+}
