@@ -113,11 +113,8 @@ impl Shared {
             return Ok(());
         }
         if known.is_none_or(|entry| entry.served.is_none()) {
-            let pending = |entry: &&Entry| entry.approval.is_some() && entry.served.is_none();
-            if book.values().filter(pending).count() >= PENDING {
-                return Err(ObtainError::HeldBack);
-            }
             self.demand.admit(Instant::now())?;
+            make_room(&mut book, PENDING);
         }
         let entry = book
             .entry(exact.clone())
@@ -248,6 +245,26 @@ impl Approval {
     }
 }
 
+/// Of names that were said yes to and have no certificate yet there are fewer than `most`: those that nobody
+/// has come for the longest give way. Their back-off stays in the store.
+fn make_room(book: &mut Book, most: usize) {
+    let idle = |entry: &Entry| !entry.running && !entry.is_awaited();
+    let pending = book.iter().filter_map(|(pattern, entry)| {
+        let approval = entry.approval.as_ref().filter(|_| entry.served.is_none())?;
+        Some((approval.touched, idle(entry), pattern.clone()))
+    });
+    let mut pending: Vec<_> = pending.collect();
+    let surplus = (pending.len() + 1).saturating_sub(most);
+    if surplus == 0 {
+        return;
+    }
+    pending.retain(|(_, idle, _)| *idle);
+    pending.sort_unstable_by_key(|(touched, ..)| *touched);
+    for (_, _, pattern) in pending.into_iter().take(surplus) {
+        book.remove(&pattern);
+    }
+}
+
 /// The pattern a name falls under, if its names are asked about.
 pub(super) fn asking_for(book: &Book, exact: &HostPattern) -> Option<HostPattern> {
     let name = exact.exact()?.as_str();
@@ -272,3 +289,73 @@ const ANSWER_MOST: Duration = Duration::from_secs(5);
 const FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Names at a time that were said yes to and have no certificate yet.
 const PENDING: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> HostPattern {
+        HostPattern::parse(text).unwrap()
+    }
+
+    fn approved(touched: SystemTime) -> Entry {
+        let mut entry = Entry::new(Source::Acme, 1, touched);
+        entry.approve(Approval {
+            by: HostPattern::Default,
+            until: touched,
+            ask_at: touched,
+            touched,
+        });
+        entry
+    }
+
+    #[test]
+    fn names_without_a_certificate_give_way_to_new_ones_unless_somebody_waits() {
+        let start = SystemTime::UNIX_EPOCH;
+        let mut book = Book::new();
+        let mut waits = approved(start);
+        let (_flight, _) = waits.wait().unwrap();
+        book.insert(pattern("waits.test"), waits);
+        for n in 1..10 {
+            let entry = approved(start + Duration::from_secs(n));
+            book.insert(pattern(&format!("n{n}.test")), entry);
+        }
+        book.insert(pattern("listed.test"), Entry::new(Source::Acme, 1, start));
+        make_room(&mut book, 11);
+        assert_eq!(book.len(), 11, "there is room");
+        make_room(&mut book, 8);
+        let left: Vec<_> = book.keys().map(ToString::to_string).collect();
+        let expected = "listed.test n4.test n5.test n6.test n7.test n8.test n9.test waits.test";
+        assert_eq!(left.join(" "), expected);
+    }
+
+    #[test]
+    fn a_name_belongs_to_the_pattern_that_goes_before_the_others() {
+        let now = SystemTime::UNIX_EPOCH;
+        let mut book = Book::new();
+        for (text, asks) in [
+            ("*.plain.test", false),
+            ("*.asks.test", true),
+            ("**.deep.test", true),
+            ("~^shop", true),
+            ("default", true),
+        ] {
+            let mut entry = Entry::new(Source::Local, 1, now);
+            entry.declare(TlsMode::Auto, None);
+            entry.asks = asks.then(|| "somebody".into());
+            book.insert(pattern(text), entry);
+        }
+        for (name, by) in [
+            ("a.plain.test", None),
+            ("b.a.plain.test", Some("default")),
+            ("a.asks.test", Some("*.asks.test")),
+            ("b.a.deep.test", Some("**.deep.test")),
+            ("shop.test", Some("~^shop")),
+            ("other.example", Some("default")),
+        ] {
+            let found = asking_for(&book, &pattern(name));
+            let found = found.map(|pattern| pattern.to_string());
+            assert_eq!(found.as_deref(), by, "{name}");
+        }
+    }
+}
