@@ -30,11 +30,14 @@ need() {
     chmod +x "$policy"
   fi
   local status=0
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"; } \
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ${apt_options:-} "${missing[@]}"; } \
     >/dev/null || status=$?
   [ -z "$ours" ] || rm -f "$policy"
   [ "$status" = 0 ] || die "apt-get could not install ${missing[*]}"
 }
+
+# The same without what the packages recommend.
+need_lean() { apt_options=--no-install-recommends need "$@"; }
 
 # Debian's cargo is too old, so it is never installed for the user.
 need_cargo() {

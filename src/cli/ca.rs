@@ -104,7 +104,7 @@ fn steps(system: Option<System>) -> String {
 const INTRODUCTION: &str = "\
 First get the root certificate, here as wharf-ca.crt:
 
-  docker exec <wharf's container> wharf ca export > wharf-ca.crt
+  docker exec <wharf's container> /wharf ca export > wharf-ca.crt
   openssl x509 -in wharf-ca.crt -noout -subject -fingerprint -sha256   # to compare on other machines
 
 Its key never leaves Wharf's data directory. It can certify local names, private addresses and what

@@ -5,9 +5,12 @@ use std::process::Command;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::support::chromium::User;
+use crate::support::docker::{App, unique};
 use crate::support::http;
 use crate::support::origin::Served;
 use crate::support::site::{Site, app};
+use crate::support::wharf::Builder;
 
 fn wharf(args: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wharf"));
@@ -29,6 +32,9 @@ fn its_root_is_handed_out_and_limited_to_local_names() {
     // Over the network, by the command, and from the disk where no Wharf runs.
     let download = http::get(site.wharf.admin, "localhost", "/ca.crt").unwrap();
     assert_eq!(download.status, 200);
+    // By this browsers and phones know what they are given, and offer to install it.
+    let kind = download.header("content-type");
+    assert_eq!(kind, Some("application/x-x509-ca-cert"));
     let root = download.text();
     assert!(
         CertificateDer::from_pem_slice(root.as_bytes()).is_ok(),
@@ -53,6 +59,33 @@ fn its_root_is_handed_out_and_limited_to_local_names() {
     let status = site.wharf.status_text();
     assert!(status.contains("WHARF_CA_NAMES adds it"), "{status}");
     assert_eq!(status.matches("WHARF_CA_NAMES").count(), 1, "{status}");
+}
+
+#[test]
+fn a_browser_opens_a_container_without_a_warning_once_its_user_trusts_the_root() {
+    let wharf = Builder::new().start();
+    let name = format!("{}.localhost", unique("browser"));
+    let app = App::new("browser").label("wharf.host", &name).run();
+    wharf.wait_answer(&name, "/", |answer| answer.status == 301);
+    let user = User::new();
+    let warned = user.open(&name, wharf.https);
+    assert_eq!(warned, Err("ERR_CERT_AUTHORITY_INVALID".to_owned()));
+
+    // As `wharf ca install chromium` says.
+    let root = self::wharf(&["ca", "export", "--admin", &wharf.admin.to_string()]);
+    std::fs::write(user.home().join("wharf-ca.crt"), root.1).unwrap();
+    let (_, steps) = self::wharf(&["ca", "install", "chromium"]);
+    let command = |option: &str| {
+        let mut lines = steps.lines().map(str::trim);
+        let line = lines.find(|line| line.starts_with("certutil") && line.contains(option));
+        line.unwrap_or_else(|| panic!("no {option}: {steps}"))
+    };
+    user.shell(command(" -A "));
+    let page = user.open(&name, wharf.https).unwrap();
+    assert!(page.contains(&app.id[..12]), "{page}");
+    user.shell(command(" -D "));
+    let warned = user.open(&name, wharf.https);
+    assert_eq!(warned, Err("ERR_CERT_AUTHORITY_INVALID".to_owned()));
 }
 
 #[test]

@@ -116,6 +116,8 @@ mod tls_faults;
 mod tls_renewal;
 // Request bodies: framing, `Expect`, trailers, and bodies nobody reads.
 mod uploads;
+// What testssl.sh finds, and Mozilla's intermediate profile.
+mod tls_scan;
 // Whose word counts: trusted proxies, strangers, and who is told of containers.
 mod trust;
 // Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.

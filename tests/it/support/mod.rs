@@ -1,6 +1,8 @@
 //! Real things to test against, each cleaned up on drop.
 #![allow(dead_code, reason = "a toolbox: not every topic uses every tool")]
 
+// The real Chromium.
+pub(crate) mod chromium;
 // Services of a compose file.
 pub(crate) mod compose;
 // Replicas of one site that tell who they are.
