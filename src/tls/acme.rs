@@ -26,6 +26,7 @@ use super::job::Job;
 use super::renew::{Setback, from_unix, to_unix};
 use super::served::Served;
 use super::store::{ChallengeKind, OpenOrder, Reason, Records};
+use super::{ObtainError, TlsError};
 
 /// One CA and our account there.
 pub(super) struct Acme {
@@ -83,7 +84,12 @@ impl Acme {
                 }
             }
         }
-        let nothing = || Fault::unoffered("nothing can answer a challenge for this name".into());
+        let nothing = || {
+            Fault::unoffered(match job.host {
+                HostPattern::Wildcard(_) => ObtainError::Wildcard.to_string(),
+                _ => "nothing can answer a challenge for this name".to_owned(),
+            })
+        };
         Err(Fault::all(tried).unwrap_or_else(nothing))
     }
 

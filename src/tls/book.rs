@@ -277,7 +277,11 @@ impl Shared {
         };
         let source = match found.filter(is_current) {
             Some(_) => Source::File,
-            None => self.source(pattern, mode),
+            None => match self.source(pattern, mode) {
+                // One that was imported is served to its end, though nobody can renew it.
+                Source::Nowhere if entry.has_valid(Source::Acme, now) => Source::Acme,
+                source => source,
+            },
         };
         if entry.source != source {
             entry.turn_to(source, now);
@@ -558,7 +562,11 @@ impl Shared {
         let mut book = self.book();
         let gone: Vec<_> = book
             .iter()
-            .filter(|(_, entry)| entry.is_forgettable(now))
+            .filter(|(pattern, entry)| {
+                // Names below it take it whenever they come.
+                let covers = matches!(pattern, HostPattern::Wildcard(_));
+                entry.is_forgettable(now) && !(covers && entry.has_valid(Source::Acme, now))
+            })
             .map(|(pattern, entry)| (pattern.clone(), entry.served.is_some()))
             .collect();
         if gone.is_empty() {
@@ -654,7 +662,7 @@ fn serve(
 
 /// Whether the names under `suffix` are local, which the suffix on its own may not tell: `home.arpa`
 /// is no local name, `com` is none either but has no dot.
-fn covers_local_names(suffix: &Host) -> bool {
+pub(super) fn covers_local_names(suffix: &Host) -> bool {
     Host::parse(&format!("x.{suffix}")).is_ok_and(|name| name.is_local())
 }
 

@@ -1,5 +1,6 @@
 //! Names that a wildcard's certificate serves: they wait for it and take it, instead of ordering one
-//! each. While the wildcard cannot be had they are ordered as if there were none.
+//! each. While the wildcard cannot be had they are ordered as if there were none. One that was imported is
+//! taken, too, though no container asks for it and so nobody renews it.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -37,6 +38,9 @@ impl Shared {
             return None;
         }
         let mut waited_for = wildcards(book, pattern).filter(|(_, covering)| {
+            if !is_ordered(covering) {
+                return false;
+            }
             let same = match (&entry.served, &covering.served) {
                 (None, None) => true,
                 (Some(own), Some(served)) => Arc::ptr_eq(own, served),
@@ -50,7 +54,8 @@ impl Shared {
     /// Gives names their wildcard's certificate where they have none and need one, or one that is due.
     pub(super) fn cover(&self, book: &mut Book, now: SystemTime) {
         let is_covering = |(pattern, entry): (&HostPattern, &Entry)| {
-            matches!(pattern, HostPattern::Wildcard(_)) && is_ordered(entry)
+            let has = is_ordered(entry) || entry.has_valid(Source::Acme, now);
+            matches!(pattern, HostPattern::Wildcard(_)) && has
         };
         // Usually there is none.
         if !book.iter().any(is_covering) {
@@ -75,7 +80,8 @@ impl Shared {
             return;
         };
         let served = wildcards(book, pattern).find_map(|(_, covering)| {
-            let served = covering.served.as_ref().filter(|one| one.not_after > now)?;
+            let served = covering.served.as_ref()?;
+            covering.has_valid(Source::Acme, now).then_some(())?;
             let own = entry.served.as_ref();
             let newer = own.is_none_or(|own| served.is_newer(own, now));
             (newer && served.covers(pattern)).then(|| Arc::clone(served))
@@ -116,7 +122,7 @@ fn wildcards<'a>(
     let above = parent.into_iter().chain(host.cloned());
     above.filter_map(|suffix| {
         let wildcard = HostPattern::Wildcard(suffix);
-        let entry = book.get(&wildcard).filter(|entry| is_ordered(entry))?;
+        let entry = book.get(&wildcard)?;
         Some((wildcard, entry))
     })
 }

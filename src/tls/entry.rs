@@ -163,6 +163,12 @@ impl Entry {
         }
     }
 
+    /// From this source and not past its end.
+    pub(super) fn has_valid(&self, source: Source, now: SystemTime) -> bool {
+        let served = self.served.as_ref();
+        self.source == source && served.is_some_and(|served| served.not_after > now)
+    }
+
     pub(super) fn is_forgettable(&self, now: SystemTime) -> bool {
         let gone = self.gone_since.filter(|_| !self.running);
         gone.is_some_and(|since| since + FORGET <= now)

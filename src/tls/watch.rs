@@ -48,6 +48,9 @@ impl Shared {
         // Times of certificates are whole seconds: of two of the same second the store has the later one.
         let newer =
             known.is_none_or(|known| known.hash != stored.hash && !known.is_newer(&stored, now));
+        if entry.source == Source::Nowhere {
+            entry.turn_to(Source::Acme, now);
+        }
         if entry.source != Source::Acme || !newer {
             return;
         }

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::model::{Host, HostPattern};
+use crate::model::HostPattern;
 
 use super::super::CertSource;
+use super::super::book::covers_local_names;
 use super::super::served::TlsParts;
 use super::super::store::{Record, Records};
 use super::super::x509::Facts;
@@ -98,15 +99,16 @@ fn one(
     into: &Shelf<'_>,
 ) -> Result<Verdict, String> {
     let pattern = HostPattern::parse(name).map_err(|why| why.to_string())?;
-    let host = host_of(&pattern, into.public)?;
+    is_ordered(&pattern, into.public)?;
+    let host = pattern.to_string();
     let (chain, key) = (candidate.chain.clone(), candidate.key.clone());
     let served = into.parts.serve(&pattern, CertSource::Acme, chain, key);
     let served = served.map_err(|why| why.to_string())?;
     served.certified().map_err(|why| why.to_string())?;
 
     let busy = "a running Wharf works on this name; try again in a minute";
-    let _lock = into.records.lock_blocking(host.as_str()).ok_or(busy)?;
-    let known = into.records.peek(host.as_str());
+    let _lock = into.records.lock_blocking(&host).ok_or(busy)?;
+    let known = into.records.peek(&host);
     let end = |record: &Record| {
         let chain = record.chain.as_ref()?;
         let leaf = CertificateDer::from_pem_slice(chain.as_bytes()).ok()?;
@@ -129,18 +131,17 @@ fn one(
     })
 }
 
-/// The name a record can have.
-fn host_of(pattern: &HostPattern, public: bool) -> Result<&Host, String> {
-    match pattern {
-        HostPattern::Wildcard(_) => Err("wildcard certificates are not kept here; put its files \
-             into the directory of your own certificates (WHARF_CERTS)"
-            .to_owned()),
+/// Whether certificates of other CAs are used for a name at all.
+fn is_ordered(pattern: &HostPattern, public: bool) -> Result<(), String> {
+    let is_local = match pattern {
         HostPattern::Below(_) | HostPattern::Regex(_) | HostPattern::Default => {
-            Err("not a host name".to_owned())
+            return Err("not a host name".to_owned());
         }
-        HostPattern::Exact(host) if host.is_loopback_name() || public && host.is_local() => {
-            Err("Wharf's own CA serves local names".to_owned())
-        }
-        HostPattern::Exact(host) => Ok(host),
+        HostPattern::Wildcard(suffix) => covers_local_names(suffix),
+        HostPattern::Exact(host) => host.is_loopback_name() || public && host.is_local(),
+    };
+    match is_local {
+        true => Err("Wharf's own CA serves local names".to_owned()),
+        false => Ok(()),
     }
 }

@@ -9,9 +9,10 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::support::origin::Origin;
 use crate::support::wharf::Wharf;
 
-use super::{Shared, command, hosts, records, wait_ready};
+use super::{Shared, command, container, hosts, records, wait_ready};
 
 /// Runs it beside a Wharf.
 pub(crate) fn certs(wharf: &Wharf, words: &[&str]) -> Output {
@@ -259,6 +260,42 @@ async fn an_import_is_served_without_a_restart() {
         .find(|line| line.contains("old.example.com"))
         .unwrap();
     assert!(old.contains("nothing: no container asks for it"), "{list}");
+}
+
+/// Nobody here can renew it: the names below it are served, the wildcard itself too where a container asks
+/// for it, and a restart changes nothing.
+#[tokio::test]
+async fn an_imported_wildcard_serves_the_names_below_it() {
+    let hosts = hosts(2);
+    let mut shared = Shared::of(&hosts);
+    let wharf = shared.asked().start();
+    wait_ready(&wharf);
+    let (root, file) = acme_json(&["*.example.com"]);
+    let words = ["certs", "import", file.path().to_str().unwrap()];
+    let mut import = command(shared.data.path(), &words);
+    let directory = shared.ca.directory();
+    let done = out(&import.env("WHARF_ACME", directory).output().unwrap());
+    assert!(done.starts_with("imported *.example.com ("), "{done}");
+    wharf.wait_log("took over a certificate from the store");
+    shared.root = root;
+    let one = leaf(&shared, &wharf, &hosts[0]).await;
+    assert_eq!(leaf(&shared, &wharf, &hosts[1]).await, one);
+    wharf.stop();
+
+    let patterns = ["*.example.com".to_owned(), hosts[0].clone()];
+    let origin = Origin::new();
+    shared
+        .engine
+        .set_containers([container(&origin, &patterns)]);
+    let wharf = shared.asked().start();
+    wait_ready(&wharf);
+    for name in [&hosts[0], "h7.example.com"] {
+        assert_eq!(leaf(&shared, &wharf, name).await, one);
+    }
+    let list = out(&certs(&wharf, &[]));
+    let line = list.lines().find(|line| line.contains("*.example.com"));
+    assert!(line.unwrap().contains(" valid "), "{list}");
+    assert_eq!(shared.ca.orders(), 0);
 }
 
 /// The root, and a file of Traefik 3 with a certificate for each of `names`.
