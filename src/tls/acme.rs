@@ -404,7 +404,9 @@ async fn begin(
     let key =
         KeyPair::generate().map_err(|error| Fault::broken(format!("making a key: {error}")))?;
     let order = match account.new_order(&new).await {
-        Err(error) if job.replaces.is_some() && is_ignorant(&error) => {
+        Err(error)
+            if job.replaces.is_some() && (is_ignorant(&error) || minds_replacing(&error)) =>
+        {
             job.replaces = None;
             account.new_order(&plain()).await
         }
@@ -487,6 +489,18 @@ impl ChallengeKind {
             Self::TlsAlpn01 => ChallengeType::TlsAlpn01,
             Self::Dns01 => ChallengeType::Dns01,
         }
+/// The CA does not let us replace it: it was imported, and another account has it (RFC 9773 section 5).
+fn minds_replacing(error: &Error) -> bool {
+    let Error::Api(problem) = error else {
+        return false;
+    };
+    let kind = problem.r#type.as_deref().unwrap_or_default();
+    let detail = problem.detail.as_deref().unwrap_or_default();
+    let speaks_of_it = detail.to_ascii_lowercase().contains("replace");
+    let mended = kind.ends_with(":alreadyReplaced") || kind.ends_with(":rateLimited");
+    speaks_of_it && !mended
+}
+
     }
 }
 

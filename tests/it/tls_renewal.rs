@@ -110,8 +110,17 @@ async fn the_ca_says_when_and_is_told_what_is_replaced() {
     assert!(next(&running) > now() + 3000);
 }
 
+/// 409: another process was faster. 403: it was imported, and another account has it.
 #[tokio::test]
-async fn what_was_replaced_already_is_ordered_like_any_other() {
+async fn what_must_not_be_replaced_is_ordered_like_any_other() {
+    let replaced = r#"{"type":"urn:ietf:params:acme:error:alreadyReplaced","detail":"it is"}"#;
+    let foreign = r#"{"type":"urn:ietf:params:acme:error:unauthorized","detail":"requester account did not request the certificate being replaced by this order"}"#;
+    for (head, said) in [("409 Conflict", replaced), ("403 Forbidden", foreign)] {
+        is_ordered_all_the_same(head, said).await;
+    }
+}
+
+async fn is_ordered_all_the_same(head: &str, said: &str) {
     let (ca, shim) = believing().await;
     shim.window(now() + DAY, now() + 2 * DAY, 3600);
     let data = tempfile::tempdir().unwrap();
@@ -124,8 +133,7 @@ async fn what_was_replaced_already_is_ordered_like_any_other() {
         record["ari"]["window"]["chosen"] = 0.into();
         record["issued"] = (now() - DAY).into();
     });
-    let said = r#"{"type":"urn:ietf:params:acme:error:alreadyReplaced","detail":"it is"}"#;
-    shim.answer("POST /order-plz", 1, "409 Conflict", said);
+    shim.answer("POST /order-plz", 1, head, said);
     let running = Running::open_with(behind(&shim, &ca, data.path()));
     running.declare(&[HOST], TlsMode::Auto);
     // Both may end in the same second.
