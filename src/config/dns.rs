@@ -136,7 +136,7 @@ fn solver(
     };
     let mut fields = BTreeMap::new();
     for field in provider.fields {
-        let variable = variable(provider.name, field.name);
+        let variable = credential_variable(provider.name, field.name);
         let written = credentials.iter().find(|(name, _)| *name == variable);
         let written = written.map(|(_, value)| value.trim());
         match written.filter(|value| !value.is_empty()) {
@@ -161,7 +161,7 @@ fn solver(
 }
 
 /// `WHARF_DNS_CLOUDFLARE_TOKEN`.
-fn variable(provider: &str, field: &str) -> String {
+pub(crate) fn credential_variable(provider: &str, field: &str) -> String {
     format!("WHARF_DNS_{provider}_{field}").to_ascii_uppercase()
 }
 
@@ -181,7 +181,7 @@ pub(super) fn resolvers(text: &str) -> Result<Vec<SocketAddr>, String> {
 pub(super) fn variables() -> impl Iterator<Item = String> {
     PROVIDERS.iter().flat_map(|provider| {
         let fields = provider.fields.iter();
-        fields.map(|field| variable(provider.name, field.name))
+        fields.map(|field| credential_variable(provider.name, field.name))
     })
 }
 

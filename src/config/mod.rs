@@ -24,6 +24,8 @@ use crate::model::{Host, LabelPrefix};
 
 pub use ca::{CaConfig, Eab, Limits};
 pub use data::DataDir;
+#[cfg(feature = "dns01")]
+pub(crate) use dns::credential_variable;
 #[cfg(test)]
 pub(crate) use dns::plain_credential;
 pub use dns::{Credential, DnsField, DnsProvider, DnsRule, DnsSolver, PROVIDERS};

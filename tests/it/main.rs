@@ -34,6 +34,8 @@ mod discovery;
 mod dns01;
 // TLS handshakes: names, tickets, challenges.
 mod handshakes;
+// DNS-01 by the APIs of providers.
+mod dns_providers;
 // Stopping: what is finished, what is closed at once, and the exit code.
 mod drain;
 // Requests that come before the first list of containers.

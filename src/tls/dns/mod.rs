@@ -156,7 +156,7 @@ impl Dns {
             }
             DnsSolver::Provider { name, fields } => {
                 let updater = provider::updater(name, fields);
-                let told = |fault| format!("{name}: {fault}");
+                let told = |fault| provider::told(name, fields, fault);
                 let updater = updater.map_err(told)?;
                 let changed = async {
                     match set {

@@ -12,7 +12,7 @@ use dns_update::providers::ovh::OvhEndpoint;
 use dns_update::providers::route53::Route53Config;
 use dns_update::{DnsRecord, DnsRecordType, DnsUpdater, TsigAlgorithm};
 
-use crate::config::Credential;
+use crate::config::{Credential, credential_variable};
 
 /// Adds a value beside those that are there: apex and wildcard prove themselves at one name.
 pub(super) async fn add(
@@ -45,7 +45,10 @@ pub(super) fn updater(
     name: &str,
     fields: &BTreeMap<&'static str, Credential>,
 ) -> Result<DnsUpdater, String> {
-    let may = |field: &str| fields.get(field).map(Credential::read).transpose();
+    let may = |field: &str| {
+        let value = fields.get(field).map(Credential::read).transpose();
+        value.map_err(|fault| format!("{}: {fault}", credential_variable(name, field)))
+    };
     // Required fields are there: the configuration was checked by the same table.
     let get = |field: &str| may(field).map(Option::unwrap_or_default);
     let limit = Some(LIMIT);
@@ -122,6 +125,30 @@ pub(super) fn updater(
     made.map_err(|fault| fault.to_string())
 }
 
+/// What went wrong, for people: without secrets, which some APIs have in their addresses, and with the
+/// variables to look at where the credentials may be to blame.
+pub(super) fn told(
+    name: &str,
+    fields: &BTreeMap<&'static str, Credential>,
+    mut fault: String,
+) -> String {
+    for (field, credential) in fields {
+        if let Ok(value) = credential.read()
+            && value.len() >= SECRET_LEAST
+            && SECRETS.iter().any(|word| field.contains(word))
+            && !PUBLIC.contains(field)
+        {
+            fault = fault.replace(&value, "(secret)");
+        }
+    }
+    if REFUSALS.iter().any(|word| fault.contains(word)) {
+        let all = fields.keys().map(|field| credential_variable(name, field));
+        let all = all.collect::<Vec<_>>().join(", ");
+        fault.push_str(&format!("; are the credentials right ({all})?"));
+    }
+    format!("{name}: {fault}")
+}
+
 /// RFC 2136 with TSIG (RFC 8945) over TCP.
 fn rfc2136(
     server: String,
@@ -164,6 +191,21 @@ fn ovh(endpoint: Option<&str>) -> Result<OvhEndpoint, String> {
     })
 }
 
+/// Fields with one of these words in their names are secret, but for some.
+const SECRETS: [&str; 5] = ["token", "key", "secret", "password", "service_account"];
+/// What is shorter is a word that may stand in any text.
+const SECRET_LEAST: usize = 4;
+const PUBLIC: [&str; 3] = ["key_name", "access_key", "application_key"];
+/// How APIs and the library say that they do not know who asks, or what he may.
+const REFUSALS: [&str; 7] = [
+    "401",
+    "403",
+    "uthoriz",
+    "uthentic",
+    "redential",
+    "ignature",
+    "nvalid request headers",
+];
 /// Of the record; resolvers that saw the old state forget it soon.
 const TTL: u32 = 60;
 /// One request to a provider's API.
@@ -173,6 +215,22 @@ const LIMIT: Duration = Duration::from_secs(20);
 mod tests {
     use super::*;
     use crate::config::{PROVIDERS, plain_credential};
+
+    #[test]
+    fn faults_hold_no_secret_and_name_the_variables_of_credentials() {
+        let fields = [("access_key", "AKIA1"), ("secret_key", "s3cr3t")];
+        let fields = fields.map(|(field, value)| (field, plain_credential(value)));
+        let fault = "API error: https://x/?key=s3cr3t&id=AKIA1: HTTP 403".to_owned();
+        assert_eq!(
+            told("route53", &fields.into(), fault),
+            "route53: API error: https://x/?key=(secret)&id=AKIA1: HTTP 403; are the credentials \
+             right (WHARF_DNS_ROUTE53_ACCESS_KEY, WHARF_DNS_ROUTE53_SECRET_KEY)?"
+        );
+        let fields = BTreeMap::from([("token", plain_credential("t"))]);
+        let plain = "No Cloudflare zone found for a.example";
+        let fault = told("cloudflare", &fields, plain.to_owned());
+        assert_eq!(fault, format!("cloudflare: {plain}"));
+    }
 
     #[test]
     fn every_provider_of_the_table_is_known() {

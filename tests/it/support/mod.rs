@@ -3,6 +3,8 @@
 
 // The real Chromium.
 pub(crate) mod chromium;
+// APIs of DNS providers.
+pub(crate) mod dns_api;
 // Services of a compose file.
 pub(crate) mod compose;
 // Replicas of one site that tell who they are.

@@ -2,6 +2,7 @@
 //! Needs the Debian packages `bind9` and `bind9-dnsutils`, and root: name servers are at port 53.
 
 use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -81,6 +82,22 @@ impl Named {
             true => text,
             false => String::new(),
         }
+    }
+
+    /// Changes the first zone by lines of `nsupdate`.
+    pub(crate) fn update(&self, lines: &str) {
+        let key = self.files.path().join(format!("key-{FIRST}"));
+        let mut nsupdate = Command::new("nsupdate")
+            .arg("-k")
+            .arg(key)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("nsupdate (Debian package bind9-dnsutils)");
+        let text = format!("server {}\n{lines}\nsend\n", self.address);
+        let mut input = nsupdate.stdin.take().unwrap();
+        input.write_all(text.as_bytes()).unwrap();
+        drop(input);
+        assert!(nsupdate.wait().unwrap().success(), "{lines}");
     }
 
     /// A program for `exec:` that sets records of the first zone, and writes a line to `seen` each

@@ -195,11 +195,16 @@ impl Drop for Pebble {
 
 /// `ca.pem`, and signed by it `leaf.pem` with `leaf.key` for this machine.
 pub(crate) fn write_listener_certificate(dir: &Path) {
+    write_certificate(dir, &["localhost", "127.0.0.1", "::1"]);
+}
+
+/// The same for these names.
+pub(crate) fn write_certificate(dir: &Path, names: &[&str]) {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     fs::write(dir.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names)
         .unwrap()
