@@ -22,6 +22,8 @@ pub struct DnsRule {
 pub enum DnsSolver {
     /// A program, called as `PROGRAM present|cleanup NAME VALUE`.
     Exec(PathBuf),
+    /// Nobody: a person has set a record for DNS-PERSIST-01.
+    Persist,
     /// The API of a DNS provider, or RFC 2136.
     Provider {
         /// Of [`PROVIDERS`].
@@ -125,8 +127,14 @@ fn solver(
         };
     }
     let lower = text.to_ascii_lowercase();
+    if lower == PERSIST {
+        return Ok(DnsSolver::Persist);
+    }
     let Some(provider) = PROVIDERS.iter().find(|provider| provider.name == lower) else {
-        let known = || PROVIDERS.iter().map(|provider| provider.name);
+        let known = || {
+            let providers = PROVIDERS.iter().map(|provider| provider.name);
+            [PERSIST].into_iter().chain(providers)
+        };
         let near = nearest(&lower, known()).map(|near| format!("; did you mean {near}?"));
         return Err(format!(
             "`{text}` is no provider{}; expected exec:/PROGRAM or one of {}",
@@ -159,6 +167,8 @@ fn solver(
         fields,
     })
 }
+
+const PERSIST: &str = "persist";
 
 /// `WHARF_DNS_CLOUDFLARE_TOKEN`.
 pub(crate) fn credential_variable(provider: &str, field: &str) -> String {
@@ -308,7 +318,7 @@ mod tests {
         fs::write(file.path(), "from-file\n").unwrap();
         let path = format!("file:{}", file.path().display());
         let rules = read(
-            "cloudflare, Example.org=desec intern.test=exec:/hook",
+            "cloudflare, Example.org=desec intern.test=exec:/hook example.net=Persist",
             &[
                 ("WHARF_DNS_CLOUDFLARE_TOKEN", "env:CF"),
                 ("WHARF_DNS_DESEC_TOKEN", &path),
@@ -319,14 +329,16 @@ mod tests {
             .iter()
             .map(|rule| rule.zone.as_ref().map(Host::as_str))
             .collect();
-        assert_eq!(zones, [None, Some("example.org"), Some("intern.test")]);
+        let written = ["example.org", "intern.test", "example.net"].map(Some);
+        assert_eq!(zones, [&[None][..], &written].concat());
         let token = |rule: &DnsRule| match &rule.solver {
             DnsSolver::Provider { fields, .. } => fields["token"].read().unwrap(),
             DnsSolver::Exec(path) => path.display().to_string(),
+            DnsSolver::Persist => "nobody".to_owned(),
         };
         assert_eq!(
             rules.iter().map(token).collect::<Vec<_>>(),
-            ["from-env", "from-file", "/hook"]
+            ["from-env", "from-file", "/hook", "nobody"]
         );
         assert!(!format!("{rules:?}").contains("from-env"));
         // A file that changes is read again.
@@ -339,6 +351,7 @@ mod tests {
         for (text, told) in [
             ("cloudflare", "WHARF_DNS_CLOUDFLARE_TOKEN"),
             ("cloudflair", "did you mean cloudflare?"),
+            ("persists", "did you mean persist?"),
             ("exec:hook", "absolute path"),
             ("a_b!=exec:/x", "a_b!"),
             ("exec:/a exec:/b", "all names would have two providers"),

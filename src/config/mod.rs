@@ -163,8 +163,9 @@ pub struct Raw {
         value_name = "EMAIL"
     )]
     pub acme_email: Option<String>,
-    /// Who sets DNS-01 records, as for wildcards: PROVIDER or exec:/PROGRAM, each also as ZONE=...;
-    /// credentials are WHARF_DNS_<PROVIDER>_<FIELD> [default: nobody]
+    /// Who sets DNS-01 records, as for wildcards: PROVIDER, exec:/PROGRAM, or persist for records that a
+    /// person sets once (DNS-PERSIST-01), each also as ZONE=...; credentials are
+    /// WHARF_DNS_<PROVIDER>_<FIELD> [default: nobody]
     #[arg(long, env = "WHARF_DNS", hide_env_values = true, value_name = "LIST")]
     pub dns: Option<String>,
     /// Name servers to ask where a DNS-01 record belongs: ADDRESS[:PORT], separated by commas

@@ -15,7 +15,6 @@ use rustls_pki_types::CertificateDer;
 use crate::config::CaConfig;
 use crate::model::{Host, HostPattern};
 
-use super::TlsError;
 use super::account::{NONCE_RETRIES, Registrar};
 use super::ari::Told;
 use super::book::{SHORT_LIVED, Shared};
@@ -23,6 +22,7 @@ use super::challenge::Challenge;
 use super::fault::{FailureClass, Fault, Said, sort};
 use super::http::AcmeHttp;
 use super::job::Job;
+use super::persist::{self, Issuers, Proof};
 use super::renew::{Setback, from_unix, to_unix};
 use super::served::Served;
 use super::store::{ChallengeKind, OpenOrder, Reason, Records};
@@ -32,6 +32,8 @@ use super::{ObtainError, TlsError};
 pub(super) struct Acme {
     shared: Arc<Shared>,
     registrar: Registrar,
+    /// What the CA calls itself in DNS records.
+    issuers: Arc<Issuers>,
     profile: Option<String>,
 }
 
@@ -58,6 +60,7 @@ impl Acme {
         let email = shared.config.email.clone();
         Ok(Self {
             profile: ca.profile.clone(),
+            issuers: http.issuers(),
             registrar: Registrar::new(ca, email, store, http),
             shared,
         })
@@ -95,22 +98,26 @@ impl Acme {
 
     /// The challenges that can be answered for a name, in the order they are tried.
     fn kinds(&self, job: &Job<'_>) -> Vec<ChallengeKind> {
-        use ChallengeKind::{Dns01, Http01, TlsAlpn01};
-        let dns = match (&self.shared.dns, job.host) {
-            (Some(dns), HostPattern::Exact(host)) => {
-                host.ip().is_none() && dns.serves(host.as_str())
-            }
-            (Some(dns), HostPattern::Wildcard(suffix)) => dns.serves(suffix.as_str()),
-            _ => false,
+        use ChallengeKind::{Dns01, DnsPersist01, Http01, TlsAlpn01};
+        let name = match job.host {
+            HostPattern::Exact(host) if host.ip().is_none() => Some(host),
+            HostPattern::Wildcard(suffix) => Some(suffix),
+            _ => None,
         };
+        let dns = self.shared.dns.as_ref().zip(name).and_then(|(dns, name)| {
+            let standing = dns.is_standing(name.as_str());
+            dns.serves(name.as_str()).then_some(standing)
+        });
         let exact = job.host.exact().is_some();
         let can = |kind: &ChallengeKind| match kind {
-            Dns01 => dns,
+            Dns01 => dns == Some(false),
+            DnsPersist01 => dns == Some(true),
             Http01 => exact && self.shared.config.http_01,
             TlsAlpn01 => exact,
         };
         let open = job.open.as_ref().map(|open| open.challenge);
-        let mut kinds: Vec<_> = [Dns01, Http01, TlsAlpn01].into_iter().filter(can).collect();
+        let all = [Dns01, DnsPersist01, Http01, TlsAlpn01];
+        let mut kinds: Vec<_> = all.into_iter().filter(can).collect();
         if let Some(first) = open.or(job.challenge) {
             // Stable: the others keep their order.
             kinds.sort_by_key(|kind| *kind != first);
@@ -224,9 +231,15 @@ impl Acme {
     ) -> Result<Issued, Fault> {
         let (mut order, pending) = match resume(account, job).await? {
             Some(resumed) => resumed,
-            None => begin(account, job, kind, self.profile.as_deref()).await?,
+            None => {
+                if kind == ChallengeKind::DnsPersist01 {
+                    self.find_records(account, &job.names).await?;
+                }
+                begin(account, job, kind, self.profile.as_deref()).await?
+            }
         };
-        match self.finish(&mut order, &job.names, &pending).await {
+        let finished = self.finish(account, &mut order, &job.names, &pending);
+        match finished.await {
             Ok(chain) => Ok(Issued {
                 key: pending.key,
                 chain,
@@ -241,16 +254,42 @@ impl Acme {
         }
     }
 
+    /// Whether the records are there that a person has to set, before an order is spent on it. What the CA
+    /// calls itself may not be known yet: then the challenge will tell.
+    async fn find_records(&self, account: &Account, names: &[String]) -> Result<(), Fault> {
+        let issuers = self.issuers.names();
+        let Some(dns) = self.shared.dns.as_ref().filter(|_| !issuers.is_empty()) else {
+            return Ok(());
+        };
+        let now = to_unix(SystemTime::now());
+        for name in names {
+            let host = name.strip_prefix("*.");
+            // With a wildcard the name above it has the same record.
+            let wildcard = names
+                .iter()
+                .any(|one| one.strip_prefix("*.") == Some(host.unwrap_or(name)));
+            let proof = Proof {
+                issuers: &issuers,
+                account: account.id(),
+                wildcard,
+            };
+            let found = proof.find(dns, host.unwrap_or(name), now).await;
+            found.map_err(Fault::unproven)?;
+        }
+        Ok(())
+    }
+
     /// From wherever the order is to its certificate.
     async fn finish(
         &self,
+        account: &Account,
         order: &mut Order,
         names: &[String],
         pending: &OpenOrder,
     ) -> Result<String, Ended> {
         let open = |error| Ended::Open(sort(error));
         if order.state().status == OrderStatus::Pending {
-            let challenge = self.prepare(order, pending.challenge).await?;
+            let challenge = self.prepare(account, order, pending.challenge).await?;
             match order.poll_ready(&POLL).await {
                 Ok(_) => {}
                 Err(Error::Api(problem)) if order.state().error.is_some() => {
@@ -287,6 +326,7 @@ impl Acme {
     /// Puts the answers to the order's challenges up, then tells the CA to look.
     async fn prepare(
         &self,
+        account: &Account,
         order: &mut Order,
         kind: ChallengeKind,
     ) -> Result<Vec<Challenge>, Ended> {
@@ -312,8 +352,9 @@ impl Acme {
                 let text = format!("the CA offers no {} challenge", kind.name());
                 return Err(Ended::Over(Fault::unoffered(text)));
             };
-            let answer = Challenge::answer(&self.shared, kind, &challenge).await;
-            pending.push(answer.map_err(Ended::Over)?);
+            let (shared, issuers) = (&self.shared, &*self.issuers);
+            let answer = Challenge::answer(shared, kind, account.id(), issuers, &challenge);
+            pending.push(answer.await.map_err(Ended::Over)?);
             // In an order gone on with the CA may be looking already.
             if challenge.status == ChallengeStatus::Pending {
                 let ready = challenge.set_ready().await.map_err(sort);
@@ -403,6 +444,7 @@ async fn begin(
     }
     let key =
         KeyPair::generate().map_err(|error| Fault::broken(format!("making a key: {error}")))?;
+    job.ordered();
     let order = match account.new_order(&new).await {
         Err(error)
             if job.replaces.is_some() && (is_ignorant(&error) || minds_replacing(&error)) =>
@@ -447,6 +489,18 @@ fn is_ignorant(error: &Error) -> bool {
     }
 }
 
+/// The CA does not let us replace it: it was imported, and another account has it (RFC 9773 section 5).
+fn minds_replacing(error: &Error) -> bool {
+    let Error::Api(problem) = error else {
+        return false;
+    };
+    let kind = problem.r#type.as_deref().unwrap_or_default();
+    let detail = problem.detail.as_deref().unwrap_or_default();
+    let speaks_of_it = detail.to_ascii_lowercase().contains("replace");
+    let mended = kind.ends_with(":alreadyReplaced") || kind.ends_with(":rateLimited");
+    speaks_of_it && !mended
+}
+
 /// Names, no subject: the CA sets what else it wants.
 fn csr(names: &[String], key: &str) -> Result<Vec<u8>, rcgen::Error> {
     let key = KeyPair::from_pem(key)?;
@@ -480,6 +534,7 @@ impl ChallengeKind {
             Self::Http01 => "HTTP-01",
             Self::TlsAlpn01 => "TLS-ALPN-01",
             Self::Dns01 => "DNS-01",
+            Self::DnsPersist01 => "DNS-PERSIST-01",
         }
     }
 
@@ -488,19 +543,8 @@ impl ChallengeKind {
             Self::Http01 => ChallengeType::Http01,
             Self::TlsAlpn01 => ChallengeType::TlsAlpn01,
             Self::Dns01 => ChallengeType::Dns01,
+            Self::DnsPersist01 => ChallengeType::Unknown(persist::TYPE.to_owned()),
         }
-/// The CA does not let us replace it: it was imported, and another account has it (RFC 9773 section 5).
-fn minds_replacing(error: &Error) -> bool {
-    let Error::Api(problem) = error else {
-        return false;
-    };
-    let kind = problem.r#type.as_deref().unwrap_or_default();
-    let detail = problem.detail.as_deref().unwrap_or_default();
-    let speaks_of_it = detail.to_ascii_lowercase().contains("replace");
-    let mended = kind.ends_with(":alreadyReplaced") || kind.ends_with(":rateLimited");
-    speaks_of_it && !mended
-}
-
     }
 }
 

@@ -91,6 +91,13 @@ impl Budget {
         }
     }
 
+    /// Notes something, and lets the store have it by and by. On a runtime.
+    pub(super) fn note(self: &Arc<Self>, note: impl FnOnce(&Self)) {
+        note(self);
+        let budget = Arc::clone(self);
+        drop(tokio::task::spawn_blocking(move || budget.keep()));
+    }
+
     /// Puts what is spent together with what other processes have spent. Blocks.
     pub(super) fn keep(&self) {
         let _lock = self.store.try_lock(BUDGET_LOCK);

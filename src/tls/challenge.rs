@@ -18,6 +18,7 @@ use super::approval::asking_for;
 use super::book::Shared;
 use super::dns;
 use super::fault::Fault;
+use super::persist::{Issuers, Proof};
 use super::renew::to_unix;
 use super::store::{ChallengeKind, Pending, VERSION};
 
@@ -25,8 +26,10 @@ use super::store::{ChallengeKind, Pending, VERSION};
 pub(super) enum Challenge {
     /// Given by this process, or another one on the same store.
     Served(#[allow(dead_code, reason = "held for its end")] Up),
-    /// In the DNS.
+    /// In the DNS, for this order.
     Dns(#[allow(dead_code, reason = "held for its end")] dns::Answer),
+    /// In the DNS, for good.
+    Standing,
 }
 
 /// An answer in the index and in the store.
@@ -39,9 +42,12 @@ pub(super) struct Up {
 }
 
 impl Challenge {
+    /// `account` is the URL of ours, `issuers` what the CA calls itself.
     pub(super) async fn answer(
         shared: &Arc<Shared>,
         kind: ChallengeKind,
+        account: &str,
+        issuers: &Issuers,
         challenge: &ChallengeHandle<'_>,
     ) -> Result<Self, Fault> {
         // Without `*.`, which DNS-01 has no use for and the others never see.
@@ -69,7 +75,19 @@ impl Challenge {
                 let answer = dns.answer(host.as_str(), &value).await;
                 return answer.map(Self::Dns).map_err(Fault::unset);
             }
-            (ChallengeKind::Dns01, None) => {
+            (ChallengeKind::DnsPersist01, Some(dns)) => {
+                let wildcard = challenge.identifier().wildcard;
+                let names = issuers.names();
+                let proof = Proof {
+                    issuers: &names,
+                    account,
+                    wildcard,
+                };
+                let now = to_unix(SystemTime::now());
+                let found = proof.find(dns, host.as_str(), now).await;
+                return found.map(|()| Self::Standing).map_err(Fault::unproven);
+            }
+            (ChallengeKind::Dns01 | ChallengeKind::DnsPersist01, None) => {
                 return Err(Fault::unset("nobody sets DNS records".into()));
             }
         };

@@ -136,6 +136,16 @@ impl Fault {
         }
     }
 
+    /// A record that a person has to set is not there, or not right. Nobody but him can mend it, and he will
+    /// want to see soon that he has.
+    pub(super) fn unproven(text: String) -> Self {
+        Self {
+            class: FailureClass::Dns,
+            other_may_help: true,
+            ..Self::broken(text)
+        }
+    }
+
     pub(super) fn not_validated(problem: Option<&Problem>) -> Self {
         let setback = Setback::Refused { validations: 1 };
         let Some(problem) = problem else {

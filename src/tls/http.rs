@@ -21,12 +21,15 @@ use rustls_pki_types::CertificateDer;
 
 use super::TlsError;
 use super::clock::Clock;
+use super::persist::Issuers;
 
 /// Cheap to clone; clones share idle connections.
 #[derive(Clone)]
 pub(super) struct AcmeHttp {
     client: HyperClient,
     clock: Arc<Clock>,
+    /// What the CA calls itself in DNS records.
+    issuers: Arc<Issuers>,
 }
 
 type HyperClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -69,7 +72,15 @@ impl AcmeHttp {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector);
-        Ok(Self { client, clock })
+        Ok(Self {
+            client,
+            clock,
+            issuers: Arc::default(),
+        })
+    }
+
+    pub(super) fn issuers(&self) -> Arc<Issuers> {
+        Arc::clone(&self.issuers)
     }
 
     /// One request and its answer, both in memory.
@@ -93,6 +104,7 @@ impl AcmeHttp {
                 detail: detail(&body),
             }));
         }
+        self.issuers.hear(&body);
         Ok(Response::from_parts(parts, body))
     }
 }

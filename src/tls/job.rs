@@ -1,12 +1,14 @@
 //! What one attempt starts from, and what it leaves behind in the store while it runs.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use instant_acme::CertificateIdentifier;
 use tokio::task::JoinHandle;
 
 use crate::model::HostPattern;
 
+use super::budget::Budget;
 use super::store::{ChallengeKind, OpenOrder, Record, Records};
 
 /// One certificate to be had.
@@ -22,6 +24,8 @@ pub(super) struct Job<'a> {
     pub(super) replaces: Option<CertificateIdentifier<'static>>,
     /// The order an earlier attempt left open.
     pub(super) open: Option<OpenOrder>,
+    /// Where orders are counted, if they are.
+    pub(super) limits: Option<&'a Arc<Budget>>,
     /// Where open orders are kept; none where that is not worth it.
     pub(super) keeper: Option<&'a mut Keeper>,
 }
@@ -34,6 +38,13 @@ pub(super) struct Keeper {
 }
 
 impl Job<'_> {
+    /// Notes that an order is made, and lets the store have it by and by.
+    pub(super) fn ordered(&self) {
+        if let Some(budget) = self.limits {
+            budget.note(|budget| budget.ordered(SystemTime::now()));
+        }
+    }
+
     /// Notes the order that is under way, before the CA is told to look at anything: whatever happens
     /// to this process, the next one asks how that order went instead of making another.
     pub(super) async fn leave_open(&mut self, pending: Option<OpenOrder>) {

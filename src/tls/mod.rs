@@ -56,6 +56,8 @@ mod job;
 mod kept;
 // The operator's own certificates.
 mod own;
+// Records that prove a name once and for all.
+mod persist;
 // Rules of connections.
 mod policy;
 // When to renew and when to try again; pure.

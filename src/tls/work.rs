@@ -11,7 +11,7 @@ use crate::model::HostPattern;
 use super::acme::{Acme, Issued, identifier};
 use super::ari::Ari;
 use super::book::Shared;
-use super::budget::{Budget, Kind};
+use super::budget::Kind;
 use super::ca::Histories;
 use super::entry::{Entry, Source};
 use super::fault::Fault;
@@ -88,7 +88,6 @@ async fn order(
         {
             rehearse(staging, pattern, shared.names(pattern), found.challenge).await?;
         }
-        spend(budget, |budget| budget.ordered(SystemTime::now()));
     }
     let mut keeper = Keeper::new(Arc::clone(&shared.cas[ca].store), record);
     let mut job = Job {
@@ -98,6 +97,7 @@ async fn order(
         budget: found.histories.of(ca).budget(SystemTime::now()),
         replaces,
         open: keeper.record.open.clone(),
+        limits: shared.cas[ca].budget.as_ref(),
         keeper: Some(&mut keeper),
     };
     // Each of two names may have to wait for its record.
@@ -139,9 +139,9 @@ async fn order(
     record.ari = Some(Ari::unasked());
     found.records[ca].issued = record.issued;
     found.records[ca].ari.clone_from(&record.ari);
-    spend(shared.cas[ca].budget.as_ref(), |budget| {
-        budget.issued(pattern, kind, now);
-    });
+    if let Some(budget) = &shared.cas[ca].budget {
+        budget.note(|budget| budget.issued(pattern, kind, now));
+    }
     found.challenge = record.challenge;
     *found.histories.of_mut(ca) = History::default();
     install(shared, pattern, found, ca, served, now);
@@ -171,6 +171,7 @@ async fn rehearse(
         budget: 2,
         replaces: None,
         open: None,
+        limits: None,
         keeper: None,
     };
     let tried = tokio::time::timeout(ORDER_MOST, staging.issue(&mut job)).await;
@@ -184,15 +185,6 @@ async fn rehearse(
             ..fault
         }),
         Setback::Never | Setback::Limited { .. } | Setback::Unreachable { .. } => Ok(()),
-    }
-}
-
-/// Notes it, and lets the store have it by and by.
-fn spend(budget: Option<&Arc<Budget>>, note: impl FnOnce(&Budget)) {
-    if let Some(budget) = budget {
-        note(budget);
-        let budget = Arc::clone(budget);
-        drop(tokio::task::spawn_blocking(move || budget.keep()));
     }
 }
 

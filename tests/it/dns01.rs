@@ -1,15 +1,17 @@
-//! DNS-01 with real Pebble and a real name server: wildcards, siblings, aliases, hooks.
+//! DNS-01 with real Pebble and a real name server: wildcards, siblings, aliases, hooks; records that people set.
 
 use std::time::{Duration, Instant};
 
 use wharf::config::{Config, Raw};
 use wharf::model::TlsMode;
-use wharf::tls::{CertState, CertsConfig};
+use wharf::tls::{CertReport, CertState, CertsConfig};
 
+use crate::store::records;
 use crate::support::named::{FIRST, KEY, Named, OTHER_KEY, SECOND};
-use crate::support::pebble::Pebble;
+use crate::support::pebble::{Pebble, free_port};
 use crate::support::responder::{Ports, Responder, handshake};
-use crate::tls::{Running, config};
+use crate::support::shim::Shim;
+use crate::tls::{Running, authority, config, walk};
 
 /// What `WHARF_DNS` and its credentials say.
 fn with_dns(base: CertsConfig, named: &Named, dns: &str, key: &str) -> CertsConfig {
@@ -153,6 +155,103 @@ async fn a_record_that_cannot_be_set_costs_no_validation_and_another_challenge_h
     running.obtain(&exact).await.unwrap();
     assert_eq!(running.report(&exact).state, CertState::Valid);
     assert_eq!(running.report(&wildcard).state, CertState::Failed);
+}
+
+/// A CA that believes everything, and calls itself `ca.example` in records.
+async fn persisting(in_directory: bool) -> (Pebble, Shim) {
+    let mut ca = Pebble::prepare(free_port(), free_port());
+    ca.run(&[("PEBBLE_VA_ALWAYS_VALID", "1")]);
+    let shim = Shim::start(&ca).await;
+    shim.persist(&["ca.example", "ca2.example"], in_directory);
+    (ca, shim)
+}
+
+/// What a person is told to set for the first zone, once it is.
+async fn told(running: &Running, host: &str, but: &str) -> String {
+    let told = |report: &CertReport| {
+        let error = report.last_error.as_ref();
+        error.is_some_and(|error| error.contains("set it once") && !error.contains(but))
+    };
+    running.until(host, Duration::from_secs(20), told).await;
+    let error = running.report(host).last_error.unwrap();
+    println!("{error}");
+    let record = format!("set it once: _validation-persist.{FIRST}. TXT ");
+    let (_, value) = error.split_once(&record).expect(&error);
+    value.trim_matches('"').to_owned()
+}
+
+#[tokio::test]
+async fn a_record_that_a_person_sets_once_proves_a_wildcard_and_costs_no_order_while_it_is_missing()
+{
+    let named = Named::start("");
+    let (ca, shim) = persisting(true).await;
+    let data = tempfile::tempdir().unwrap();
+    let base = CertsConfig {
+        cas: vec![authority(shim.directory(), &shim.listener_root())],
+        ..config(&ca, Some(data.path()))
+    };
+    let running = Running::open_with(with_dns(base, &named, "persist", KEY));
+    let wildcard = format!("*.{FIRST}");
+    running.declare(&[&wildcard, FIRST], TlsMode::Auto);
+    let value = told(&running, &wildcard, "nothing").await;
+    let account = walk(data.path(), "account.json");
+    let account: serde_json::Value = serde_json::from_str(&account).unwrap();
+    let account = account["id"].as_str().unwrap();
+    assert_eq!(
+        value,
+        format!("ca.example; accounturi={account}; policy=wildcard")
+    );
+
+    // Nearly right: for the name alone.
+    let name = format!("_validation-persist.{FIRST}");
+    let narrow = value.replace("; policy=wildcard", "");
+    named.update(&format!("update add {name}. 60 TXT \"{narrow}\""));
+    let again = told(&running, &wildcard, "is missing").await;
+    let error = running.report(&wildcard).last_error.unwrap();
+    assert!(error.contains("does not allow wildcards"), "{error}");
+    assert_eq!((again, shim.seen("POST /order-plz")), (value.clone(), 0));
+
+    named.update(&format!("update add {name}. 60 TXT \"{value}\""));
+    let valid = |report: &CertReport| report.state == CertState::Valid;
+    running
+        .until(&wildcard, Duration::from_secs(30), valid)
+        .await;
+    running.obtain(FIRST).await.unwrap();
+    assert_eq!(shim.seen("POST /order-plz"), 1);
+    until_empty(|| {
+        let records = records(data.path());
+        let mut records = records.iter();
+        let how = records.find(|record| record["host"] == wildcard.as_str());
+        match how.is_some_and(|record| record["challenge"] == "dns-persist-01") {
+            true => String::new(),
+            false => format!("{how:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_ca_whose_directory_does_not_tell_its_name_tells_it_with_the_first_order() {
+    let named = Named::start("");
+    let (ca, shim) = persisting(false).await;
+    let base = CertsConfig {
+        cas: vec![authority(shim.directory(), &shim.listener_root())],
+        ..config(&ca, None)
+    };
+    let dns = format!("{FIRST}=persist");
+    let running = Running::open_with(with_dns(base, &named, &dns, KEY));
+    let wildcard = format!("*.{FIRST}");
+    running.declare(&[&wildcard], TlsMode::Auto);
+    let value = told(&running, &wildcard, "nothing").await;
+    let value = value.replace("ca.example", "ca2.example");
+    named.update(&format!(
+        "update add _validation-persist.{FIRST}. 60 TXT \"{value}\""
+    ));
+    let valid = |report: &CertReport| report.state == CertState::Valid;
+    running
+        .until(&wildcard, Duration::from_secs(30), valid)
+        .await;
+    assert_eq!(shim.seen("POST /order-plz"), 2);
 }
 
 #[tokio::test]

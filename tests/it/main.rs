@@ -116,10 +116,10 @@ mod tls_budgets;
 mod tls_faults;
 // When certificates are renewed, and of which profile.
 mod tls_renewal;
-// Request bodies: framing, `Expect`, trailers, and bodies nobody reads.
-mod uploads;
 // What testssl.sh finds, and Mozilla's intermediate profile.
 mod tls_scan;
+// Request bodies: framing, `Expect`, trailers, and bodies nobody reads.
+mod uploads;
 // Whose word counts: trusted proxies, strangers, and who is told of containers.
 mod trust;
 // Connections to upstreams: reuse, retries, limits, and what happens when somebody leaves.

@@ -76,7 +76,18 @@ impl Dns {
         }))
     }
 
-    /// Whether a record for this host can be set at all.
+    /// Whether names below this one are proven by records that a person sets.
+    pub(super) fn is_standing(&self, host: &str) -> bool {
+        matches!(self.solver(host, host), Some(DnsSolver::Persist))
+    }
+
+    /// The TXT records of a name, aliases followed: those of each of its zone's servers that answers.
+    pub(super) async fn texts(&self, name: &str) -> Result<Vec<Vec<String>>, String> {
+        let place = self.resolvers.place(name).await?;
+        self.resolvers.texts(&place).await
+    }
+
+    /// Whether a record for this host can be set, or is there already.
     pub(super) fn serves(&self, host: &str) -> bool {
         self.solver(host, host).is_some()
     }
@@ -154,6 +165,10 @@ impl Dns {
                 let action = if set { "present" } else { "cleanup" };
                 exec::run(program, action, place, value).await
             }
+            DnsSolver::Persist => Err(format!(
+                "WHARF_DNS says `persist` for {}, so nobody sets records",
+                place.name
+            )),
             DnsSolver::Provider { name, fields } => {
                 let updater = provider::updater(name, fields);
                 let told = |fault| provider::told(name, fields, fault);

@@ -153,6 +153,24 @@ impl Resolvers {
         }
     }
 
+    /// The TXT records each of the zone's servers that answers has.
+    pub(super) async fn texts(&self, place: &Place) -> Result<Vec<Vec<String>>, String> {
+        let name = parse(&place.name)?;
+        let servers = self.authorities(&place.zone).await?;
+        let asked = servers
+            .iter()
+            .map(|server| one(*server, &name, RecordType::TXT));
+        let answers = futures_util::future::join_all(asked).await;
+        let told: Vec<_> = answers.iter().flatten().map(texts).collect();
+        match told.is_empty() {
+            true => Err(format!(
+                "none of the name servers of {} answers",
+                place.zone
+            )),
+            false => Ok(told),
+        }
+    }
+
     /// The first answer of a resolver that has one, "no such name" included.
     async fn ask(&self, name: &Name, kind: RecordType) -> Result<DnsResponse, String> {
         let mut told = format!("{RESOLV_CONF} names no name server");
@@ -192,6 +210,17 @@ fn holds(answer: &DnsResponse, value: &str) -> bool {
         RData::TXT(text) => text.txt_data.concat() == value.as_bytes(),
         _ => false,
     })
+}
+
+fn texts(answer: &DnsResponse) -> Vec<String> {
+    let texts = answer
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+    texts.collect()
 }
 
 fn parse(name: &str) -> Result<Name, String> {

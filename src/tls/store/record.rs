@@ -79,6 +79,8 @@ pub(in crate::tls) enum ChallengeKind {
     TlsAlpn01,
     #[serde(rename = "dns-01")]
     Dns01,
+    #[serde(rename = "dns-persist-01")]
+    DnsPersist01,
 }
 
 /// A challenge that is pending in one process, for the others: the CA may ask any of them.

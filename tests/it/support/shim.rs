@@ -1,6 +1,6 @@
 //! An ACME server in front of Pebble that hands everything on, but for what a test wants answered in
 //! another way: limits, breakdowns, lost answers, and what Pebble 2.4 does not know, renewal
-//! information (RFC 9773) and profiles.
+//! information (RFC 9773), profiles and DNS-PERSIST-01.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -52,6 +52,8 @@ struct State {
     /// The renewal window that is told of any certificate, in Unix seconds, and Retry-After.
     window: Mutex<Option<(i64, i64, u64)>>,
     profiles: Mutex<Vec<String>>,
+    /// What it calls itself in DNS records; whether its directory says so, too.
+    issuers: Mutex<(Vec<String>, bool)>,
     /// Seconds its clock is ahead.
     ahead: AtomicI64,
 }
@@ -83,6 +85,7 @@ impl Shim {
             orders: Mutex::default(),
             window: Mutex::default(),
             profiles: Mutex::default(),
+            issuers: Mutex::default(),
             ahead: AtomicI64::default(),
         });
         let tls = TlsAcceptor::from(Arc::new(config));
@@ -136,6 +139,13 @@ impl Shim {
     pub(crate) fn profiles(&self, names: &[&str]) {
         let names = names.iter().map(|name| (*name).to_owned());
         *self.state.profiles.lock().unwrap() = names.collect();
+    }
+
+    /// Offers DNS-PERSIST-01 from now on, beside what Pebble offers, which does the validation. It calls
+    /// itself by these names, in the directory, too, if asked to.
+    pub(crate) fn persist(&self, issuers: &[&str], in_directory: bool) {
+        let issuers = issuers.iter().map(|name| (*name).to_owned());
+        *self.state.issuers.lock().unwrap() = (issuers.collect(), in_directory);
     }
 
     /// Tells a time that many seconds ahead of this machine's from now on.
@@ -220,6 +230,20 @@ impl State {
                 .iter()
                 .map(|name| (name.clone(), "of a test".into()));
             object["meta"]["profiles"] = Value::Object(profiles.collect());
+            let issuers = self.issuers.lock().unwrap();
+            if issuers.1 {
+                object["meta"]["caaIdentities"] = issuers.0.clone().into();
+            }
+        }
+        let (issuers, _) = self.issuers.lock().unwrap().clone();
+        if let (Some(Value::Array(challenges)), false) =
+            (object.get_mut("challenges"), issuers.is_empty())
+        {
+            let mut challenge = challenges[0].clone();
+            challenge["type"] = "dns-persist-01".into();
+            challenge["issuer-domain-names"] = issuers.into();
+            challenge.as_object_mut().unwrap().remove("token");
+            challenges.push(challenge);
         }
         if request == "POST /order-plz" && head.contains(" 201 ") {
             let jws: Value = serde_json::from_slice(asked).unwrap();
