@@ -4,6 +4,7 @@
 
 mod access;
 mod ask;
+mod edit;
 mod health;
 mod host;
 mod limits;
@@ -23,6 +24,7 @@ mod via;
 
 pub use access::{AccessSpec, Blocked, Maintenance};
 pub use ask::{AskAt, AskUrl};
+pub use edit::{EditOp, FieldText, FieldTextError, HeaderEdit};
 pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 pub use host::{Host, HostError, HostPattern};
 pub use limits::{BreakerSpec, Keepalive, MaxConns, Timeouts};

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AccessSpec, AskAt, BreakerSpec, ClientAuth, HealthCheck, Host, HostPattern, Hsts, Keepalive,
-    Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite, Timeouts, TlsVersion, Via, duration,
+    AccessSpec, AskAt, BreakerSpec, ClientAuth, HeaderEdit, HealthCheck, Host, HostPattern, Hsts,
+    Keepalive, Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite, Timeouts, TlsVersion, Via,
+    duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -115,6 +116,10 @@ pub struct Settings {
     pub strip_cookies: bool,
     /// `wharf.rewrite`.
     pub rewrite: Option<Rewrite>,
+    /// `wharf.headers.request`.
+    pub request_edits: Vec<HeaderEdit>,
+    /// `wharf.security` and `wharf.headers.response`.
+    pub response_edits: Vec<HeaderEdit>,
     /// `wharf.redirect`: the first that matches.
     pub redirects: Vec<Redirect>,
     /// `wharf.redirect.from`: every request is sent to this host.
@@ -270,6 +275,8 @@ impl Default for Settings {
             strip: false,
             strip_cookies: true,
             rewrite: None,
+            request_edits: Vec::new(),
+            response_edits: Vec::new(),
             redirects: Vec::new(),
             redirect_to: None,
             websocket: true,

@@ -22,7 +22,7 @@ use super::pool::Link;
 use super::tail::Record;
 use super::worker::Worker;
 use crate::metrics::RetryReason;
-use crate::model::{Balance, HashOn};
+use crate::model::{Balance, Facts, HashOn};
 use crate::route::Route;
 use crate::upstream::{Ask, Choice, Endpoint, Failure, Key, NoPlace, Taken, Upstream};
 
@@ -34,6 +34,8 @@ pub(crate) struct Forward<'a> {
     /// The request target, in two pieces where a prefix was cut off.
     pub(crate) target: [&'a str; 2],
     pub(crate) origin: Origin<'a>,
+    /// Of the request as the client sent it; the path as it was written.
+    pub(crate) facts: Facts<'a>,
     pub(crate) websocket: bool,
 }
 
@@ -201,10 +203,17 @@ impl Forward<'_> {
         {
             let mut lines = std::mem::take(&mut exchange.extra.lines);
             let (fields, authority) = (exchange.fields(), self.origin.authority);
-            if headers::write_back(&mut lines, fields, back, authority, endpoint.addr) {
+            let edits = self.route.response_edits.as_deref();
+            if headers::write_back(&mut lines, fields, back, authority, endpoint.addr, edits) {
                 exchange.extra.instead |= Known::set(&[Known::NamesPath]);
             }
             exchange.extra.lines = lines;
+        }
+        if let Some(edits) = &self.route.response_edits {
+            let mut lines = std::mem::take(&mut exchange.extra.lines);
+            headers::write_edits(&mut lines, edits, exchange.fields(), &self.facts);
+            exchange.extra.lines = lines;
+            exchange.extra.edits = Some(Arc::clone(edits));
         }
         self.answer(endpoint, exchange).map_err(Refusal::Final)
     }

@@ -14,7 +14,7 @@ use super::exchange::Client as ClientSide;
 use super::fields::{Fields, Known};
 use super::forward::{Answer, Forward, Refusal, holder};
 use super::head::RequestHead;
-use super::headers::{self, Asked, HostName, Origin};
+use super::headers::{self, Asked, Edited, HostName, Origin};
 use super::hints::hints;
 use super::hold::{Stop, hold};
 use super::page;
@@ -103,26 +103,25 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
         detail.as_deref(),
         &worker.engine.prefix,
     );
-    if let Some(hsts) = told_of_https(conn, &table, head, client) {
-        page.headers_mut()
-            .insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    let head = Head::read(conn.tls, head, client);
+    if let Ok(head) = &head
+        && let Ok(entry) = find_host(&table, head)
+        && let Ok(route) = find_route(entry, head)
+    {
+        dress(&mut page, head, route);
     }
     Answer::Page(Box::new(page))
 }
 
-/// What browsers are told of HTTPS on the route of a request that got none of its answers.
-fn told_of_https(
-    conn: &ConnState,
-    table: &RouteTable,
-    request: &RequestHead,
-    client: Client,
-) -> Option<HeaderValue> {
-    let head = Head::read(conn.tls, request, client).ok()?;
-    if !head.https {
-        return None;
+/// What a route's labels add to an answer of Wharf's own.
+fn dress(page: &mut page::Page, head: &Head<'_>, route: &Route) {
+    if let Some(hsts) = hsts(route).filter(|_| head.https) {
+        page.headers_mut()
+            .insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     }
-    let entry = find_host(table, &head).ok()?;
-    hsts(find_route(entry, &head).ok()?)
+    if let Some(edits) = &route.response_edits {
+        headers::edit_page(page, edits, &head.facts(head.path, head.rooted_target()));
+    }
 }
 
 /// What a route tells browsers of HTTPS.
@@ -182,6 +181,12 @@ async fn steps<C: ClientSide>(
     let (target, prefix) = target(&head, route);
     let rewritten = rewritten(&head, route, target)?;
     let target = rewritten.as_deref().map_or(target, |target| [target, ""]);
+    let facts = head.facts(head.path, head.rooted_target());
+    let edited = route.request_edits.as_ref().map(|edits| {
+        let mut lines = Vec::new();
+        headers::write_edits(&mut lines, edits, request.fields(), &facts);
+        Box::new(Edited { edits, lines })
+    });
     let forward = Forward {
         worker,
         route,
@@ -197,7 +202,9 @@ async fn steps<C: ClientSide>(
             lines: (!head.client.trusted).then(|| conn.lines()),
             certificate: route.client.as_ref().map(|_| conn.certificate()),
             prefix,
+            edited: edited.as_deref(),
         },
+        facts,
         websocket,
     };
     match forward.send(side, record).await {
@@ -349,10 +356,7 @@ fn moved(head: &Head<'_>, route: &Route, to: &Elsewhere) -> Result<Answer, Proxy
     let mut page = page::redirect(to.status, &to.location).ok_or(ProxyError::BadRequest(
         "the request target cannot be redirected",
     ))?;
-    if let Some(hsts) = hsts(route).filter(|_| head.https) {
-        page.headers_mut()
-            .insert(header::STRICT_TRANSPORT_SECURITY, hsts);
-    }
+    dress(&mut page, head, route);
     Ok(Answer::Page(Box::new(page)))
 }
 
@@ -579,9 +583,10 @@ async fn secure(
     }
     certified(worker, table, head, entry).await?;
     let (status, location) = redirect(head, port);
-    let redirect = page::redirect(status, &location).ok_or(ProxyError::BadRequest(
+    let mut redirect = page::redirect(status, &location).ok_or(ProxyError::BadRequest(
         "the request target cannot be redirected",
     ))?;
+    dress(&mut redirect, head, route);
     Ok(Some(Answer::Page(Box::new(redirect))))
 }
 

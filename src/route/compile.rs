@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    Asking, Back, Breaker, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky, Stripped,
+    Asking, Back, Breaker, Edits, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky,
+    Stripped,
 };
 use crate::filter::Filters;
 use crate::model::{
@@ -104,6 +105,8 @@ fn route(
         path: spec.path.clone(),
         conditions: spec.conditions.clone(),
         upstream: Arc::clone(upstream),
+        request_edits: Edits::of(&settings.request_edits),
+        response_edits: Edits::of(&settings.response_edits),
         redirects: settings.redirects.clone(),
         redirect_to: settings.redirect_to.clone(),
         back: stripped.as_ref().map(|stripped| Back {

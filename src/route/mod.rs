@@ -21,9 +21,9 @@ use tokio::sync::watch;
 
 use crate::filter::Filters;
 use crate::model::{
-    AskAt, Balance, ClientAuth, ContainerNote, Host, HostPattern, HttpsMode, Keepalive, Matcher,
-    PathPattern, Pattern, Redirect, Retry, RouteKey, Rule, Timeouts, TlsMode, TlsPolicy,
-    UpstreamKey, place,
+    AskAt, Balance, ClientAuth, ContainerNote, EditOp, HeaderEdit, Host, HostPattern, HttpsMode,
+    Keepalive, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey, Rule, Timeouts, TlsMode,
+    TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 
@@ -110,6 +110,9 @@ pub struct Route {
     /// What else a request has to meet, all of it.
     pub conditions: Vec<Matcher>,
     pub upstream: Arc<Upstream>,
+    /// Of the fields of requests, and of answers.
+    pub request_edits: Option<Arc<Edits>>,
+    pub response_edits: Option<Arc<Edits>>,
     /// Requests that are sent elsewhere: the first that matches.
     pub redirects: Vec<Redirect>,
     /// Every request is sent to this host.
@@ -146,6 +149,28 @@ pub struct Route {
     pub owner: Box<str>,
     /// See `model::RouteSpec::fault`.
     pub fault: Option<Box<str>>,
+}
+
+/// What becomes of fields.
+#[derive(Debug)]
+pub struct Edits {
+    /// Never empty; in the order of the labels.
+    pub all: Vec<HeaderEdit>,
+}
+
+impl Edits {
+    fn of(all: &[HeaderEdit]) -> Option<Arc<Self>> {
+        let all = all.to_vec();
+        (!all.is_empty()).then(|| Arc::new(Self { all }))
+    }
+
+    /// Whether fields of this name that are there already go.
+    pub fn without(&self, name: &[u8]) -> bool {
+        self.all.iter().any(|edit| {
+            matches!(edit.op, EditOp::Set | EditOp::Remove)
+                && name.eq_ignore_ascii_case(edit.name.as_bytes())
+        })
+    }
 }
 
 /// A prefix that the app is not asked for, and what is put in its place.

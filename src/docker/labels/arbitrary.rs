@@ -56,6 +56,8 @@ const HOSTS: &[&str] = &[
     "wharf.blog.path",
     "wharf.weight",
     "wharf.canary",
+    "wharf.beta.match",
+    "wharf.redirect.from",
 ];
 
 const VALUES: &[&str] = &[
@@ -82,6 +84,14 @@ const VALUES: &[&str] = &[
     "hash cookie:a",
     "3/30s",
     "published",
+    "**.example.com, ~^shop[0-9]{1,2}\\.test$",
+    "=/x",
+    "~\\.php$",
+    "header:X-Beta=1, method:GET|HEAD",
+    "ip:private, path:/a/*",
+    "/old/* -> /new/{1} 301, ^/(a{1,2}) -> https://b.test/{1}",
+    "^/v1/(.*)$ -> /{1}",
+    "~(",
     "http://10.0.0.1:81, http://nas.lan",
     "",
 ];

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    AccessSpec, BreakerSpec, HostPattern, Hsts, HttpsMode, Keepalive, Maintenance, Matcher,
-    PathPattern, Problem, Retry, Rewrite, Settings, Severity, StickySpec, Timeouts, TlsMode,
+    AccessSpec, BreakerSpec, HeaderEdit, HostPattern, Hsts, HttpsMode, Keepalive, Maintenance,
+    Matcher, PathPattern, Problem, Retry, Rewrite, Settings, Severity, StickySpec, Timeouts,
+    TlsMode,
 };
 
 use super::Dial;
@@ -100,6 +101,11 @@ impl<'a> Layers<'a> {
             strip_cookies: pick!(self, "strip.cookies", Value::Switch)
                 .unwrap_or(default.strip_cookies),
             rewrite: pick!(self, "rewrite", Value::Rewrite),
+            request_edits: self.edits("headers.request"),
+            response_edits: {
+                let security = pick!(self, "security", Value::Edits).unwrap_or_default();
+                HeaderEdit::merged(security, self.edits("headers.response"))
+            },
             redirects: pick!(self, "redirect", Value::Redirects).unwrap_or_default(),
             redirect_to: None,
             websocket: pick!(self, "websocket", Value::Switch).unwrap_or(default.websocket),
@@ -249,6 +255,15 @@ impl<'a> Layers<'a> {
             min: min.unwrap_or(default.min),
             open: open.unwrap_or(default.open),
         })
+    }
+
+    /// The default route's and its own behind them.
+    fn edits(&self, option: &str) -> Vec<HeaderEdit> {
+        let of = |draft: &Draft| match draft.values.get(option).map(|given| &given.value) {
+            Some(Value::Edits(edits)) => edits.clone(),
+            _ => Vec::new(),
+        };
+        HeaderEdit::merged(self.base.map(of).unwrap_or_default(), of(self.own))
     }
 
     fn conditions(&self) -> Vec<Matcher> {

@@ -63,6 +63,10 @@ pub enum Kind {
     Rewrite,
     /// Rules `pattern -> path or address`, in a list.
     Redirects,
+    /// Edits of fields, in a list.
+    Edits,
+    /// A word of `security`, and `force`.
+    Security,
     /// Conditions on a request, in a list.
     Matchers,
     /// `3/30s`, `3` or `off`.
@@ -183,6 +187,10 @@ impl Kind {
             Self::Path => "path, `=` and a path, or `~` and a regex",
             Self::Rewrite => "path, or list of `<glob or regex> -> <path>`",
             Self::Redirects => "list of `<glob or regex> -> <path or address> [<status>]`",
+            Self::Edits => {
+                "list of `<name>=<value>` (set), `+<name>=<value>` (add), `-<name>` (remove), `?<name>=<value>` (unless there is one)"
+            }
+            Self::Security => "`on`, `strict` or `off`, and `force`",
             Self::Priority => "number, -1000000 to 1000000",
             Self::Port => "port, 1 to 65535",
             Self::Switch => "switch",

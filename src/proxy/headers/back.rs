@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::super::fields::{Fields, Known, write_field};
-use crate::route::Back;
+use crate::route::{Back, Edits};
 
 /// Appends all fields that name paths, if any of them has to be another. Whether it has.
 pub(crate) fn write_back(
@@ -13,11 +13,13 @@ pub(crate) fn write_back(
     back: &Back,
     authority: &str,
     endpoint: SocketAddr,
+    edits: Option<&Edits>,
 ) -> bool {
     let named = || {
-        fields
-            .iter()
+        let named = fields.iter();
+        named
             .filter(|field| field.known == Known::NamesPath)
+            .filter(|field| edits.is_none_or(|edits| !edits.without(field.name)))
     };
     let change = |name: &[u8], value: &[u8]| {
         let value = std::str::from_utf8(value).ok()?;
@@ -235,7 +237,7 @@ mod tests {
         let head = RequestHead::get("/", &fields);
         let write = |back: &Back| {
             let mut out = Vec::new();
-            let changed = write_back(&mut out, head.fields(), back, "a.test", endpoint);
+            let changed = write_back(&mut out, head.fields(), back, "a.test", endpoint, None);
             (changed, String::from_utf8(out).unwrap())
         };
         let all = "location: /app/x\r\nset-cookie: a=b\r\nset-cookie: c=d; Path=/app\r\n";

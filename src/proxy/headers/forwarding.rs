@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::fields::{Fields, Known, write_field as field};
+use crate::route::Edits;
 
 /// What the forwarding headers of one request are made from.
 #[derive(Debug)]
@@ -26,6 +27,15 @@ pub(crate) struct Origin<'a> {
     pub(crate) certificate: Option<&'a [u8]>,
     /// Prefix removed from the path.
     pub(crate) prefix: Option<&'a str>,
+    /// What labels take from the client's fields and add to them.
+    pub(crate) edited: Option<&'a Edited<'a>>,
+}
+
+/// A request's fields after the route's edits.
+#[derive(Debug)]
+pub(crate) struct Edited<'a> {
+    pub(crate) edits: &'a Edits,
+    pub(crate) lines: Vec<u8>,
 }
 
 /// `X-Real-IP` and the `X-Forwarded-*` family (product.md S3 to S6): rebuilt from the connection

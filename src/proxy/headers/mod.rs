@@ -7,6 +7,7 @@ use super::fields::{Fields, Known};
 mod back;
 mod client;
 mod cookie;
+mod edit;
 mod forwarding;
 mod host;
 mod length;
@@ -18,7 +19,8 @@ mod response;
 pub(crate) use back::write_back;
 pub(crate) use client::client_address;
 pub(crate) use cookie::{cookie, cookies};
-pub(crate) use forwarding::{Origin, lines_of};
+pub(crate) use edit::{edit_page, write_edits};
+pub(crate) use forwarding::{Edited, Origin, lines_of};
 pub(crate) use host::HostName;
 pub(crate) use length::{content_length, parse_length, write_length};
 pub(crate) use matching::{Asked, meets, values};
@@ -84,6 +86,7 @@ mod tests {
             lines: None,
             certificate: None,
             prefix: None,
+            edited: None,
         };
         let head = RequestHead::get("/", fields);
         write_request(&mut out, &head, &["/"], &origin, Connection::Keep);

@@ -40,6 +40,9 @@ pub(crate) fn write_request(
     copy_fields(out, fields, origin);
     write_forwarding(out, fields, origin);
     out.extend_from_slice(origin.certificate.unwrap_or_default());
+    if let Some(edited) = origin.edited {
+        out.extend_from_slice(&edited.lines);
+    }
     match head.framing {
         RequestFraming::None => {}
         RequestFraming::Length(length) => write_length(out, length),
@@ -67,10 +70,14 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
     if crumbs {
         dropped |= Known::set(&[Known::Cookie]);
     }
+    let gone = |name: &[u8]| {
+        let edited = origin.edited;
+        nominated.holds(name) || edited.is_some_and(|edited| edited.edits.without(name))
+    };
     fields.copy(out, |field| {
-        !field.known.is_in(dropped) && !nominated.holds(field.name)
+        !field.known.is_in(dropped) && !gone(field.name)
     });
-    if crumbs && !nominated.holds(b"cookie") {
+    if crumbs && !gone(b"cookie") {
         out.extend_from_slice(b"cookie: ");
         for (index, crumb) in fields.get_all(Known::Cookie).enumerate() {
             out.extend_from_slice(if index == 0 { b"" } else { b"; " });

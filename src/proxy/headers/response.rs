@@ -1,5 +1,7 @@
 //! The head of a response as an HTTP/1 client gets it; HTTP/2 asks [`Kept`] field by field.
 
+use std::sync::Arc;
+
 use http::{StatusCode, Version};
 
 use super::super::fields::{Field, Fields, Known};
@@ -7,6 +9,7 @@ use super::super::h1;
 use super::length::{content_length, write_length};
 use super::nominated::Nominated;
 use super::{HOP_BY_HOP, RESPONSE_HOP_BY_HOP};
+use crate::route::Edits;
 
 /// What a client is told of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +28,15 @@ pub(crate) struct Extra {
     pub(crate) lines: Vec<u8>,
     /// Known names that these lines stand for: none of the upstream's are passed on.
     pub(crate) instead: u32,
+    /// Others that are not passed on are named by these.
+    pub(crate) edits: Option<Arc<Edits>>,
 }
 
 /// None at all.
 pub(crate) static NO_EXTRA: Extra = Extra {
     lines: Vec::new(),
     instead: 0,
+    edits: None,
 };
 
 /// Writes the start line of a response to an HTTP/1 client.
@@ -87,6 +93,7 @@ pub(crate) fn write_interim(out: &mut Vec<u8>, head: &h1::ResponseHead, text: &[
 /// Which fields of an upstream's response may reach the client.
 pub(crate) struct Kept<'a> {
     nominated: Nominated<'a>,
+    edits: Option<&'a Edits>,
     dropped: u32,
     /// The length, where the upstream wrote it in a way that others may read otherwise: `3, 3` was
     /// one length to us.
@@ -94,7 +101,7 @@ pub(crate) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    pub(crate) fn of(fields: Fields<'a>, extra: &Extra, keep_length: bool) -> Self {
+    pub(crate) fn of(fields: Fields<'a>, extra: &'a Extra, keep_length: bool) -> Self {
         let mut dropped = RESPONSE_HOP_BY_HOP | extra.instead;
         let mut rewritten = None;
         let mut lengths = fields.get_all(Known::ContentLength);
@@ -109,6 +116,7 @@ impl<'a> Kept<'a> {
         }
         Self {
             nominated: Nominated::of(fields),
+            edits: extra.edits.as_deref(),
             dropped,
             rewritten,
         }
@@ -118,6 +126,7 @@ impl<'a> Kept<'a> {
         // Framing cannot be nominated away.
         !field.known.is_in(self.dropped)
             && (field.known == Known::ContentLength || !self.nominated.holds(field.name))
+            && self.edits.is_none_or(|edits| !edits.without(field.name))
     }
 }
 

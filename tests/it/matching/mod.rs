@@ -2,6 +2,7 @@
 //! nginx, and for clients of real containers. docs/nginx.md has the differences.
 
 mod conditions;
+mod headers;
 mod hosts;
 mod paths;
 mod redirects;

@@ -4,6 +4,7 @@
 mod access;
 mod ask;
 mod breaker;
+mod headers;
 pub(super) mod health;
 mod limits;
 mod retry;
@@ -16,9 +17,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, Blocked, ClientAuth, FailLimit, HostError, HostPattern, HttpsMode, Matcher,
-    Networks, PathPattern, Pattern, Redirect, RetryOn, Rewrite, StatusSet, TlsMode, TlsVersion,
-    parse_bool, parse_duration,
+    AskAt, Balance, Blocked, ClientAuth, FailLimit, HeaderEdit, HostError, HostPattern, HttpsMode,
+    Matcher, Networks, PathPattern, Pattern, Redirect, RetryOn, Rewrite, StatusSet, TlsMode,
+    TlsVersion, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -57,6 +58,7 @@ pub(super) enum Value {
     /// 1..=100.
     Percent(u8),
     Rewrite(Rewrite),
+    Edits(Vec<HeaderEdit>),
     Redirects(Vec<Redirect>),
     Priority(i32),
     /// 0 is no limit.
@@ -124,6 +126,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Matchers => return matchers(text),
         Kind::Upstream => return upstream::upstream(text),
         Kind::Rewrite => return rewrite::rewrite(text),
+        Kind::Edits => return headers::edits(text),
         Kind::Redirects => return rewrite::redirects(text),
         Kind::Block => return access::block(text),
         Kind::Maintenance => return access::maintenance(text),
@@ -132,6 +135,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
     let one = match kind {
         Kind::Path => path(text).map(Value::Path),
         Kind::Port => port(text).map(Value::Port),
+        Kind::Security => headers::security(text),
         Kind::Priority => priority(text).map(Value::Priority),
         Kind::Switch => parse_bool(text)
             .map(Value::Switch)
@@ -178,6 +182,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Health
         | Kind::Upstream
         | Kind::Rewrite
+        | Kind::Edits
         | Kind::Redirects
         | Kind::Block
         | Kind::Maintenance

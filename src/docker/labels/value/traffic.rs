@@ -35,7 +35,7 @@ pub(super) fn balance(text: &str) -> Result<Balance, String> {
 }
 
 /// A name of a field or cookie (RFC 9110 section 5.6.2).
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     let special = |b| b"!#$%&'*+-.^_`|~".contains(&b);
     let part = |b: u8| b.is_ascii_alphanumeric() || special(b);
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(part)

@@ -301,6 +301,14 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if let Some(rewrite) = &now.rewrite {
         let _ = write!(out, " rewrite=({rewrite})");
     }
+    for (side, edits) in [
+        ("request", &now.request_edits),
+        ("response", &now.response_edits),
+    ] {
+        for edit in edits {
+            let _ = write!(out, " {side}=({edit})");
+        }
+    }
     for redirect in &now.redirects {
         let _ = write!(out, " redirect=({redirect})");
     }
