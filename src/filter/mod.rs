@@ -1,16 +1,27 @@
 //! What a route asks of a request before the app hears of it. Pure: who asks and for what is passed in.
 
+pub mod auth;
 mod block;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use self::auth::Basic;
 use crate::model::{AccessSpec, Maintenance, Networks};
 
 /// A route's filters; [`Filters::admit`] has their order.
 #[derive(Debug)]
 pub struct Filters {
     access: AccessSpec,
+    /// Whom it asks for name and password.
+    pub basic: Option<Basic>,
+}
+
+/// A request that may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted {
+    /// Once it has shown who it is.
+    pub login: bool,
 }
 
 /// Why a request is not let through.
@@ -31,10 +42,14 @@ pub enum Refusal {
 
 impl Filters {
     /// `None` where there is nothing to ask, which is the usual case.
-    pub fn compile(access: &AccessSpec) -> Option<Box<Self>> {
+    /// What `before` knows of clients is carried over. May read a file: not for workers.
+    pub fn compile(access: &AccessSpec, before: Option<&Self>) -> Option<Box<Self>> {
         (*access != AccessSpec::default()).then(|| {
+            let before = before.and_then(|before| before.basic.as_ref());
+            let basic = access.basic.as_ref();
             Box::new(Self {
                 access: access.clone(),
+                basic: basic.map(|basic| Basic::compile(basic, before)),
             })
         })
     }
@@ -44,7 +59,7 @@ impl Filters {
     ///
     /// # Errors
     /// Why not.
-    pub fn admit(&self, client: IpAddr, path: &str) -> Result<(), Refusal> {
+    pub fn admit(&self, client: IpAddr, path: &str) -> Result<Admitted, Refusal> {
         let access = &self.access;
         let within = |networks: &Option<Networks>| {
             let networks = networks.as_ref()?;
@@ -54,7 +69,9 @@ impl Filters {
             let by = listed(&access.deny);
             return Err(Refusal::Denied { client, by });
         }
-        if within(&access.allow) == Some(false) {
+        let listed_in = within(&access.allow);
+        let either = access.satisfy_any && self.basic.is_some();
+        if listed_in == Some(false) && !either {
             let list = listed(&access.allow);
             return Err(Refusal::NotAllowed { client, list });
         }
@@ -64,7 +81,9 @@ impl Filters {
         }
         match &access.maintenance {
             Some(rest) if within(&rest.allow) != Some(true) => Err(refused_for_now(rest)),
-            _ => Ok(()),
+            _ => Ok(Admitted {
+                login: self.basic.is_some() && !(either && listed_in == Some(true)),
+            }),
         }
     }
 }
@@ -96,8 +115,8 @@ mod tests {
         Some(Networks::new(list, all))
     }
 
-    fn verdict(access: &AccessSpec, client: &str) -> Result<(), Refusal> {
-        let filters = Filters::compile(access).unwrap();
+    fn verdict(access: &AccessSpec, client: &str) -> Result<Admitted, Refusal> {
+        let filters = Filters::compile(access, None).unwrap();
         filters.admit(client.parse().unwrap(), "/")
     }
 
@@ -147,7 +166,31 @@ mod tests {
     }
 
     #[test]
+    fn a_place_in_the_list_or_a_login() {
+        use crate::model::{BasicSpec, User, UserSource};
+        let user = User::parse("joe:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=").unwrap();
+        let access = |satisfy_any| AccessSpec {
+            allow: networks("10.0.0.0/8"),
+            deny: networks("10.1.0.0/16"),
+            satisfy_any,
+            basic: Some(BasicSpec {
+                users: UserSource::Inline(vec![user.clone()]),
+                realm: BasicSpec::REALM.to_owned(),
+                strip: false,
+                user_header: None,
+            }),
+            ..AccessSpec::default()
+        };
+        let login = |any, client| verdict(&access(any), client).map(|admitted| admitted.login);
+        assert_eq!(login(true, "10.0.0.1"), Ok(false));
+        assert_eq!(login(true, "192.0.2.1"), Ok(true));
+        assert!(login(true, "10.1.0.1").is_err());
+        assert_eq!(login(false, "10.0.0.1"), Ok(true));
+        assert!(login(false, "192.0.2.1").is_err());
+    }
+
+    #[test]
     fn a_route_without_filters_has_none() {
-        assert!(Filters::compile(&AccessSpec::default()).is_none());
+        assert!(Filters::compile(&AccessSpec::default(), None).is_none());
     }
 }

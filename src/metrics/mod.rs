@@ -110,6 +110,8 @@ pub enum ErrorKind {
     RouteFault,
     /// An address that is not let in.
     Denied,
+    /// No right name and password.
+    Login,
     /// A path nobody gets.
     Blocked,
     /// The route is down for maintenance.
@@ -280,13 +282,14 @@ impl BreakerBecame {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
         Self::NoRoute,
         Self::RouteFault,
         Self::Denied,
+        Self::Login,
         Self::Blocked,
         Self::Maintenance,
         Self::Misdirected,
@@ -310,6 +313,7 @@ impl ErrorKind {
             Self::NoRoute => "no_route",
             Self::RouteFault => "route_fault",
             Self::Denied => "denied",
+            Self::Login => "login",
             Self::Blocked => "blocked",
             Self::Maintenance => "maintenance",
             Self::Misdirected => "misdirected",

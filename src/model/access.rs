@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Glob, Networks, PathGlob, duration};
+use super::{BasicSpec, Glob, Networks, PathGlob, duration};
 
 /// `wharf.allow`, `wharf.deny`, `wharf.block` and `wharf.maintenance`. Default: nothing is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -16,6 +16,12 @@ pub struct AccessSpec {
     /// Not let in, whatever `allow` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<Networks>,
+    /// `wharf.auth.basic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicSpec>,
+    /// `wharf.satisfy: any`: a place in `allow` or a login is enough (nginx `satisfy any`). Default off.
+    #[serde(skip_serializing_if = "is_off")]
+    pub satisfy_any: bool,
     /// Paths that nobody gets: 404.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub block: Vec<Blocked>,
@@ -46,6 +52,10 @@ pub struct Maintenance {
     /// Value of `Retry-After`. Default [`Maintenance::RETRY`].
     #[serde(serialize_with = "duration")]
     pub retry: Duration,
+}
+
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 impl Maintenance {

@@ -4,6 +4,7 @@
 
 mod access;
 mod ask;
+mod auth;
 mod edit;
 mod health;
 mod host;
@@ -24,6 +25,7 @@ mod via;
 
 pub use access::{AccessSpec, Blocked, Maintenance};
 pub use ask::{AskAt, AskUrl};
+pub use auth::{BasicSpec, Hash, User, UserSource};
 pub use edit::{EditOp, FieldText, FieldTextError, HeaderEdit};
 pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 pub use host::{Host, HostError, HostPattern};

@@ -41,6 +41,10 @@ pub(crate) enum ProxyError {
     WebSocketOff,
     #[error(transparent)]
     Refused(Refusal),
+    #[error("this page asks for a name and a password")]
+    Login { realm: Box<str> },
+    #[error("too many log in at the moment")]
+    Logins,
     #[error("a label of this route has an error: {0}")]
     RouteFault(Box<str>),
     #[error("no certificate for this host yet: {0}")]
@@ -147,6 +151,8 @@ impl ProxyError {
             Self::NoHost | Self::NoPath => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HttpsOnly | Self::ClientCertificate | Self::WebSocketOff => StatusCode::FORBIDDEN,
+            Self::Login { .. } => StatusCode::UNAUTHORIZED,
+            Self::Logins => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused(refusal) => match refusal {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } => StatusCode::FORBIDDEN,
                 Refusal::Blocked { .. } => StatusCode::NOT_FOUND,
@@ -197,6 +203,7 @@ impl ProxyError {
                 Refusal::Blocked { .. } => ErrorKind::Blocked,
                 Refusal::Maintenance { .. } => ErrorKind::Maintenance,
             },
+            Self::Login { .. } | Self::Logins => ErrorKind::Login,
             Self::Misdirected => ErrorKind::Misdirected,
             Self::RouteFault(_) => ErrorKind::RouteFault,
             Self::NoCertificate(_) => ErrorKind::NoCertificate,
@@ -227,6 +234,8 @@ impl ProxyError {
             | Self::HttpsOnly
             | Self::ClientCertificate
             | Self::WebSocketOff
+            | Self::Login { .. }
+            | Self::Logins
             | Self::NoCertificate(_) => self.to_string(),
             Self::Refused(refusal) => match refusal {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } => {
@@ -352,6 +361,8 @@ impl ProxyError {
                 Refusal::Blocked { .. } => "wharf.block on a route of its own, or off, lets this path through".into(),
                 Refusal::Maintenance { .. } => "wharf.maintenance: on allow=private lets you see the site meanwhile".into(),
             },
+            Self::Login { .. } => "wharf.auth.basic says who gets in".into(),
+            Self::Logins => "passwords are verified few at once; those that were right count on for five minutes without".into(),
             Self::HttpsOnly => "ask with https://; wharf.https: redirect sends clients there".into(),
             Self::ClientCertificate => "wharf.tls.client_ca asks for one; `optional` lets others in, too".into(),
             Self::WebSocketOff => "wharf.websocket: on lets it through".into(),
@@ -372,7 +383,7 @@ impl ProxyError {
     /// Seconds after which trying again makes sense.
     pub(crate) fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::Full { .. } => Some(1),
+            Self::Full { .. } | Self::Logins => Some(1),
             Self::Refused(Refusal::Maintenance { retry, .. }) => {
                 (!retry.is_zero()).then(|| retry.as_secs().clamp(1, 604_800) as u32)
             }

@@ -11,6 +11,7 @@ use super::audience::{Client, may_see_details};
 use super::breaker::refusal;
 use super::error::ProxyError;
 use super::fields::FieldIndex;
+use super::fields::Known;
 use super::forward::{choice, holder, nobody};
 use super::head::RequestHead;
 use super::queue::full;
@@ -132,7 +133,11 @@ impl<'t> Decision<'t> {
             }
             self.redirect = Some(service::redirect(head, port));
         }
-        service::admit(route, head)?;
+        let (_, login) = service::admit(route, head)?;
+        if let Some(basic) = login.filter(|_| !request.fields().has(Known::Authorization)) {
+            let realm = basic.realm.clone();
+            return Err(ProxyError::Login { realm });
+        }
         self.target = service::changed_target(head, route)?;
         if let Some(error) = route.breaker.as_ref().and_then(|one| refusal(one)) {
             return Err(error);

@@ -79,6 +79,12 @@ pub(crate) fn error(
     if let Some(seconds) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if let ProxyError::Login { realm } = error
+        && let Ok(question) =
+            HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
+    {
+        headers.insert(header::WWW_AUTHENTICATE, question);
+    }
     if matches!(error, ProxyError::Method(_)) {
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         headers.insert(header::ALLOW, HeaderValue::from_static(methods));

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
@@ -23,6 +24,7 @@ use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
+use crate::filter::auth::{Basic, Trouble, Verdict};
 use crate::model::{Facts, HttpsMode, Matcher, TlsPolicy, TlsVersion, behind, seen};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split, climbs};
 use crate::tls::ObtainError;
@@ -174,7 +176,11 @@ async fn steps<C: ClientSide>(
     if entry.policy.is_some() || route.client.is_some() {
         check_policy(worker, conn, entry.policy.as_deref(), route)?;
     }
-    let websocket = admit(route, &head)?;
+    let (websocket, login) = admit(route, &head)?;
+    let user = match login {
+        Some(basic) => Some(log_in(basic, &head).await?),
+        None => None,
+    };
     if let Some(breaker) = &route.breaker {
         pass(worker, breaker, record)?;
     }
@@ -203,6 +209,9 @@ async fn steps<C: ClientSide>(
             certificate: route.client.as_ref().map(|_| conn.certificate()),
             prefix,
             edited: edited.as_deref(),
+            login: (route.filters.as_ref())
+                .and_then(|filters| filters.basic.as_ref())
+                .map(|basic| (basic, user.as_deref())),
         },
         facts,
         websocket,
@@ -239,20 +248,45 @@ pub(super) fn find_route<'t>(
 }
 
 /// Lets a request pass unless the route refuses it; whether it wants to become a WebSocket.
-pub(super) fn admit(route: &Route, head: &Head<'_>) -> Result<bool, ProxyError> {
+pub(super) fn admit<'t>(
+    route: &'t Route,
+    head: &Head<'_>,
+) -> Result<(bool, Option<&'t Basic>), ProxyError> {
     let request = head.request;
     if let Some(fault) = &route.fault {
         return Err(ProxyError::RouteFault(fault.clone()));
     }
+    let mut login = None;
     if let Some(filters) = &route.filters {
         let admitted = filters.admit(head.client.address, head.path);
-        admitted.map_err(ProxyError::Refused)?;
+        if admitted.map_err(ProxyError::Refused)?.login {
+            login = filters.basic.as_ref();
+        }
     }
     let websocket = headers::wants_websocket(request) && !request.has_body();
     if websocket && !route.websocket {
         return Err(ProxyError::WebSocketOff);
     }
-    Ok(websocket)
+    Ok((websocket, login))
+}
+
+/// Who asks, by name and password.
+async fn log_in(basic: &Basic, head: &Head<'_>) -> Result<String, ProxyError> {
+    let field = head.request.fields().get(Known::Authorization);
+    let given = field.and_then(Basic::read);
+    let who = match (basic.known(given.as_ref(), Instant::now()), given) {
+        (Verdict::Known(who), _) => Some(who),
+        // Boxed, so that other requests need not carry its room along.
+        (Verdict::Ask, Some(given)) => match Box::pin(basic.verify(given)).await {
+            Ok(who) => who,
+            Err(Trouble::Busy) => return Err(ProxyError::Logins),
+            Err(Trouble::Fault(fault)) => return Err(ProxyError::RouteFault((&*fault).into())),
+        },
+        (Verdict::Ask | Verdict::No, _) => None,
+    };
+    who.ok_or_else(|| ProxyError::Login {
+        realm: basic.realm.clone(),
+    })
 }
 
 /// The port of the TLS listener, where the request came without TLS and the route wants it.

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::filter::Filters;
 use crate::model::{
-    ClientAuth, HostPattern, HttpsMode, Matcher, PathPattern, Plan, Rewrite, RouteSpec, TlsMode,
-    TlsPolicy, UpstreamKey, escape_path,
+    ClientAuth, HostPattern, HttpsMode, Matcher, PathPattern, Plan, Rewrite, RouteKey, RouteSpec,
+    TlsMode, TlsPolicy, UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
 
@@ -40,6 +40,10 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         })
         .collect();
 
+    let old_routes = previous.hosts().flat_map(|entry| &entry.routes);
+    let filters: HashMap<&RouteKey, &Filters> = old_routes
+        .filter_map(|route| Some((&route.key, route.filters.as_deref()?)))
+        .collect();
     let mut breakers = HashMap::new();
     let mut hosts: BTreeMap<&HostPattern, Vec<(&RouteSpec, Arc<Route>)>> = BTreeMap::new();
     for spec in &plan.routes {
@@ -53,7 +57,8 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         if let Some(breaker) = &breaker {
             breakers.insert(spec.key.clone(), Arc::clone(breaker));
         }
-        let route = Arc::new(route(spec, upstream, breaker, secret));
+        let filters = filters.get(&spec.key).copied();
+        let route = Arc::new(route(spec, upstream, breaker, filters, secret));
         for host in &spec.hosts {
             hosts
                 .entry(host)
@@ -91,6 +96,7 @@ fn route(
     spec: &RouteSpec,
     upstream: &Arc<Upstream>,
     breaker: Option<Arc<Breaker>>,
+    filters: Option<&Filters>,
     secret: &Secret,
 ) -> Route {
     let settings = &spec.settings;
@@ -120,7 +126,7 @@ fn route(
             _ => Vec::new(),
         },
         websocket: settings.websocket,
-        filters: Filters::compile(&settings.access),
+        filters: Filters::compile(&settings.access, filters),
         // Without TLS there is nothing to redirect to.
         https: if settings.tls == TlsMode::Off {
             HttpsMode::Off

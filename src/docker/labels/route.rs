@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    AccessSpec, BreakerSpec, HeaderEdit, HostPattern, Hsts, HttpsMode, Keepalive, Maintenance,
-    Matcher, PathPattern, Problem, Retry, Rewrite, Settings, Severity, StickySpec, Timeouts,
-    TlsMode,
+    AccessSpec, BasicSpec, BreakerSpec, HeaderEdit, HostPattern, Hsts, HttpsMode, Keepalive,
+    Maintenance, Matcher, PathPattern, Problem, Retry, Rewrite, Settings, Severity, StickySpec,
+    Timeouts, TlsMode,
 };
 
 use super::Dial;
@@ -230,6 +230,11 @@ impl<'a> Layers<'a> {
         let retry = pick!(self, "maintenance.retry", Value::Duration);
         AccessSpec {
             allow: pick!(self, "allow", Value::Networks),
+            basic: pick!(self, "auth.basic", Value::Basic).map(|basic| BasicSpec {
+                user_header: pick!(self, "auth.user_header", Value::Name),
+                ..basic
+            }),
+            satisfy_any: pick!(self, "satisfy", Value::Switch).unwrap_or(false),
             deny: pick!(self, "deny", Value::Networks),
             block: pick!(self, "block", Value::Block).unwrap_or_default(),
             maintenance: on.then(|| Maintenance {

@@ -119,6 +119,12 @@ pub enum Kind {
     Authority,
     /// Addresses, networks and sets, in a list.
     Networks,
+    /// Users and hashes, in a list or a file.
+    Basic,
+    /// The name of a header nobody else writes.
+    UserHeader,
+    /// `all` or `any`.
+    Satisfy,
     /// Patterns of paths, in a list.
     Block,
     /// A switch, who is let through, and what the others read.
@@ -245,6 +251,9 @@ impl Kind {
             Self::Networks => {
                 "list of addresses, networks and sets: `private`, `loopback`, `docker`, `tailscale`, `cloudflare`, `fastly`"
             }
+            Self::Basic => "`file:<path>`, or list of `<name>:<hash>`; and `strip`, `realm=\"…\"`",
+            Self::UserHeader => "name of a header",
+            Self::Satisfy => "`all` or `any`",
             Self::Block => {
                 "list of `exploits`, paths such as `/private/*`, names such as `*.sql`, and `~regex`"
             }

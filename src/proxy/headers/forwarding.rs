@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use crate::filter::auth::Basic;
+
 use super::super::fields::{Fields, Known, write_field as field};
 use crate::route::Edits;
 
@@ -25,6 +27,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) lines: Option<&'a [u8]>,
     /// Lines about the client's certificate, where the route asks for one.
     pub(crate) certificate: Option<&'a [u8]>,
+    /// The route's question for a login, and who has answered it.
+    pub(crate) login: Option<(&'a Basic, Option<&'a str>)>,
     /// Prefix removed from the path.
     pub(crate) prefix: Option<&'a str>,
     /// What labels take from the client's fields and add to them.

@@ -85,6 +85,7 @@ mod tests {
             port: 8443,
             lines: None,
             certificate: None,
+            login: None,
             prefix: None,
             edited: None,
         };

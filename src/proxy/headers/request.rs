@@ -2,7 +2,7 @@
 
 use http::{Method, Version};
 
-use super::super::fields::{Field, Fields, Known};
+use super::super::fields::{Field, Fields, Known, write_field};
 use super::super::head::{RequestFraming, RequestHead};
 use super::forwarding::{Origin, write_forwarding};
 use super::length::write_length;
@@ -56,6 +56,19 @@ pub(crate) fn write_request(
     out.extend_from_slice(b"\r\n");
 }
 
+/// Whether an app may take one name for the other: many make `-` and `_` the same.
+fn reads_as(name: &[u8], header: &str) -> bool {
+    let plain = |byte: &u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    name.len() == header.len()
+        && name
+            .iter()
+            .map(plain)
+            .eq(header.as_bytes().iter().map(plain))
+}
+
 fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
     let nominated = Nominated::of(fields);
     let mut dropped = HOP_BY_HOP | REWRITTEN;
@@ -70,13 +83,23 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
     if crumbs {
         dropped |= Known::set(&[Known::Cookie]);
     }
+    let login = origin.login;
+    let header = login.and_then(|(basic, _)| basic.user_header.as_deref());
+    if login.is_some_and(|(basic, who)| basic.strip && who.is_some()) {
+        dropped |= Known::set(&[Known::Authorization]);
+    }
     let gone = |name: &[u8]| {
         let edited = origin.edited;
-        nominated.holds(name) || edited.is_some_and(|edited| edited.edits.without(name))
+        nominated.holds(name)
+            || edited.is_some_and(|edited| edited.edits.without(name))
+            || header.is_some_and(|header| reads_as(name, header))
     };
     fields.copy(out, |field| {
         !field.known.is_in(dropped) && !gone(field.name)
     });
+    if let (Some(header), Some((_, Some(who)))) = (header, login) {
+        write_field(out, header.as_bytes(), who.as_bytes());
+    }
     if crumbs && !gone(b"cookie") {
         out.extend_from_slice(b"cookie: ");
         for (index, crumb) in fields.get_all(Known::Cookie).enumerate() {

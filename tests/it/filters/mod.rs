@@ -7,6 +7,7 @@ use crate::support::curl::{Answer, curl};
 
 mod addresses;
 mod block;
+mod login;
 mod maintenance;
 
 /// What `client`, an address of this machine, is answered at `address`.

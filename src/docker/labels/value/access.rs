@@ -123,7 +123,7 @@ pub(super) fn message(text: &str) -> Result<String, String> {
 }
 
 /// Split at blanks outside of quotes, which go.
-fn words(text: &str) -> Result<Vec<String>, String> {
+pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut open = None;

@@ -3,6 +3,7 @@
 
 mod access;
 mod ask;
+mod auth;
 mod breaker;
 mod headers;
 pub(super) mod health;
@@ -17,9 +18,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, Blocked, ClientAuth, FailLimit, HeaderEdit, HostError, HostPattern, HttpsMode,
-    Matcher, Networks, PathPattern, Pattern, Redirect, RetryOn, Rewrite, StatusSet, TlsMode,
-    TlsVersion, parse_bool, parse_duration,
+    AskAt, Balance, BasicSpec, Blocked, ClientAuth, FailLimit, HeaderEdit, HostError, HostPattern,
+    HttpsMode, Matcher, Networks, PathPattern, Pattern, Redirect, RetryOn, Rewrite, StatusSet,
+    TlsMode, TlsVersion, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -75,6 +76,7 @@ pub(super) enum Value {
     Authority(String),
     Upstream(UpstreamAt),
     Networks(Networks),
+    Basic(BasicSpec),
     /// In label order.
     Block(Vec<Blocked>),
     /// Fields by their full option name.
@@ -129,6 +131,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Edits => return headers::edits(text),
         Kind::Redirects => return rewrite::redirects(text),
         Kind::Block => return access::block(text),
+        Kind::Basic => return auth::basic(text),
         Kind::Maintenance => return access::maintenance(text),
         _ => {}
     }
@@ -165,6 +168,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::CheckCount => health::count(text).map(Value::CheckCount),
         Kind::Statuses => health::statuses(text).map(Value::Statuses),
         Kind::Authority => health::authority(text).map(Value::Authority),
+        Kind::UserHeader => auth::user_header(text).map(Value::Name),
+        Kind::Satisfy => auth::satisfy(text).map(Value::Switch),
         Kind::Networks => access::addresses(text).map(Value::Networks),
         Kind::Message => access::message(text).map(Value::Name),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
@@ -185,6 +190,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Edits
         | Kind::Redirects
         | Kind::Block
+        | Kind::Basic
         | Kind::Maintenance
         | Kind::Text => Err(NOT_YET.to_owned()),
     };
