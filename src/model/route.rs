@@ -116,6 +116,8 @@ pub struct Settings {
     pub strip_cookies: bool,
     /// `wharf.rewrite`.
     pub rewrite: Option<Rewrite>,
+    /// `wharf.forwarded: rfc7239`: the app is sent `Forwarded`, too. Default off.
+    pub forwarded: bool,
     /// `wharf.headers.request`.
     pub request_edits: Vec<HeaderEdit>,
     /// `wharf.security` and `wharf.headers.response`.
@@ -275,6 +277,7 @@ impl Default for Settings {
             strip: false,
             strip_cookies: true,
             rewrite: None,
+            forwarded: false,
             request_edits: Vec::new(),
             response_edits: Vec::new(),
             redirects: Vec::new(),

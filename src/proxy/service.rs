@@ -208,6 +208,7 @@ async fn steps<C: ClientSide>(
             lines: (!head.client.trusted).then(|| conn.lines()),
             certificate: route.client.as_ref().map(|_| conn.certificate()),
             prefix,
+            forwarded: route.forwarded,
             edited: edited.as_deref(),
             login: (route.filters.as_ref())
                 .and_then(|filters| filters.basic.as_ref())

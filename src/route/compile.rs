@@ -111,6 +111,7 @@ fn route(
         path: spec.path.clone(),
         conditions: spec.conditions.clone(),
         upstream: Arc::clone(upstream),
+        forwarded: settings.forwarded,
         request_edits: Edits::of(&settings.request_edits),
         response_edits: Edits::of(&settings.response_edits),
         redirects: settings.redirects.clone(),

@@ -110,6 +110,8 @@ pub struct Route {
     /// What else a request has to meet, all of it.
     pub conditions: Vec<Matcher>,
     pub upstream: Arc<Upstream>,
+    /// The app is sent `Forwarded`, too.
+    pub forwarded: bool,
     /// Of the fields of requests, and of answers.
     pub request_edits: Option<Arc<Edits>>,
     pub response_edits: Option<Arc<Edits>>,

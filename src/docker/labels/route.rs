@@ -101,6 +101,7 @@ impl<'a> Layers<'a> {
             strip_cookies: pick!(self, "strip.cookies", Value::Switch)
                 .unwrap_or(default.strip_cookies),
             rewrite: pick!(self, "rewrite", Value::Rewrite),
+            forwarded: pick!(self, "forwarded", Value::Switch).unwrap_or(default.forwarded),
             request_edits: self.edits("headers.request"),
             response_edits: {
                 let security = pick!(self, "security", Value::Edits).unwrap_or_default();

@@ -63,6 +63,8 @@ pub enum Kind {
     Rewrite,
     /// Rules `pattern -> path or address`, in a list.
     Redirects,
+    /// One word of `forwarded`.
+    Forwarded,
     /// Edits of fields, in a list.
     Edits,
     /// A word of `security`, and `force`.
@@ -193,6 +195,7 @@ impl Kind {
             Self::Path => "path, `=` and a path, or `~` and a regex",
             Self::Rewrite => "path, or list of `<glob or regex> -> <path>`",
             Self::Redirects => "list of `<glob or regex> -> <path or address> [<status>]`",
+            Self::Forwarded => "`x-forwarded` or `rfc7239`",
             Self::Edits => {
                 "list of `<name>=<value>` (set), `+<name>=<value>` (add), `-<name>` (remove), `?<name>=<value>` (unless there is one)"
             }

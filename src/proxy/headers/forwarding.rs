@@ -31,6 +31,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) login: Option<(&'a Basic, Option<&'a str>)>,
     /// Prefix removed from the path.
     pub(crate) prefix: Option<&'a str>,
+    /// `Forwarded` is written, too.
+    pub(crate) forwarded: bool,
     /// What labels take from the client's fields and add to them.
     pub(crate) edited: Option<&'a Edited<'a>>,
 }
@@ -70,6 +72,36 @@ pub(super) fn write_forwarding(out: &mut Vec<u8>, fields: Fields<'_>, origin: &O
         out.extend_from_slice(outer.unwrap_or(b""));
         out.extend_from_slice(origin.prefix.unwrap_or("").as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// `Forwarded` (RFC 7239 section 4), behind those of a trusted proxy.
+pub(super) fn write_forwarded(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
+    out.extend_from_slice(b"forwarded: ");
+    if origin.trusted {
+        for value in fields.get_all(Known::Forwarded) {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b", ");
+        }
+    }
+    let peer = origin.peer.to_canonical();
+    let mut text = IpText { bytes: [0; 46] };
+    // What has colons or brackets is no token: section 6.
+    let (open, close): (&[u8], &[u8]) = match peer.is_ipv6() {
+        true => (b"for=\"[", b"]\""),
+        false => (b"for=", b""),
+    };
+    for part in [open, text.write(peer), close] {
+        out.extend_from_slice(part);
+    }
+    for part in [
+        ";host=\"",
+        origin.authority,
+        "\";proto=",
+        origin.scheme,
+        "\r\n",
+    ] {
+        out.extend_from_slice(part.as_bytes());
     }
 }
 

@@ -75,9 +75,19 @@ mod tests {
     use super::*;
 
     fn written(fields: &[(&str, &str)], trusted: bool) -> String {
+        written_by(fields, &origin([10, 0, 0, 9].into(), trusted))
+    }
+
+    fn written_by(fields: &[(&str, &str)], origin: &Origin<'_>) -> String {
         let mut out = Vec::new();
-        let origin = Origin {
-            peer: [10, 0, 0, 9].into(),
+        let head = RequestHead::get("/", fields);
+        write_request(&mut out, &head, &["/"], origin, Connection::Keep);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn origin(peer: std::net::IpAddr, trusted: bool) -> Origin<'static> {
+        Origin {
+            peer,
             client: [203, 0, 113, 7].into(),
             trusted,
             scheme: "https",
@@ -87,11 +97,26 @@ mod tests {
             certificate: None,
             login: None,
             prefix: None,
+            forwarded: false,
             edited: None,
-        };
-        let head = RequestHead::get("/", fields);
-        write_request(&mut out, &head, &["/"], &origin, Connection::Keep);
-        String::from_utf8(out).unwrap()
+        }
+    }
+
+    #[test]
+    fn forwarded_is_written_where_a_label_asks_for_it() {
+        let fields = [("forwarded", "for=203.0.113.7")];
+        let mut v4 = origin([10, 0, 0, 9].into(), false);
+        v4.forwarded = true;
+        let ours = "forwarded: for=10.0.0.9;host=\"a.test:8443\";proto=https\r\n";
+        let out = written_by(&fields, &v4);
+        assert!(out.contains(ours) && !out.contains("for=203"), "{out}");
+        assert!(out.contains("x-forwarded-proto: https\r\n"));
+        let mut trusted = origin("2001:db8::1".parse().unwrap(), true);
+        trusted.forwarded = true;
+        let theirs = "forwarded: for=203.0.113.7, for=\"[2001:db8::1]\";host=\"a.test:8443\";proto=https\r\n";
+        let out = written_by(&fields, &trusted);
+        assert!(out.contains(theirs), "{out}");
+        assert_eq!(out.matches("\r\nforwarded:").count(), 1);
     }
 
     #[test]

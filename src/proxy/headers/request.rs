@@ -4,7 +4,7 @@ use http::{Method, Version};
 
 use super::super::fields::{Field, Fields, Known, write_field};
 use super::super::head::{RequestFraming, RequestHead};
-use super::forwarding::{Origin, write_forwarding};
+use super::forwarding::{Origin, write_forwarded, write_forwarding};
 use super::length::write_length;
 use super::nominated::{Nominated, has_token};
 use super::{CHUNKED, HOP_BY_HOP, REWRITTEN, SWITCH, is_websocket};
@@ -39,6 +39,9 @@ pub(crate) fn write_request(
     out.extend_from_slice(b"\r\n");
     copy_fields(out, fields, origin);
     write_forwarding(out, fields, origin);
+    if origin.forwarded {
+        write_forwarded(out, fields, origin);
+    }
     out.extend_from_slice(origin.certificate.unwrap_or_default());
     if let Some(edited) = origin.edited {
         out.extend_from_slice(&edited.lines);
@@ -76,6 +79,9 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
         dropped |= Known::set(&[Known::Forwarded, Known::ClientCertificate]);
     } else if origin.certificate.is_some() {
         dropped |= Known::set(&[Known::ClientCertificate]);
+    }
+    if origin.forwarded {
+        dropped |= Known::set(&[Known::Forwarded]);
     }
     // HTTP/2 clients may send cookies in crumbs; applications expect one field (RFC 9113 section
     // 8.2.3).

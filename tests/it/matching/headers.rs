@@ -145,24 +145,34 @@ fn edits_reach_every_answer_over_both_protocols_and_leave_the_app_its_own_where_
 }
 
 #[test]
-fn s7_s8_s57_a_container_gets_and_sends_what_its_labels_say() {
+fn s5_s7_s8_s57_a_container_gets_and_sends_what_its_labels_say() {
     let wharf = Builder::new().start();
     let host = format!("{}.test", unique("s7"));
     let app = App::new("s7")
         .label("wharf.host", &host)
         .label("wharf.https", "both");
     let app = app.label("wharf.headers.request", "X-App=blue, -X-Powered-By");
-    let app = app.label("wharf.security", "on force");
+    let app = app
+        .label("wharf.security", "on force")
+        .label("wharf.forwarded", "rfc7239");
     let _container = app.label("wharf.headers.response", "X-Seen={uri}").run();
     wharf.wait_answer(&host, "/", |answer| answer.status == 200);
     let root = wharf.local_root();
     for version in ["--http1.1", "--http2"] {
         let url = format!("https://{host}/json?x");
         let curl = curl(&url, wharf.https).root(&root).arg(&[version]);
-        let answer = curl.arg(&["--header", "X-Powered-By: me"]).run().unwrap();
+        let words = [
+            "--header",
+            "X-Powered-By: me",
+            "--header",
+            "Forwarded: for=6.6.6.6",
+        ];
+        let answer = curl.arg(&words).run().unwrap();
         let told = answer.json();
         assert_eq!(told["headers"]["x-app"][0], "blue");
         assert_eq!(told["headers"]["x-powered-by"], serde_json::Value::Null);
+        let forwarded = format!("for=127.0.0.1;host=\"{host}\";proto=https");
+        assert_eq!(told["headers"]["forwarded"], serde_json::json!([forwarded]));
     }
     let answer = wharf
         .get(&host, "/answer/404?x-frame-options=DENY")

@@ -138,6 +138,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
     let one = match kind {
         Kind::Path => path(text).map(Value::Path),
         Kind::Port => port(text).map(Value::Port),
+        Kind::Forwarded => choose(FORWARDED, &[], text).map(Value::Switch),
         Kind::Security => headers::security(text),
         Kind::Priority => priority(text).map(Value::Priority),
         Kind::Switch => parse_bool(text)
@@ -436,6 +437,9 @@ const MAX_REASONS: usize = 10;
 const MAX_SHARE: u16 = 1000;
 const MAX_PRIORITY: i32 = 1_000_000;
 const MAX_NAME: usize = 128;
+
+/// Whether `Forwarded` is sent.
+const FORWARDED: &[(&str, bool)] = &[("x_forwarded", false), ("rfc7239", true)];
 
 const HTTPS: &[(&str, HttpsMode)] = &[
     ("redirect", HttpsMode::Redirect),

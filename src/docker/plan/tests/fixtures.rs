@@ -301,6 +301,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if let Some(rewrite) = &now.rewrite {
         let _ = write!(out, " rewrite=({rewrite})");
     }
+    if now.forwarded {
+        out.push_str(" forwarded");
+    }
     for (side, edits) in [
         ("request", &now.request_edits),
         ("response", &now.response_edits),
