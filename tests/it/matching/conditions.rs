@@ -87,7 +87,11 @@ fn b20_clients_of_one_host_get_the_app_their_request_is_for() {
         ("/", &[][..], "main"),
         ("/", &beta, "beta"),
         ("/", &["--header", "X-Beta: 2"], "main"),
-        ("/", &["--header", "X-Beta: 1", "--data", "x"], "main"),
+        (
+            "/",
+            &["--header", "X-Beta: 1", "--request", "DELETE"],
+            "main",
+        ),
         ("/", &inside, "office"),
         ("/", &outside, "main"),
         ("/docs/a/b?preview", &[], "preview"),
