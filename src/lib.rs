@@ -44,6 +44,8 @@ pub mod app;
 pub mod control;
 // Asks apps which names may have a certificate.
 pub mod ask;
+// Hosts that `wharf maintenance` has put to rest.
+pub mod resting;
 // Names outside Docker -> addresses.
 pub mod names;
 // When new endpoints start to listen.

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         }
         Command::Ca(ca) => cli::ca::ca(ca),
         Command::Certs(certs) => cli::certs::certs(*certs),
+        Command::Maintenance(args) => cli::maintenance::maintenance(args),
         Command::Labels { markdown } => cli::print(&label_help(markdown)),
         Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
         Command::SocketProxy(raw) => socket_proxy(&raw),
@@ -95,6 +96,8 @@ enum Command {
     Ca(cli::ca::Ca),
     /// List certificates, or renew, revoke, export and import them
     Certs(Box<cli::certs::Certs>),
+    /// Put a host into maintenance and back, without touching its container
+    Maintenance(cli::maintenance::MaintenanceArgs),
     /// List the labels Wharf knows
     Labels {
         /// As a Markdown table

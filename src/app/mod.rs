@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::names;
 use crate::probe;
 use crate::proxy::{self, Engine, Listeners};
+use crate::resting;
 use crate::route::SharedTable;
 use crate::shutdown::{self, Signals, Stage, Stop};
 use crate::tls::{Certs, CertsConfig, Issuer, TlsError};
@@ -128,6 +129,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let (published_to, published) = watch::channel(Arc::new(Published::default()));
         let (wanted_to, wanted) = watch::channel(BTreeSet::new());
         let (names_to, names) = watch::channel(Arc::default());
+        let (resting_to, resting) = watch::channel(Arc::default());
         let controlling = tokio::spawn(control::run(
             ControlConfig {
                 plan: PlanOptions {
@@ -142,6 +144,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             },
             snapshots,
             names,
+            resting,
             Arc::clone(&table),
             certs.clone(),
             control::Outputs {
@@ -150,6 +153,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             },
         ));
         let looking_up = tokio::spawn(names::run(wanted, names_to, alarm));
+        let resting = tokio::spawn(resting::follow(data.clone(), resting_to));
         let issuing = tokio::spawn(issuer.run());
         let probing = tokio::spawn(probe::run(Arc::clone(&table)));
         let asking = tokio::spawn(ask::run(Arc::clone(&table), certs.clone()));
@@ -175,6 +179,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
             _ = controlling => return Err(AppError::Ended("control")),
             _ = issuing => return Err(AppError::Ended("the certificate issuer")),
             _ = looking_up => return Err(AppError::Ended("the lookup of names")),
+            _ = resting => return Err(AppError::Ended("the look at maintenance")),
             _ = probing => return Err(AppError::Ended("the probe of endpoints")),
             _ = asking => return Err(AppError::Ended("the questions about names")),
             () = signals.next() => {}

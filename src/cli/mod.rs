@@ -5,6 +5,7 @@ pub(crate) mod ca;
 pub(crate) mod certs;
 pub(crate) mod explain;
 pub(crate) mod logs;
+pub(crate) mod maintenance;
 
 use std::io::{self, ErrorKind, Write};
 

@@ -17,6 +17,7 @@ use self::lost::{Departed, lost};
 use crate::docker::plan::{KEPT, PlanOptions, notes, plan};
 use crate::docker::{Container, Position, Snapshot};
 use crate::model::{ContainerNote, LabelPrefix, Names, Plan, Problem, Severity, TlsMode};
+use crate::resting::Resting;
 use crate::route::{self, RouteTable, SharedTable};
 use crate::tls::{Certs, Wanted};
 use crate::upstream::Secret;
@@ -54,6 +55,7 @@ pub async fn run(
     config: ControlConfig,
     mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     mut names: watch::Receiver<Arc<Names>>,
+    mut resting: watch::Receiver<Arc<Resting>>,
     table: Arc<SharedTable>,
     certs: Certs,
     out: Outputs,
@@ -66,13 +68,16 @@ pub async fn run(
         departed: Departed::default(),
     };
     loop {
-        // Cancel safe, both.
+        // Cancel safe, all.
         tokio::select! {
             changed = snapshots.changed() => if changed.is_err() {
                 return;
             },
             Ok(()) = names.changed() => {
                 control.config.plan.names = Arc::clone(&names.borrow_and_update());
+            }
+            Ok(()) = resting.changed() => {
+                control.config.plan.resting = Arc::clone(&resting.borrow_and_update());
             }
             () = control.forgetting() => {}
         }

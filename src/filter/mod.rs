@@ -79,12 +79,12 @@ impl Filters {
             let by = by.to_string().into();
             return Err(Refusal::Blocked { by });
         }
-        match &access.maintenance {
-            Some(rest) if within(&rest.allow) != Some(true) => Err(refused_for_now(rest)),
-            _ => Ok(Admitted {
-                login: self.basic.is_some() && !(either && listed_in == Some(true)),
-            }),
+        if let Some(rest) = &access.maintenance {
+            resting(rest, client)?;
         }
+        Ok(Admitted {
+            login: self.basic.is_some() && !(either && listed_in == Some(true)),
+        })
     }
 }
 
@@ -96,10 +96,17 @@ fn listed(networks: &Option<Networks>) -> Box<str> {
         .into()
 }
 
-fn refused_for_now(rest: &Maintenance) -> Refusal {
-    Refusal::Maintenance {
-        message: rest.message.as_deref().map(Into::into),
-        retry: rest.retry,
+/// Whether `client` is let through in times of maintenance.
+///
+/// # Errors
+/// What it is told if not.
+pub fn resting(rest: &Maintenance, client: IpAddr) -> Result<(), Refusal> {
+    match &rest.allow {
+        Some(allow) if allow.contains(client) => Ok(()),
+        _ => Err(Refusal::Maintenance {
+            message: rest.message.as_deref().map(Into::into),
+            retry: rest.retry,
+        }),
     }
 }
 

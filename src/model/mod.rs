@@ -48,6 +48,7 @@ pub use units::{ByteSize, Ttl, UnitError, parse_bool, parse_duration, parse_size
 pub use via::Via;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub upstreams: Vec<UpstreamSpec>,
     /// Names outside Docker that upstreams lead to.
     pub names: BTreeSet<String>,
+    /// Hosts that rest whatever their labels say (`wharf maintenance`).
+    pub resting: Arc<BTreeMap<HostPattern, Maintenance>>,
     /// Owners of routes whose containers are gone, and since when.
     pub gone: BTreeMap<String, Instant>,
 }

@@ -133,7 +133,7 @@ impl<'t> Decision<'t> {
             }
             self.redirect = Some(service::redirect(head, port));
         }
-        let (_, login) = service::admit(route, head)?;
+        let (_, login) = service::admit(entry, route, head)?;
         if let Some(basic) = login.filter(|_| !request.fields().has(Known::Authorization)) {
             let realm = basic.realm.clone();
             return Err(ProxyError::Login { realm });

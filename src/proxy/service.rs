@@ -24,6 +24,7 @@ use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail};
 use super::worker::Worker;
+use crate::filter;
 use crate::filter::auth::{Basic, Trouble, Verdict};
 use crate::model::{Facts, HttpsMode, Matcher, TlsPolicy, TlsVersion, behind, seen};
 use crate::route::{HostEntry, NoMatch, Route, RouteTable, Split, climbs};
@@ -176,7 +177,7 @@ async fn steps<C: ClientSide>(
     if entry.policy.is_some() || route.client.is_some() {
         check_policy(worker, conn, entry.policy.as_deref(), route)?;
     }
-    let (websocket, login) = admit(route, &head)?;
+    let (websocket, login) = admit(entry, route, &head)?;
     let user = match login {
         Some(basic) => Some(log_in(basic, &head).await?),
         None => None,
@@ -250,6 +251,7 @@ pub(super) fn find_route<'t>(
 
 /// Lets a request pass unless the route refuses it; whether it wants to become a WebSocket.
 pub(super) fn admit<'t>(
+    entry: &HostEntry,
     route: &'t Route,
     head: &Head<'_>,
 ) -> Result<(bool, Option<&'t Basic>), ProxyError> {
@@ -263,6 +265,9 @@ pub(super) fn admit<'t>(
         if admitted.map_err(ProxyError::Refused)?.login {
             login = filters.basic.as_ref();
         }
+    }
+    if let Some(rest) = &entry.rest {
+        filter::resting(rest, head.client.address).map_err(ProxyError::Refused)?;
     }
     let websocket = headers::wants_websocket(request) && !request.has_body();
     if websocket && !route.websocket {

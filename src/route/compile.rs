@@ -10,8 +10,8 @@ use super::{
 };
 use crate::filter::Filters;
 use crate::model::{
-    ClientAuth, HostPattern, HttpsMode, Matcher, PathPattern, Plan, Rewrite, RouteKey, RouteSpec,
-    TlsMode, TlsPolicy, UpstreamKey, escape_path,
+    ClientAuth, HostPattern, HttpsMode, Maintenance, Matcher, PathPattern, Plan, Rewrite, RouteKey,
+    RouteSpec, TlsMode, TlsPolicy, UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
 
@@ -74,7 +74,12 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
     };
     for (pattern, routes) in hosts {
         let before = previous.entry(pattern).map(|entry| &entry.splits[..]);
-        let entry = Arc::new(entry(pattern, routes, before.unwrap_or_default()));
+        let entry = Arc::new(entry(
+            pattern,
+            routes,
+            before.unwrap_or_default(),
+            plan.resting.get(pattern).cloned(),
+        ));
         match pattern {
             HostPattern::Exact(host) => insert(&mut table.exact, host.as_str(), entry),
             HostPattern::Wildcard(suffix) => insert(&mut table.wildcard, suffix.as_str(), entry),
@@ -179,6 +184,7 @@ fn entry(
     pattern: &HostPattern,
     mut routes: Vec<(&RouteSpec, Arc<Route>)>,
     before: &[Split],
+    rest: Option<Maintenance>,
 ) -> HostEntry {
     // Services that share a place stay together, whatever each says of its priority.
     let mut priorities: BTreeMap<(&PathPattern, &Vec<Matcher>), i32> = BTreeMap::new();
@@ -228,6 +234,7 @@ fn entry(
         file,
         policy,
         ask,
+        rest,
         splits: splits(&routes, before),
         routes,
     }

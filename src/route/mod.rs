@@ -22,8 +22,8 @@ use tokio::sync::watch;
 use crate::filter::Filters;
 use crate::model::{
     AskAt, Balance, ClientAuth, ContainerNote, EditOp, HeaderEdit, Host, HostPattern, HttpsMode,
-    Keepalive, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey, Rule, Timeouts, TlsMode,
-    TlsPolicy, UpstreamKey, place,
+    Keepalive, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey, Rule,
+    Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 
@@ -78,6 +78,8 @@ pub struct HostEntry {
     pub policy: Option<Arc<TlsPolicy>>,
     /// Where the pattern's names are asked about, which then get a certificate each.
     pub ask: Option<Asking>,
+    /// It rests, whatever its routes say.
+    pub rest: Option<Maintenance>,
     /// Those first that are looked at first.
     pub routes: Vec<Arc<Route>>,
     /// Paths that several services share; mostly none.

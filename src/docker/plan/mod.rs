@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::docker::Snapshot;
-use crate::model::{Host, Names, UpstreamKey};
+use crate::model::{Host, Maintenance, Names, UpstreamKey};
 use crate::model::{
     HostPattern, HttpsMode, LabelPrefix, Plan, Problem, RouteKey, RouteSpec, Severity, ShareSpec,
     TlsMode,
@@ -45,6 +45,8 @@ pub struct PlanOptions {
     pub prefix: LabelPrefix,
     /// Zones in which DNS-01 gets wildcards their certificates (`WHARF_DNS`); `None` is all of them.
     pub dns: Vec<Option<Host>>,
+    /// Hosts that `wharf maintenance` has put to rest.
+    pub resting: Arc<BTreeMap<HostPattern, Maintenance>>,
     /// What names in `wharf.upstream` stand for.
     pub names: Arc<Names>,
 }
@@ -89,6 +91,7 @@ pub fn plan(
         routes,
         upstreams,
         names,
+        resting: Arc::clone(&options.resting),
         gone,
     };
     (plan, problems)
