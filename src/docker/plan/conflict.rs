@@ -1,5 +1,6 @@
 //! One host and path, two routes: who keeps it (product.md B85).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{HostPattern, Matcher, PathPattern, Plan, Problem, RouteKey, Severity};
@@ -165,9 +166,10 @@ fn refusal(loser: &Claim<'_>, winner: &Claim<'_>, host: &HostPattern) -> Option<
         )
     } else {
         let since = |claim: &Claim<'_>| claim.owner.map_or(i64::MAX, Owner::since);
-        let why = match since(winner) <= since(loser) {
-            true => "which is older and keeps it",
-            false => "which has it and keeps it",
+        let why = match since(winner).cmp(&since(loser)) {
+            Ordering::Less => "which is older and keeps it",
+            Ordering::Equal => "which is as old, the first by name, and keeps it",
+            Ordering::Greater => "which has it and keeps it",
         };
         let mut reason = format!(
             "`{host}` with path {path} is already served by {} (container {}), {why}",
