@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let failure = match Cli::parse().command {
         Command::Run(raw) => run(&raw),
         Command::Status { admin, json } => cli::ask::status(admin.admin, json),
+        Command::Routes { admin, json } => cli::ask::routes(admin.admin, json),
         Command::Explain {
             admin,
             url,
@@ -66,6 +67,14 @@ enum Command {
     Run(Box<Raw>),
     /// Show what a running Wharf serves, problems first
     Status {
+        #[command(flatten)]
+        admin: Admin,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the routes of a running Wharf in the order in which requests are compared with them
+    Routes {
         #[command(flatten)]
         admin: Admin,
         /// As JSON

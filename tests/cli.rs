@@ -87,7 +87,7 @@ fn nobody_to_ask_is_one_line_and_code_1() {
         .local_addr()
         .unwrap();
     let unused = unused.to_string();
-    for command in ["status", "healthcheck"] {
+    for command in ["status", "routes", "healthcheck"] {
         let output = wharf(&[command, "--admin", &unused], &[]);
         assert_eq!(output.status.code(), Some(1));
         let text = err(&output);
@@ -141,4 +141,21 @@ fn status_is_a_table_or_json() {
         err(&output)
     );
     thread.join().unwrap();
+}
+
+#[test]
+fn routes_are_a_table_or_json() {
+    let body = r#"[{"host":"a.test","path":"/api","conditions":["method:GET"]},{"host":"a.test","path":"/"}]"#;
+    for json in [false, true] {
+        let (address, thread) = answering(response("200 OK", body));
+        let address = address.to_string();
+        let mut arguments = vec!["routes", "--admin", &address];
+        arguments.extend(json.then_some("--json"));
+        let output = wharf(&arguments, &[]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (first, second) = (text.find("/api").unwrap(), text.rfind("a.test").unwrap());
+        assert_eq!(json, second > first, "{text}");
+        assert!(text.contains("method:GET"), "{text}");
+        thread.join().unwrap();
+    }
 }

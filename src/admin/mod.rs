@@ -9,6 +9,7 @@ mod explained;
 mod explanation;
 mod fetch;
 mod layout;
+mod routes;
 mod serve;
 mod status;
 mod table;
@@ -17,6 +18,7 @@ pub use certs::{CertificateLine, day, render_certificates};
 pub use explained::render_explanation;
 pub use explanation::{Dialled, Explanation, Step};
 pub use fetch::{FetchError, fetch, reachable};
+pub use routes::{RouteLine, render_routes};
 pub use serve::{Explaining, Source, serve};
 pub use status::{
     AskedPattern, Certificate, Container, Endpoint, Engine, Listener, OnDemand, ProblemLine, Route,

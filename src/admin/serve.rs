@@ -19,13 +19,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::{Explanation, Status};
+use super::{Explanation, RouteLine, Status};
 use crate::metrics;
 use crate::model::LabelPrefix;
 
 /// Where the answers come from. Called on the control thread: quick, and not to block.
 pub trait Source: Send + Sync {
     fn status(&self) -> Status;
+    /// The table in the order in which routes are looked at.
+    fn routes(&self) -> Vec<RouteLine>;
     /// Whether the containers have been read once.
     fn ready(&self) -> bool;
     /// What is the matter with the engine.
@@ -116,6 +118,7 @@ async fn answer<B>(
             format!("{}\n", source.status().unready_reason()),
         ),
         "/status" => json(&source.status(), prefix),
+        "/routes" => json(&source.routes(), prefix),
         "/explain" => {
             let query = request.uri().query().unwrap_or_default().to_owned();
             match source.explain(query).await {
@@ -191,6 +194,7 @@ Wharf
 /healthz  200 while the process runs
 /readyz   200 once the containers have been read
 /status   containers, routes, upstreams, certificates, problems (JSON)
+/routes   the table, in the order in which routes are looked at (JSON)
 /explain  ?url=https://host/path: what would become of a request (JSON)
 /metrics  Prometheus
 /ca.crt   root certificate of the built-in CA (PEM)

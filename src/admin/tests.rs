@@ -21,6 +21,14 @@ impl Source for Fixed {
         sample()
     }
 
+    fn routes(&self) -> Vec<RouteLine> {
+        vec![RouteLine {
+            host: "a.test".to_owned(),
+            path: "/".to_owned(),
+            ..RouteLine::default()
+        }]
+    }
+
     fn ready(&self) -> bool {
         self.ready
     }

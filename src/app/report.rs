@@ -8,7 +8,9 @@ use tokio::sync::watch;
 
 use super::containers;
 use super::explain::explain;
-use crate::admin::{self, Certificate, Explaining, Listener, ProblemLine, Route, Status, Upstream};
+use crate::admin::{
+    self, Certificate, Explaining, Listener, ProblemLine, Route, RouteLine, Status, Upstream,
+};
 use crate::config::TrustedProxies;
 use crate::control::Published;
 use crate::docker::EngineState;
@@ -33,6 +35,10 @@ pub(super) struct Answers(pub(super) Arc<Report>);
 impl admin::Source for Answers {
     fn status(&self) -> Status {
         self.0.status()
+    }
+
+    fn routes(&self) -> Vec<RouteLine> {
+        routes(&self.0.published.borrow())
     }
 
     fn ready(&self) -> bool {
@@ -201,6 +207,37 @@ fn route(spec: &crate::model::RouteSpec, published: &Published) -> Route {
         fault: spec.fault.clone(),
         breaker: breaker.map(|one| breaker_state(one.state(Instant::now()))),
     }
+}
+
+/// The table, in the order in which requests are compared with it.
+fn routes(published: &Published) -> Vec<RouteLine> {
+    let specs = &published.plan.routes;
+    let mut lines = Vec::new();
+    for entry in published.table.in_order() {
+        for route in &entry.routes {
+            let at = specs.binary_search_by(|spec| spec.key.cmp(&route.key));
+            let Some(spec) = at.ok().and_then(|at| specs.get(at)) else {
+                continue;
+            };
+            let shared = entry.split_of(route);
+            lines.push(RouteLine {
+                host: entry.pattern.to_string(),
+                path: spec.path.to_string(),
+                conditions: spec.conditions.iter().map(ToString::to_string).collect(),
+                priority: spec.settings.priority,
+                share: { spec.share.as_ref() }
+                    .filter(|_| shared)
+                    .map(|share| share.weight),
+                upstream: spec.upstream.to_string(),
+                container: spec.container.clone(),
+                tls: word(&spec.settings.tls),
+                https: word(&route.https),
+                to: route.redirect_to.as_ref().map(ToString::to_string),
+                fault: spec.fault.clone(),
+            });
+        }
+    }
+    lines
 }
 
 /// `closed`, `half-open`, `open for 7 s`.

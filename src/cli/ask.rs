@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::StatusCode;
-use wharf::admin::{self, Status};
+use wharf::admin::{self, RouteLine, Status};
 use wharf::config::Config;
 
 use crate::{Failure, cli};
@@ -17,6 +17,19 @@ use crate::{Failure, cli};
 pub(crate) fn status(admin: Option<String>, json: bool) -> Result<(), Failure> {
     let address = address(admin)?;
     let text = told(address, json)?;
+    cli::print(&text)
+}
+
+/// Prints the table, as one or as it came.
+pub(crate) fn routes(admin: Option<String>, json: bool) -> Result<(), Failure> {
+    let address = address(admin)?;
+    let body = ask(address, "/routes")?;
+    let lines: Vec<RouteLine> = serde_json::from_slice(&body)
+        .with_context(|| format!("what {address} tells is no table of Wharf"))?;
+    let text = match json {
+        true => serde_json::to_string_pretty(&lines).context("writing JSON")? + "\n",
+        false => admin::render_routes(&lines, colour(), width()),
+    };
     cli::print(&text)
 }
 

@@ -281,6 +281,28 @@ impl RouteTable {
         upstream.is_some_and(|up| up.endpoints.iter().any(|one| one.live.id == id))
     }
 
+    /// Every host entry in the order in which a name is looked for; those that cannot meet stand by name.
+    pub fn in_order(&self) -> Vec<&Arc<HostEntry>> {
+        let sorted = |hosts: &'_ Hosts| {
+            let mut names: Vec<Box<str>> = hosts.keys().cloned().collect();
+            names.sort();
+            names
+        };
+        let mut below = sorted(&self.below);
+        below.sort_by_key(|suffix| std::cmp::Reverse(suffix.split('.').count()));
+        let exact = sorted(&self.exact);
+        let wildcard = sorted(&self.wildcard);
+        let exact = exact.iter().filter_map(|name| self.exact.get(name));
+        let wildcard = wildcard.iter().filter_map(|name| self.wildcard.get(name));
+        let below = below.iter().filter_map(|name| self.below.get(name));
+        exact
+            .chain(wildcard)
+            .chain(below)
+            .chain(self.regexes.iter().map(|(_, entry)| entry))
+            .chain(&self.default)
+            .collect()
+    }
+
     /// Every host entry, in no particular order.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<HostEntry>> {
         self.exact
