@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Command::Ca(ca) => cli::ca::ca(ca),
         Command::Certs(certs) => cli::certs::certs(*certs),
         Command::Maintenance(args) => cli::maintenance::maintenance(args),
-        Command::Labels { markdown } => cli::print(&label_help(markdown)),
+        Command::Labels { markdown, schema } => cli::print(&label_help(markdown, schema)),
         Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
         Command::SocketProxy(raw) => socket_proxy(&raw),
     }
@@ -112,6 +112,9 @@ enum Command {
         /// As a Markdown table
         #[arg(long)]
         markdown: bool,
+        /// As a JSON schema of compose files, for editors
+        #[arg(long, conflicts_with = "markdown")]
+        schema: bool,
     },
     /// Exit with 0 when a running Wharf answers, for a container's HEALTHCHECK
     Healthcheck(Admin),
@@ -164,11 +167,11 @@ fn warn(warnings: &[String]) {
     }
 }
 
-fn label_help(markdown: bool) -> String {
-    if markdown {
-        labels::render_markdown()
-    } else {
-        labels::render_help()
+fn label_help(markdown: bool, schema: bool) -> String {
+    match (markdown, schema) {
+        (_, true) => labels::render_schema(),
+        (true, false) => labels::render_markdown(),
+        (false, false) => labels::render_help(),
     }
 }
 

@@ -159,3 +159,10 @@ fn routes_are_a_table_or_json() {
         thread.join().unwrap();
     }
 }
+
+#[test]
+fn the_schema_of_labels_is_json() {
+    let output = wharf(&["labels", "--schema"], &[]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema["definitions"]["map"]["properties"]["wharf.host"].is_object());
+}

@@ -8,6 +8,7 @@
 pub(crate) mod arbitrary;
 mod health;
 mod help;
+mod json;
 mod key;
 mod read;
 mod route;
@@ -30,6 +31,7 @@ use route::Layers;
 use value::Value;
 
 pub use help::{render_help, render_markdown};
+pub use json::render_schema;
 pub use schema::{Entry, Kind, Place, Status};
 pub use table::OPTIONS;
 pub use text::excerpt;
@@ -180,6 +182,19 @@ pub fn read(
         assemble(container, drafts)
     } else {
         Labels::default()
+    })
+}
+
+/// Whether a label, in whatever case, is one that Wharf knows, can do, and takes where it stands. Of a named route
+/// that does not come to be, the option counts.
+pub fn is_option(label: &str, prefix: &LabelPrefix) -> bool {
+    let Some(Ok(key)) = key::split(label, prefix) else {
+        return false;
+    };
+    let entry = key::find(&key.option);
+    entry.is_ok_and(|entry| {
+        let placed = key.route.is_none() || entry.place == Place::Route;
+        placed && entry.status == Status::Supported
     })
 }
 
