@@ -24,6 +24,8 @@ pub mod filter;
 
 // Docker engine -> [`model::Plan`].
 pub mod docker;
+// Compose files -> what is wrong with their labels, before anything runs.
+pub mod check;
 // A filter in front of the engine's socket; a process of its own.
 pub mod socket_proxy;
 

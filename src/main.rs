@@ -1,7 +1,8 @@
 //! The command line: arguments in, one line per error and an exit code out.
 //!
 //! Exit codes: 0 clean, 1 for what fails at run time (a port in use, nobody to ask), 2 for flags
-//! and settings that cannot be used. `wharf explain` has 1 for "no", and so 2 for nobody to ask.
+//! and settings that cannot be used. `wharf explain` has 1 for "no", and so 2 for nobody to ask;
+//! `wharf check` likewise for mistakes, and for files that cannot be read.
 
 mod cli;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Ca(ca) => cli::ca::ca(ca),
         Command::Certs(certs) => cli::certs::certs(*certs),
         Command::Maintenance(args) => cli::maintenance::maintenance(args),
+        Command::Check(check) => cli::check::check(&check),
         Command::Labels { markdown, schema } => cli::print(&label_help(markdown, schema)),
         Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
         Command::SocketProxy(raw) => socket_proxy(&raw),
@@ -107,6 +109,9 @@ enum Command {
     Certs(Box<cli::certs::Certs>),
     /// Put a host into maintenance and back, without touching its container
     Maintenance(cli::maintenance::MaintenanceArgs),
+    /// Look for mistakes in the labels of compose files; nothing has to run.
+    /// Exits with 0 if there is no error, with 1 if there is, with 2 if a file cannot be read
+    Check(cli::check::Check),
     /// List the labels Wharf knows
     Labels {
         /// As a Markdown table

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::thread::{self, JoinHandle};
 
@@ -141,6 +142,117 @@ fn status_is_a_table_or_json() {
         err(&output)
     );
     thread.join().unwrap();
+}
+
+#[test]
+fn check_finds_in_broken_compose_files_what_can_be_found_offline() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/broken");
+    let mut found = 0;
+    for folder in std::fs::read_dir(fixtures).unwrap() {
+        let folder = folder.unwrap().path();
+        let expected = std::fs::read_to_string(folder.join("expected.txt")).unwrap();
+        let place = expected
+            .lines()
+            .find_map(|line| line.strip_prefix("check: "));
+        let place = place.unwrap_or_else(|| panic!("{folder:?} says nothing of wharf check"));
+        let file = folder.join("compose.yml");
+        let output = wharf(&["check", file.to_str().unwrap()], &[]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let begin = match place {
+            "nothing" => "1 service with labels".to_owned(),
+            _ => format!("{}:{place}: ", file.display()),
+        };
+        let no_label = folder.ends_with("02-other-proxy");
+        assert!(text.starts_with(&begin) || no_label, "{place}: {text}");
+        let code = i32::from(place.ends_with("error"));
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        found += code;
+    }
+    assert!(found >= 25, "{found}");
+}
+
+#[test]
+fn check_shows_line_and_word_and_tells_by_its_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+    let whole = folder.path().to_str().unwrap();
+    write(
+        "compose.yaml",
+        "services:\n  shop:\n    image: shop\n    labels:\n      wharf.host: $HOST\n      wharf.prot: 80\n",
+    );
+    write(".env", "HOST=shop.test\n");
+    let output = wharf(&["check", whole], &[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let told = format!(
+        "{}:6:13: error: shop: wharf.prot: there is no option `prot`; did you mean `port`?\n  6 |       wharf.prot: 80\n    |             ^^^^\n\n1 service with labels in 1 file: 1 error, 0 warnings\n",
+        path("compose.yaml")
+    );
+    assert_eq!(text, told);
+    assert_eq!(output.status.code(), Some(1));
+
+    // As compose does: what stands in the override counts.
+    write(
+        "compose.override.yaml",
+        "services:\n  shop:\n    labels:\n      - wharf.prot\n",
+    );
+    let output = wharf(&["check", "--json", whole], &[]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["findings"][0]["line"], 4);
+    assert_eq!(told["findings"][0]["file"], path("compose.override.yaml"));
+
+    write(
+        "good.yaml",
+        "services:\n  a:\n    labels: [wharf.host=a.test]\n",
+    );
+    write(
+        "odd.yaml",
+        "services:\n  a:\n    labels: ['wharf.host=a.test, a.test']\n",
+    );
+    for (arguments, code) in [
+        (&["good.yaml"][..], 0),
+        (&["odd.yaml"], 0),
+        (&["--strict", "good.yaml"], 0),
+        (&["--strict", "odd.yaml"], 1),
+        // Two projects, one host; as one project the second file overrides the first.
+        (&["good.yaml", "odd.yaml"], 1),
+        (&["-f", "good.yaml", "-f", "odd.yaml"], 0),
+        (&["--label-prefix", "edge", "compose.yaml"], 0),
+        (&["none.yaml"], 2),
+        (&["--label-prefix", "a b", "good.yaml"], 2),
+    ] {
+        let of = |name: &&str| match name.ends_with("yaml") {
+            true => path(name),
+            false => (*name).to_owned(),
+        };
+        let arguments: Vec<String> = arguments.iter().map(of).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = wharf(&[&["check"], &*arguments].concat(), &[]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {text}{}",
+            err(&output)
+        );
+    }
+}
+
+#[test]
+fn check_finds_no_fault_with_the_compose_files_of_this_repository() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("compose");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let files: Vec<_> = files
+        .filter(|file| file.extension().is_some_and(|e| e == "yml"))
+        .collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let output = wharf(&["check", "--strict", file.to_str().unwrap()], &[]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{text}{}", err(&output));
+    }
 }
 
 #[test]

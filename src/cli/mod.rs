@@ -3,6 +3,7 @@
 pub(crate) mod ask;
 pub(crate) mod ca;
 pub(crate) mod certs;
+pub(crate) mod check;
 pub(crate) mod explain;
 pub(crate) mod logs;
 pub(crate) mod maintenance;

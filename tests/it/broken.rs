@@ -13,6 +13,7 @@
 //! status: 503                          of the answer; alternatives by `|`
 //! page: ...                            a part of it
 //! verdict: ...                         a part of what `wharf explain` says last
+//! check: 6:13: error                   where `wharf check` finds it, or `nothing`; see tests/cli.rs
 //! ```
 
 use std::path::Path;

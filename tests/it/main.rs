@@ -18,6 +18,8 @@ mod bodies;
 mod breaker;
 // Compose files that people get wrong, and what they are told.
 mod broken;
+// Compose files looked at before they run, and the table as it is.
+mod check;
 // Clients that show certificates, and other rules of connections.
 mod client_certificates;
 // Hundreds of containers at once.
