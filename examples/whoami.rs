@@ -28,6 +28,9 @@
 //! with `GRACEFUL=1` beside it, it closes those that are idle, finishes what it has on the others, and
 //! ends when they have.
 //!
+//! With `TLS_PEM` (a certificate with its chain and its key, PEM in one) it speaks HTTPS, and tells which name it was
+//! asked for, which protocol was agreed on, and whether the session is an earlier one.
+//!
 //! Answers that last (`/ws`, `/drip`, `/events`) name the host in a field `x-hostname`.
 
 use std::collections::BTreeMap;
@@ -52,9 +55,13 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -94,6 +101,7 @@ async fn serve(port: u16) -> std::io::Result<()> {
     });
     // Every connection has a receiver: the sender sees when they are gone.
     let (stopping, stop) = watch::channel(false);
+    let tls = tls()?;
     let accept = async {
         if let Some(delay) = number("START_DELAY_MS") {
             tokio::time::sleep(Duration::from_millis(delay.into())).await;
@@ -116,11 +124,23 @@ async fn serve(port: u16) -> std::io::Result<()> {
             };
             let _ = stream.set_nodelay(true);
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-            let (me, mut stop) = (me.clone(), stop.clone());
+            let (me, mut stop, tls) = (me.clone(), stop.clone(), tls.clone());
             tokio::spawn(async move {
+                let (stream, session): (Box<dyn Io>, _) = match tls {
+                    None => (Box::new(stream), None),
+                    // A client that does not believe us leaves.
+                    Some(tls) => match tls.accept(stream).await {
+                        Err(_) => return,
+                        Ok(stream) => {
+                            let session = Session::of(stream.get_ref().1);
+                            (Box::new(stream), Some(session))
+                        }
+                    },
+                };
+                let client = Arc::new(Client { peer, session });
                 let service = hyper::service::service_fn(move |request| {
-                    let me = me.clone();
-                    async move { Ok::<_, Infallible>(answer(&me, request, peer).await) }
+                    let (me, client) = (me.clone(), client.clone());
+                    async move { Ok::<_, Infallible>(answer(&me, request, &client).await) }
                 });
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
@@ -157,14 +177,61 @@ async fn serve(port: u16) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+/// Who asks, and how.
+struct Client {
+    peer: SocketAddr,
+    session: Option<Session>,
+}
+
+/// What a TLS handshake came to.
+#[derive(Clone, serde::Serialize)]
+struct Session {
+    sni: Option<String>,
+    alpn: Option<String>,
+    resumed: bool,
+}
+
+impl Session {
+    fn of(connection: &rustls::ServerConnection) -> Self {
+        let alpn = connection.alpn_protocol();
+        Self {
+            sni: connection.server_name().map(str::to_owned),
+            alpn: alpn.map(|alpn| String::from_utf8_lossy(alpn).into_owned()),
+            resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        }
+    }
+}
+
+/// A connection, plain or encrypted.
+trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// By `TLS_PEM`; sessions can be resumed.
+fn tls() -> std::io::Result<Option<TlsAcceptor>> {
+    let Ok(pem) = std::env::var("TLS_PEM") else {
+        return Ok(None);
+    };
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>();
+    let chain = chain.map_err(std::io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(std::io::Error::other)?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(std::io::Error::other)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+async fn answer(me: &Me, request: Request<Incoming>, client: &Client) -> Answer {
     let path = request.uri().path().to_owned();
     let (first, rest) = path[1.min(path.len())..]
         .split_once('/')
         .unwrap_or_else(|| (path.trim_start_matches('/'), ""));
     let count = rest.parse::<u64>();
     match (first, count) {
-        ("json", _) => json(StatusCode::OK, seen(me, &request, peer)),
+        ("json", _) => json(StatusCode::OK, seen(me, &request, client)),
         ("bytes", Ok(count)) => Response::new(Pattern::new(count).boxed()),
         ("upload", _) => upload(request).await,
         ("ws", _) => with_host(me, websocket(request)),
@@ -186,7 +253,7 @@ async fn answer(me: &Me, request: Request<Incoming>, peer: SocketAddr) -> Answer
         ("asked", _) => text(StatusCode::OK, asked(me).clone()),
         ("trailers", _) => trailers(),
         ("health", _) => health(me, request).await,
-        _ => text(StatusCode::OK, describe(&seen(me, &request, peer))),
+        _ => text(StatusCode::OK, describe(&seen(me, &request, client))),
     }
 }
 
@@ -197,6 +264,8 @@ struct Seen {
     name: String,
     addresses: Vec<String>,
     remote: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<Session>,
     method: String,
     uri: String,
     version: String,
@@ -204,7 +273,7 @@ struct Seen {
     headers: BTreeMap<String, Vec<String>>,
 }
 
-fn seen(me: &Me, request: &Request<Incoming>, peer: SocketAddr) -> Seen {
+fn seen(me: &Me, request: &Request<Incoming>, client: &Client) -> Seen {
     let mut headers = BTreeMap::<_, Vec<_>>::new();
     for (name, value) in request.headers() {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -217,7 +286,8 @@ fn seen(me: &Me, request: &Request<Incoming>, peer: SocketAddr) -> Seen {
         hostname: me.hostname.clone(),
         name: me.name.clone(),
         addresses: addresses(&read("/proc/net/fib_trie"), &read("/proc/net/if_inet6")),
-        remote: peer.to_string(),
+        remote: client.peer.to_string(),
+        tls: client.session.clone(),
         method: request.method().to_string(),
         uri: request.uri().to_string(),
         version: format!("{:?}", request.version()),
@@ -234,6 +304,10 @@ fn describe(seen: &Seen) -> String {
         let _ = writeln!(out, "Address: {address}");
     }
     let _ = writeln!(out, "Remote: {}", seen.remote);
+    if let Some(tls) = &seen.tls {
+        let name = tls.sni.as_deref().unwrap_or("no name");
+        let _ = writeln!(out, "TLS: {name}");
+    }
     let _ = writeln!(out, "{} {} {}", seen.method, seen.uri, seen.version);
     for (name, values) in &seen.headers {
         for value in values {
