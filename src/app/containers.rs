@@ -59,7 +59,7 @@ fn complaint(endpoint: &upstream::Endpoint, now: Instant) -> String {
 
 /// Whether an endpoint is a container's, or what its labels name outside Docker.
 pub(super) fn is_of(endpoint: &upstream::Endpoint, note: &ContainerNote) -> bool {
-    let outside = endpoint.container_id.starts_with("http://");
+    let outside = endpoint.container_id.contains("://");
     *endpoint.container_id == *note.id || outside && *endpoint.container == *note.container
 }
 

@@ -155,7 +155,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         let looking_up = tokio::spawn(names::run(wanted, names_to, alarm));
         let resting = tokio::spawn(resting::follow(data.clone(), resting_to));
         let issuing = tokio::spawn(issuer.run());
-        let probing = tokio::spawn(probe::run(Arc::clone(&table)));
+        let probing = tokio::spawn(probe::run(Arc::clone(&table), certs.clone()));
         let asking = tokio::spawn(ask::run(Arc::clone(&table), certs.clone()));
         if let Some(listener) = bound.admin {
             let report = Arc::new(Report {

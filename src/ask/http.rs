@@ -19,8 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::model::Host;
-
 /// What was answered.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -66,15 +64,14 @@ pub(super) fn client() -> Result<Arc<ClientConfig>, rustls::Error> {
 /// Asks; the caller has a time limit. `tls`: the name the certificate is to be for.
 pub(super) async fn get(
     addr: SocketAddr,
-    tls: Option<(&Host, &Arc<ClientConfig>)>,
+    tls: Option<(ServerName<'static>, &Arc<ClientConfig>)>,
     authority: &str,
     target: &str,
 ) -> Result<Asked, Trouble> {
     let tcp = TcpStream::connect(addr).await.map_err(Trouble::Connect)?;
-    let Some((host, config)) = tls else {
+    let Some((name, config)) = tls else {
         return exchange(tcp, authority, target).await;
     };
-    let name = ServerName::try_from(host.as_str().to_owned()).map_err(|_| Trouble::NoAddress)?;
     let connector = TlsConnector::from(Arc::clone(config));
     let stream = connector.connect(name, tcp).await.map_err(Trouble::Tls)?;
     exchange(stream, authority, target).await

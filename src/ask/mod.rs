@@ -8,11 +8,13 @@ mod http;
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -21,7 +23,7 @@ use self::http::{Asked, Trouble};
 use crate::docker::labels::refused;
 use crate::model::{AskAt, AskUrl};
 use crate::route::{Asking, SharedTable};
-use crate::tls::{Answer, Certs, Question};
+use crate::tls::{Answer, Certs, Question, server_name};
 use crate::upstream::{Ask, Choice, Tried};
 
 /// Puts one question after the other, [`AT_ONCE`] at a time. Cancel safe.
@@ -44,7 +46,7 @@ pub async fn run(table: Arc<SharedTable>, certs: Certs) -> Infallible {
         let question = certs.question().await;
         let (table, certs, tls) = (Arc::clone(&table), certs.clone(), Arc::clone(&tls));
         asked.spawn(async move {
-            let (answer, why) = answer(&table, &question, &tls).await;
+            let (answer, why) = answer(&table, &question, (&tls, &certs)).await;
             certs.answer(&question.name, answer, why);
             drop(place);
         });
@@ -56,7 +58,7 @@ pub async fn run(table: Arc<SharedTable>, certs: Certs) -> Infallible {
 async fn answer(
     table: &SharedTable,
     question: &Question,
-    tls: &Arc<ClientConfig>,
+    tls: (&Arc<ClientConfig>, &Certs),
 ) -> (Answer, Option<Arc<str>>) {
     let (started, name) = (Instant::now(), &question.name);
     let current = table.load();
@@ -99,23 +101,30 @@ async fn put(
     table: &SharedTable,
     question: &Question,
     asking: &Asking,
-    tls: &Arc<ClientConfig>,
+    (tls, certs): (&Arc<ClientConfig>, &Certs),
 ) -> Result<Asked, Trouble> {
     let target = asking.at.target(&question.name);
     match &asking.at {
         AskAt::Url(url) => {
             let addr = look_up(url).await?;
             let authority = url.authority();
-            let host = url.https.then_some((&url.host, tls));
-            http::get(addr, host, &authority, &target).await
+            let name = ServerName::try_from(url.host.as_str().to_owned());
+            let name = name.map_err(|_| Trouble::NoAddress)?;
+            let tls = url.https.then_some((name, tls));
+            http::get(addr, tls, &authority, &target).await
         }
-        AskAt::App(_) => ask_app(table, question, &target).await,
+        AskAt::App(_) => ask_app(table, question, &target, certs).await,
     }
 }
 
 /// Asks a replica, as a request would be sent to one. While none can be connected to, as in a deploy, it is
 /// tried again until the limit of the question.
-async fn ask_app(table: &SharedTable, question: &Question, target: &str) -> Result<Asked, Trouble> {
+async fn ask_app(
+    table: &SharedTable,
+    question: &Question,
+    target: &str,
+    certs: &Certs,
+) -> Result<Asked, Trouble> {
     let mut tried = Tried::default();
     let mut trouble = Trouble::Nobody;
     let mut rounds = 0;
@@ -126,7 +135,17 @@ async fn ask_app(table: &SharedTable, question: &Question, target: &str) -> Resu
         let upstream = &asking.ok_or(Trouble::Nobody)?.upstream;
         let picked = upstream.pick(&IN_TURN, &tried, Instant::now);
         if let Some((index, endpoint)) = picked {
-            match http::get(endpoint.addr, None, &endpoint.addr.to_string(), target).await {
+            let addr = endpoint.addr;
+            let config = match &endpoint.tls {
+                None => None,
+                Some(tls) => {
+                    let config = certs.current().trust(&tls.verify).map(Arc::clone);
+                    let config = config.map_err(|fault| Trouble::Tls(io::Error::other(&*fault)))?;
+                    Some((server_name(tls, addr.ip()), config))
+                }
+            };
+            let tls = config.as_ref().map(|(name, config)| (name.clone(), config));
+            match http::get(addr, tls, &endpoint.authority, target).await {
                 Err(Trouble::Connect(error)) => trouble = Trouble::Connect(error),
                 other => return other,
             }

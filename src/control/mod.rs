@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use self::lost::{Departed, lost};
 use crate::docker::plan::{KEPT, PlanOptions, notes, plan};
 use crate::docker::{Container, Position, Snapshot};
-use crate::model::{ContainerNote, LabelPrefix, Names, Plan, Problem, Severity, TlsMode};
+use crate::model::{ContainerNote, LabelPrefix, Names, Plan, Problem, Severity, TlsMode, Verify};
 use crate::resting::Resting;
 use crate::route::{self, RouteTable, SharedTable};
 use crate::tls::{Certs, Wanted};
@@ -164,6 +164,7 @@ impl Control {
             gone.extend(self.departed.take_gone(snapshot));
             compiled.lost = lost(&before.table.lost, gone);
             let table = Arc::new(compiled);
+            self.certs.trust(&believed(&table));
             // Declared first: a request that finds the new route may want its certificate at once.
             self.certs.declare(match https_port {
                 Some(_) => wanted(&table),
@@ -199,6 +200,13 @@ fn wanted(table: &RouteTable) -> Vec<Wanted> {
             ask: entry.ask.as_ref().map(|ask| ask.to_string().into()),
         })
         .collect()
+}
+
+/// How apps that speak TLS are believed.
+fn believed(table: &RouteTable) -> BTreeSet<Verify> {
+    let endpoints = table.upstreams.iter().flat_map(|up| &up.endpoints);
+    let tls = endpoints.filter_map(|endpoint| endpoint.tls.as_ref());
+    tls.map(|tls| tls.verify.clone()).collect()
 }
 
 /// Where clients reach our TLS port: the port it is published on, when Wharf runs in a container

@@ -68,6 +68,10 @@ pub struct WorkerMetrics {
     /// New connections to endpoints that succeeded.
     pub upstream_connects: Counter,
     pub upstream_connect_failures: Counter,
+    /// TLS handshakes with endpoints: whole ones, short ones, and those that came to nothing.
+    pub upstream_handshakes: Counter,
+    pub upstream_handshakes_resumed: Counter,
+    pub upstream_handshakes_failed: Counter,
     /// Requests sent on a pooled connection.
     pub upstream_reuses: Counter,
     /// Attempts after the first of a request, by reason.
@@ -128,6 +132,8 @@ pub enum ErrorKind {
     Breaker,
     /// No endpoint could be connected.
     Connect,
+    /// An endpoint has no TLS that can be trusted.
+    UpstreamTls,
     /// An endpoint did not answer in time.
     UpstreamTimeout,
     /// An endpoint closed before the end of its response.
@@ -282,7 +288,7 @@ impl BreakerBecame {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
@@ -298,6 +304,7 @@ impl ErrorKind {
         Self::Full,
         Self::Breaker,
         Self::Connect,
+        Self::UpstreamTls,
         Self::UpstreamTimeout,
         Self::UpstreamClosed,
         Self::UpstreamProtocol,
@@ -322,6 +329,7 @@ impl ErrorKind {
             Self::Full => "full",
             Self::Breaker => "breaker",
             Self::Connect => "connect",
+            Self::UpstreamTls => "upstream_tls",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamClosed => "upstream_closed",
             Self::UpstreamProtocol => "upstream_protocol",

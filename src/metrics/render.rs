@@ -163,6 +163,14 @@ fn workers(page: &mut Page, t: &Totals) {
     );
     page.sample(&[("result", "ok")], t.upstream_connects);
     page.sample(&[("result", "failed")], t.upstream_connect_failures);
+    page.family(
+        "wharf_upstream_tls_handshakes_total",
+        "counter",
+        "TLS handshakes with endpoints that speak HTTPS.",
+    );
+    page.sample(&[("result", "ok")], t.upstream_handshakes);
+    page.sample(&[("result", "resumed")], t.upstream_handshakes_resumed);
+    page.sample(&[("result", "failed")], t.upstream_handshakes_failed);
     page.one(
         "wharf_upstream_reuses_total",
         "counter",

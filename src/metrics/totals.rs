@@ -22,6 +22,9 @@ pub struct Totals {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub upstream_connects: u64,
+    pub upstream_handshakes: u64,
+    pub upstream_handshakes_resumed: u64,
+    pub upstream_handshakes_failed: u64,
     pub upstream_connect_failures: u64,
     pub upstream_reuses: u64,
     /// In the order of [`RetryReason::ALL`].
@@ -87,6 +90,9 @@ impl Totals {
             bytes_out,
             upstream_connects,
             upstream_connect_failures,
+            upstream_handshakes,
+            upstream_handshakes_resumed,
+            upstream_handshakes_failed,
             upstream_reuses,
             retries,
             retries_refused,
@@ -123,6 +129,15 @@ impl Totals {
             (&mut self.bytes_in, bytes_in.get()),
             (&mut self.bytes_out, bytes_out.get()),
             (&mut self.upstream_connects, upstream_connects.get()),
+            (&mut self.upstream_handshakes, upstream_handshakes.get()),
+            (
+                &mut self.upstream_handshakes_resumed,
+                upstream_handshakes_resumed.get(),
+            ),
+            (
+                &mut self.upstream_handshakes_failed,
+                upstream_handshakes_failed.get(),
+            ),
             (
                 &mut self.upstream_connect_failures,
                 upstream_connect_failures.get(),

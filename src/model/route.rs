@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AccessSpec, AskAt, BreakerSpec, ClientAuth, HeaderEdit, HealthCheck, Host, HostPattern, Hsts,
-    Keepalive, Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite, Timeouts, TlsVersion, Via,
-    duration,
+    AccessSpec, AppTls, AskAt, BreakerSpec, ClientAuth, HeaderEdit, HealthCheck, Host, HostPattern,
+    Hsts, Keepalive, Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite, SentHost, Timeouts,
+    TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -72,8 +72,8 @@ pub struct UpstreamSpec {
 /// One address in an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointSpec {
-    /// Full 64 hex digits: addresses are reused at once, ids never. `http://` and the address where it is
-    /// no container's.
+    /// Full 64 hex digits: addresses are reused at once, ids never. `http://` or `https://` and the address
+    /// where it is no container's.
     pub container_id: String,
     pub container: String,
     /// When the container was created, Unix seconds.
@@ -82,6 +82,10 @@ pub struct EndpointSpec {
     pub ended: i64,
     pub addr: SocketAddr,
     pub via: Via,
+    /// Where it speaks TLS.
+    pub tls: Option<AppTls>,
+    /// Host and port as `wharf.upstream.host: upstream` tells the app.
+    pub authority: String,
     /// TCP ports the container exposes, for messages: sorted, at most [`EndpointSpec::MAX_EXPOSED`].
     pub exposed: Vec<u16>,
     /// Share of requests, 0..=1000, default 1. 0 gets no new requests.
@@ -126,6 +130,9 @@ pub struct Settings {
     pub redirects: Vec<Redirect>,
     /// `wharf.redirect.from`: every request is sent to this host.
     pub redirect_to: Option<Host>,
+    /// `wharf.upstream.host`. Default: the client's.
+    #[serde(rename = "upstream.host")]
+    pub sent_host: SentHost,
     /// Allow upgrades to WebSocket. Default on.
     pub websocket: bool,
     pub https: HttpsMode,
@@ -282,6 +289,7 @@ impl Default for Settings {
             response_edits: Vec::new(),
             redirects: Vec::new(),
             redirect_to: None,
+            sent_host: SentHost::default(),
             websocket: true,
             https: HttpsMode::default(),
             tls: TlsMode::default(),

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::http;
-use crate::model::{ActiveCheck, HealthAsk};
+use super::http::{self, Io};
+use crate::model::{ActiveCheck, AppTls, HealthAsk};
+use crate::tls::Certs;
 use crate::upstream::{Failure, Outcome};
 
 /// What came of a check.
@@ -15,22 +16,36 @@ pub(super) struct Answer {
     /// `None`: it failed for want of something on this side, and tells nothing.
     pub(super) outcome: Option<Outcome>,
     /// The connection, on which the rest of an answer may come.
-    pub(super) rest: Option<TcpStream>,
+    pub(super) rest: Option<Box<dyn Io>>,
 }
 
-/// Asks once, within the limit of `check`.
-pub(super) async fn ask(addr: SocketAddr, check: &ActiveCheck) -> Answer {
+/// Asks once, within the limit of `check`; over TLS where requests are sent so, too.
+pub(super) async fn ask(
+    addr: SocketAddr,
+    tls: Option<&AppTls>,
+    check: &ActiveCheck,
+    certs: &Certs,
+) -> Answer {
     let asked = async {
-        let mut stream = match connect(addr).await {
+        let stream = match connect(addr).await {
             Ok(stream) => stream,
             Err(failure) => return (failure.map(Outcome::Failed), None),
         };
         match &check.asks {
             HealthAsk::Tcp => (Some(Outcome::Connected), None),
-            HealthAsk::Http(ask) => match http::status(&mut stream, ask, addr).await {
-                Ok(status) => (Some(Outcome::Status(status)), Some(stream)),
-                Err(failure) => (Some(Outcome::Failed(failure)), None),
-            },
+            HealthAsk::Http(ask) => {
+                let mut stream: Box<dyn Io> = match tls {
+                    None => Box::new(stream),
+                    Some(tls) => match certs.greet(tls, addr.ip(), stream).await {
+                        Ok(stream) => Box::new(stream),
+                        Err(_) => return (Some(Outcome::Failed(Failure::Tls)), None),
+                    },
+                };
+                match http::status(&mut *stream, ask, (addr, tls.is_some())).await {
+                    Ok(status) => (Some(Outcome::Status(status)), Some(stream)),
+                    Err(failure) => (Some(Outcome::Failed(failure)), None),
+                }
+            }
         }
     };
     let timed_out = (Some(Outcome::Failed(Failure::Timeout)), None);

@@ -3,22 +3,29 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::model::HttpAsk;
 use crate::upstream::Failure;
 
+/// A connection, plain or encrypted.
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
 /// Sends the request and reads up to the status of the final response. The caller has a time limit.
 pub(super) async fn status(
-    stream: &mut TcpStream,
+    stream: &mut dyn Io,
     ask: &HttpAsk,
-    addr: SocketAddr,
+    (addr, tls): (SocketAddr, bool),
 ) -> Result<u16, Failure> {
-    let request = request(ask, addr);
+    let request = request(ask, addr, tls);
     // Whoever refuses may answer before it has read.
-    let written = stream.write_all(request.as_bytes()).await;
+    let written = match stream.write_all(request.as_bytes()).await {
+        Ok(()) => stream.flush().await,
+        error => error,
+    };
     let mut read = Vec::with_capacity(1024);
     loop {
         match find_status(&read) {
@@ -36,7 +43,7 @@ pub(super) async fn status(
 }
 
 /// Takes some of what is left of the answer: many applications log a client that leaves at once.
-pub(super) async fn drain(mut stream: TcpStream) {
+pub(super) async fn drain(mut stream: Box<dyn Io>) {
     let mut room = [0; 4096];
     let all = async {
         for _ in 0..MAX_BODY / room.len() {
@@ -49,10 +56,12 @@ pub(super) async fn drain(mut stream: TcpStream) {
     let _ = timeout(DRAIN, all).await;
 }
 
-fn request(ask: &HttpAsk, addr: SocketAddr) -> String {
+fn request(ask: &HttpAsk, addr: SocketAddr, tls: bool) -> String {
     let host = match &ask.host {
         Some(host) => host.clone(),
-        None if addr.port() == 80 && addr.is_ipv4() => addr.ip().to_string(),
+        None if addr.port() == if tls { 443 } else { 80 } && addr.is_ipv4() => {
+            addr.ip().to_string()
+        }
         None => addr.to_string(),
     };
     format!(
@@ -151,17 +160,19 @@ mod tests {
             host: None,
             status: StatusSet::default(),
         };
-        for (addr, line) in [
-            ("10.0.0.1:80", "\r\nHost: 10.0.0.1\r\n"),
-            ("10.0.0.1:8080", "\r\nHost: 10.0.0.1:8080\r\n"),
-            ("[fd00::1]:80", "\r\nHost: [fd00::1]:80\r\n"),
+        for (addr, tls, line) in [
+            ("10.0.0.1:80", false, "\r\nHost: 10.0.0.1\r\n"),
+            ("10.0.0.1:443", true, "\r\nHost: 10.0.0.1\r\n"),
+            ("10.0.0.1:80", true, "\r\nHost: 10.0.0.1:80\r\n"),
+            ("10.0.0.1:8080", false, "\r\nHost: 10.0.0.1:8080\r\n"),
+            ("[fd00::1]:80", false, "\r\nHost: [fd00::1]:80\r\n"),
         ] {
-            let request = request(&ask, addr.parse().unwrap());
+            let request = request(&ask, addr.parse().unwrap(), tls);
             assert!(request.starts_with("GET /up?x HTTP/1.1\r\n"), "{request}");
             assert!(request.contains(line) && request.ends_with("\r\n\r\n"));
         }
         ask.host = Some("a.test".into());
-        let request = request(&ask, "10.0.0.1:80".parse().unwrap());
+        let request = request(&ask, "10.0.0.1:80".parse().unwrap(), false);
         assert!(request.contains("\r\nHost: a.test\r\n"));
     }
 

@@ -24,10 +24,11 @@ use tokio::time::{sleep, sleep_until, timeout};
 use self::ask::{Answer, ask, connect};
 use crate::model::{ActiveCheck, HealthCheck};
 use crate::route::SharedTable;
+use crate::tls::Certs;
 use crate::upstream::{Change, Endpoint, Failure, Judge, Outcome};
 
 /// Follows the table and asks every endpoint that has to be asked. Cancel safe.
-pub async fn run(table: Arc<SharedTable>) -> Infallible {
+pub async fn run(table: Arc<SharedTable>, certs: Certs) -> Infallible {
     let mut changes = table.changes();
     let mut probes = JoinSet::new();
     let mut running: HashMap<u64, Probe> = HashMap::new();
@@ -51,9 +52,10 @@ pub async fn run(table: Arc<SharedTable>) -> Infallible {
             });
             let probe = same.unwrap_or_else(|| {
                 let (endpoint, table) = (endpoint.clone(), Arc::clone(&table));
+                let (lanes, certs) = (Arc::clone(&lanes), certs.clone());
                 Probe {
                     health: Arc::clone(&endpoint.health),
-                    task: probes.spawn(follow(endpoint, table, Arc::clone(&lanes))),
+                    task: probes.spawn(follow(endpoint, table, lanes, certs)),
                 }
             });
             wanted.insert(endpoint.live.id, probe);
@@ -100,9 +102,9 @@ impl Lanes {
     }
 }
 
-async fn follow(endpoint: Endpoint, table: Arc<SharedTable>, lanes: Arc<Lanes>) {
+async fn follow(endpoint: Endpoint, table: Arc<SharedTable>, lanes: Arc<Lanes>, certs: Certs) {
     match endpoint.health.active() {
-        Some(check) => watch(&endpoint, check, &table, &lanes).await,
+        Some(check) => watch(&endpoint, check, &table, (&lanes, &certs)).await,
         None => wait(&endpoint, &table).await,
     }
 }
@@ -133,7 +135,12 @@ async fn wait(endpoint: &Endpoint, table: &SharedTable) {
 }
 
 /// Checks for as long as the endpoint is there.
-async fn watch(endpoint: &Endpoint, check: &ActiveCheck, table: &SharedTable, lanes: &Lanes) {
+async fn watch(
+    endpoint: &Endpoint,
+    check: &ActiveCheck,
+    table: &SharedTable,
+    (lanes, certs): (&Lanes, &Certs),
+) {
     let appeared = Instant::now();
     let mut judge = Judge::new(endpoint.is_ready(), phase(endpoint.live.id), appeared);
     let mut silent = true;
@@ -145,7 +152,8 @@ async fn watch(endpoint: &Endpoint, check: &ActiveCheck, table: &SharedTable, la
             return;
         };
         let begun = Instant::now();
-        let Answer { outcome, rest } = ask(endpoint.check_addr(), check).await;
+        let tls = endpoint.tls.as_deref();
+        let Answer { outcome, rest } = ask(endpoint.check_addr(), tls, check, certs).await;
         let now = Instant::now();
         let Some(outcome) = outcome else {
             judge.skip(check, begun);

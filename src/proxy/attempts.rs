@@ -45,6 +45,8 @@ impl<'a> Attempts<'a> {
         }
         let timeout = matches!(error, ProxyError::ConnectTimeout { .. });
         self.connect_timeouts += u32::from(timeout);
+        // Who cannot be trusted now will not be in a moment.
+        self.hopeless = matches!(&error, ProxyError::Handshake { fault, .. } if fault.lasting);
         self.reason = Some(RetryReason::Connect);
         self.failed = Some(error);
     }

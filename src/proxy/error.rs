@@ -12,7 +12,7 @@ use super::exchange::ExchangeError;
 use crate::filter::Refusal;
 use crate::metrics::ErrorKind;
 use crate::model::{UpstreamKey, nothing_listens};
-use crate::tls::ObtainError;
+use crate::tls::{HandshakeFault, ObtainError};
 
 /// Why a request was not answered by its upstream. See [`ProxyError::status`].
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,12 @@ pub(crate) enum ProxyError {
         #[source]
         cause: io::Error,
     },
+    #[error("{container} at {endpoint} cannot be trusted with requests: {}", .fault.why)]
+    Handshake {
+        container: Box<str>,
+        endpoint: SocketAddr,
+        fault: Box<HandshakeFault>,
+    },
     #[error("connecting to {container} at {endpoint} took longer than {limit:?}")]
     ConnectTimeout {
         container: Box<str>,
@@ -169,9 +175,10 @@ impl ProxyError {
             | Self::Crowded { .. }
             | Self::Waited { .. }
             | Self::Unreachable { awaited: true, .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unreachable { .. } | Self::Connect { .. } | Self::UnsolicitedUpgrade { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Unreachable { .. }
+            | Self::Connect { .. }
+            | Self::Handshake { .. }
+            | Self::UnsolicitedUpgrade { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Exchange { cause, .. } => match cause {
                 ExchangeError::Closed(_)
@@ -215,6 +222,7 @@ impl ProxyError {
             Self::Breaker { .. } => ErrorKind::Breaker,
             Self::Crowded { cause, .. } | Self::Waited { cause, .. } => cause.kind(),
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
+            Self::Handshake { .. } => ErrorKind::UpstreamTls,
             Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
             Self::Exchange { cause, .. } => cause.kind(),
         }
@@ -267,6 +275,9 @@ impl ProxyError {
                 format!("waited {limit:?} in vain for an instance of the application")
             }
             Self::Connect { .. } => "the application refused the connection".into(),
+            Self::Handshake { .. } => {
+                "there is no connection to the application that can be trusted".into()
+            }
             Self::ConnectTimeout { .. } => "the application could not be reached in time".into(),
             Self::UnsolicitedUpgrade { .. } => "the application's answer is unusable".into(),
             Self::Exchange { cause, .. } => match cause {
@@ -303,6 +314,7 @@ impl ProxyError {
     pub(crate) fn is_failure(&self) -> bool {
         match self {
             Self::Connect { .. }
+            | Self::Handshake { .. }
             | Self::ConnectTimeout { .. }
             | Self::UnsolicitedUpgrade { .. } => true,
             Self::Exchange { cause, .. } => cause.failure().is_some(),
@@ -339,9 +351,10 @@ impl ProxyError {
             Self::Connect { container, endpoint, .. } | Self::ConnectTimeout { container, endpoint, .. } => format!(
                 "see whether {endpoint} can be reached from where Wharf runs: the networks of {container}, and firewalls between"
             ),
+            Self::Handshake { fault, .. } => return fault.remedy.map(str::to_owned),
             Self::Exchange { container, cause, .. } => match cause {
                 ExchangeError::Closed(_) => format!(
-                    "`docker logs {container}` may tell why; an app that speaks HTTPS on this port needs wharf.port to name its plain HTTP port"
+                    "`docker logs {container}` may tell why; an app that speaks HTTPS on this port needs wharf.proto: https"
                 ),
                 ExchangeError::Lost => format!(
                     "`docker ps -a` and the networks in `docker inspect {container}` tell what became of it; whether it has acted on the request nobody knows"
@@ -350,7 +363,7 @@ impl ProxyError {
                     "`docker logs {container}` may tell what it does; wharf.timeout sets the limits"
                 ),
                 ExchangeError::Response(_) | ExchangeError::Interim => format!(
-                    "see whether the port speaks plain HTTP/1.1; wharf.port chooses another one of {container}"
+                    "see whether the port speaks plain HTTP/1.1, or needs wharf.proto: https; wharf.port chooses another one of {container}"
                 ),
                 ExchangeError::ClientTimeout(_)
                 | ExchangeError::ClientBody(_)

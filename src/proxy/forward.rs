@@ -10,20 +10,23 @@ use std::task::Poll;
 use std::time::Instant;
 
 use http::StatusCode;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 
 use super::attempts::{Answered, Attempts};
 use super::error::ProxyError;
 use super::exchange::{Client, Exchange, ExchangeError, Kept, MAX_INTERIM, Response, Terms};
 use super::fields::{Fields, Known};
 use super::head::RequestHead;
-use super::headers::{self, Connection, Origin};
+use super::headers::{self, Connection, Origin, Own};
 use super::page::Page;
-use super::pool::Link;
+use super::pool::{Link, OpenError};
 use super::tail::Record;
 use super::worker::Worker;
 use crate::metrics::RetryReason;
-use crate::model::{Balance, Facts, HashOn};
+use crate::model::{Balance, Facts, HashOn, SentHost};
 use crate::route::Route;
+use crate::tls::{HandshakeFault, server_name};
 use crate::upstream::{Ask, Choice, Endpoint, Failure, Key, NoPlace, Taken, Upstream};
 
 /// One request on its way to an upstream.
@@ -204,7 +207,11 @@ impl Forward<'_> {
             let mut lines = std::mem::take(&mut exchange.extra.lines);
             let (fields, authority) = (exchange.fields(), self.origin.authority);
             let edits = self.route.response_edits.as_deref();
-            if headers::write_back(&mut lines, fields, back, authority, endpoint.addr, edits) {
+            let own = Own {
+                addr: endpoint.addr,
+                host: self.sent_host(endpoint),
+            };
+            if headers::write_back(&mut lines, fields, back, authority, own, edits) {
                 exchange.extra.instead |= Known::set(&[Known::NamesPath]);
             }
             exchange.extra.lines = lines;
@@ -255,8 +262,22 @@ impl Forward<'_> {
         if !self.has(endpoint) {
             return Err(left(endpoint));
         }
+        let tls = match self.tls(endpoint) {
+            Ok(tls) => tls,
+            Err(why) => {
+                self.untrusted(endpoint);
+                return Err(handshake_error(
+                    endpoint,
+                    HandshakeFault {
+                        why: why.to_string(),
+                        remedy: None,
+                        lasting: true,
+                    },
+                ));
+            }
+        };
         let open = async {
-            let open = Link::open(endpoint.addr, endpoint.live.id, &self.worker.clock);
+            let open = Link::open(endpoint.addr, endpoint.live.id, tls, &self.worker.clock);
             if limit.is_zero() {
                 return Ok(open.await);
             }
@@ -271,7 +292,8 @@ impl Forward<'_> {
             while changed.as_mut().poll(cx).is_ready() {
                 changed.set(self.worker.changed.notified());
                 if !self.has(endpoint) {
-                    return Poll::Ready(Some(Ok(Err(io::ErrorKind::AddrNotAvailable.into()))));
+                    let gone = io::ErrorKind::AddrNotAvailable.into();
+                    return Poll::Ready(Some(Ok(Err(OpenError::Connect(gone)))));
                 }
             }
             client.poll_gone(cx).map(|()| None)
@@ -281,15 +303,24 @@ impl Forward<'_> {
             Some(_) if !self.has(endpoint) => Err(left(endpoint)),
             Some(Ok(Ok(link))) => {
                 metrics.upstream_connects.inc();
+                match link.resumed() {
+                    None => {}
+                    Some(false) => metrics.upstream_handshakes.inc(),
+                    Some(true) => metrics.upstream_handshakes_resumed.inc(),
+                }
                 endpoint.listens(Instant::now());
                 if self.route.upstream.reached() {
                     self.worker.engine.table.touch();
                 }
                 Ok(Some(Box::new(link)))
             }
-            Some(Ok(Err(cause))) => {
+            Some(Ok(Err(OpenError::Connect(cause)))) => {
                 self.connect_failed(endpoint, Failure::of_connect(&cause));
                 Err(connect_error(endpoint, cause))
+            }
+            Some(Ok(Err(OpenError::Handshake(cause)))) => {
+                self.untrusted(endpoint);
+                Err(handshake_error(endpoint, HandshakeFault::of(&cause)))
             }
             Some(Err(_)) => {
                 self.connect_failed(endpoint, Failure::ConnectTimeout);
@@ -300,6 +331,32 @@ impl Forward<'_> {
                 })
             }
             None => Ok(None),
+        }
+    }
+
+    /// How the endpoint is spoken to over TLS, if it is.
+    fn tls(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<Option<(Arc<ClientConfig>, ServerName<'static>)>, Arc<str>> {
+        let Some(tls) = &endpoint.tls else {
+            return Ok(None);
+        };
+        let worker = self.worker;
+        let certs = worker.engine.certs.current();
+        let wanted = certs.trust(&tls.verify).map_err(|fault| {
+            let verify = &tls.verify;
+            Arc::from(format!("wharf.upstream.verify: {verify}: {fault}"))
+        })?;
+        let config = worker.pool.tls(endpoint.live.id, wanted);
+        Ok(Some((config, server_name(tls, endpoint.addr.ip()))))
+    }
+
+    fn untrusted(&self, endpoint: &Endpoint) {
+        self.worker.metrics.upstream_handshakes_failed.inc();
+        match endpoint.is_ready() {
+            true => self.blame(endpoint, Failure::Tls),
+            false => endpoint.note(Failure::Tls, Instant::now()),
         }
     }
 
@@ -335,6 +392,15 @@ impl Forward<'_> {
         }
     }
 
+    /// The Host field the endpoint gets.
+    fn sent_host<'s>(&'s self, endpoint: &'s Endpoint) -> &'s str {
+        match &self.route.sent_host {
+            SentHost::Keep => self.origin.authority,
+            SentHost::Upstream => &endpoint.authority,
+            SentHost::Named(host) => host,
+        }
+    }
+
     fn exchange<C: Client>(
         &self,
         endpoint: &Endpoint,
@@ -349,7 +415,8 @@ impl Forward<'_> {
             (false, true) => Connection::Close,
             (false, false) => Connection::Keep,
         };
-        headers::write_request(out, self.head, &self.target, &self.origin, persist);
+        let host = self.sent_host(endpoint);
+        headers::write_request(out, self.head, &self.target, host, &self.origin, persist);
         let worker = Rc::clone(self.worker);
         let id = endpoint.live.id;
         let terms = Terms {
@@ -465,6 +532,14 @@ fn left(endpoint: &Endpoint) -> ProxyError {
     ProxyError::Left {
         container: (&*endpoint.container).into(),
         endpoint: endpoint.addr,
+    }
+}
+
+fn handshake_error(endpoint: &Endpoint, fault: HandshakeFault) -> ProxyError {
+    ProxyError::Handshake {
+        container: (&*endpoint.container).into(),
+        endpoint: endpoint.addr,
+        fault: Box::new(fault),
     }
 }
 

@@ -8,22 +8,31 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use rustls::client::Resumption;
+use rustls::{ClientConfig, HandshakeKind};
+use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_util::io::poll_read_buf;
 
 use super::buffers::{Buffers, LARGE, SMALL};
 use super::clock::{Clock, NEVER, TICK, Timer};
+use super::stream::AppStream;
 use crate::model::Keepalive;
 use crate::route::RouteTable;
 
 /// One connection to an endpoint with its buffers.
 pub(crate) struct Link {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: AppStream,
+    /// TLS holds bytes that were written and are not on their way yet.
+    unflushed: bool,
     /// Bytes read; those before `read_at` are done with.
     read: Vec<u8>,
     read_at: usize,
@@ -41,6 +50,20 @@ pub(crate) struct Link {
     idle_until: u32,
 }
 
+/// Why there is no connection.
+pub(crate) enum OpenError {
+    Connect(io::Error),
+    /// Connected, but there is no TLS, or none that can be trusted.
+    Handshake(io::Error),
+}
+
+/// TLS to one endpoint: what is wanted of it, and the same with sessions of its own, which other endpoints
+/// of that name would not know.
+struct Sessions {
+    wanted: Arc<ClientConfig>,
+    own: Arc<ClientConfig>,
+}
+
 /// Boxed, since a connection changes hands several times for each request.
 type Links = Vec<Box<Link>>;
 
@@ -49,22 +72,33 @@ pub(crate) struct Pool {
     clock: Rc<Clock>,
     /// One entry for each endpoint of the current table; a connection to any other is closed.
     idle: RefCell<HashMap<u64, Links, RandomState>>,
+    /// Of the endpoints that were spoken to over TLS.
+    sessions: RefCell<HashMap<u64, Sessions, RandomState>>,
     /// Woken when something comes on an idle connection.
     reaper: RefCell<Waker>,
 }
 
 impl Link {
-    /// Connects to `endpoint` at `address`.
+    /// Connects to `endpoint` at `address`, over TLS where `tls` says so.
     pub(crate) async fn open(
         address: SocketAddr,
         endpoint: u64,
+        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
         clock: &Rc<Clock>,
-    ) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+    ) -> Result<Self, OpenError> {
+        let stream = connect(address).await.map_err(OpenError::Connect)?;
+        let stream = match tls {
+            None => AppStream::Plain(stream),
+            Some((config, name)) => {
+                // Boxed: connections in clear need no room for it.
+                let connecting = Box::pin(TlsConnector::from(config).connect(name, stream));
+                let stream = connecting.await.map_err(OpenError::Handshake)?;
+                AppStream::Tls(Box::new(stream))
+            }
+        };
         Ok(Self {
             stream,
+            unflushed: false,
             read: Vec::new(),
             read_at: 0,
             filled: false,
@@ -76,6 +110,40 @@ impl Link {
             idle_since: clock.now(),
             idle_until: NEVER,
         })
+    }
+
+    /// Over TLS: whether the handshake was short, thanks to an earlier one.
+    pub(crate) fn resumed(&self) -> Option<bool> {
+        match &self.stream {
+            AppStream::Plain(_) => None,
+            AppStream::Tls(stream) => {
+                Some(stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed))
+            }
+        }
+    }
+
+    /// Writes from `at` on what is to be written.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        at: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.unflushed |= matches!(self.stream, AppStream::Tls(_));
+        Pin::new(&mut self.stream).poll_write(cx, &self.out[at..])
+    }
+
+    /// Whether all that was written is with the kernel.
+    pub(crate) fn is_flushed(&self) -> bool {
+        !self.unflushed
+    }
+
+    /// Hands over what was written.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Bytes read and not yet understood.
@@ -125,17 +193,41 @@ impl Link {
 
     /// Whether nothing came on it while it was idle: neither an end nor bytes nobody asked for.
     /// Costs a system call only when the kernel has told of something.
-    fn is_quiet(&self) -> bool {
-        let read = self.stream.try_read(&mut [0]);
-        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    fn is_quiet(&mut self) -> bool {
+        match &self.stream {
+            AppStream::Plain(stream) => is_quiet(stream),
+            AppStream::Tls(_) => self.rests(&mut Context::from_waker(Waker::noop())),
+        }
     }
 
     /// Whether it is quiet, and wakes `cx` when it no longer is.
-    fn rests(&self, cx: &mut Context<'_>) -> bool {
-        // The first readiness may be left over from the last response; reading clears it.
-        self.stream.poll_read_ready(cx).is_pending()
-            || (self.is_quiet() && self.stream.poll_read_ready(cx).is_pending())
+    fn rests(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.stream {
+            // The first readiness may be left over from the last response; reading clears it.
+            AppStream::Plain(stream) => {
+                stream.poll_read_ready(cx).is_pending()
+                    || (is_quiet(stream) && stream.poll_read_ready(cx).is_pending())
+            }
+            // What comes may be TLS's own: tickets for the next handshake.
+            AppStream::Tls(stream) => {
+                let mut room = [0];
+                let mut room = ReadBuf::new(&mut room);
+                Pin::new(stream).poll_read(cx, &mut room).is_pending()
+            }
+        }
     }
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+    Ok(stream)
+}
+
+fn is_quiet(stream: &TcpStream) -> bool {
+    let read = stream.try_read(&mut [0]);
+    matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl Pool {
@@ -143,6 +235,7 @@ impl Pool {
         Self {
             clock,
             idle: RefCell::default(),
+            sessions: RefCell::default(),
             reaper: RefCell::new(Waker::noop().clone()),
         }
     }
@@ -162,7 +255,7 @@ impl Pool {
                 looked = true;
                 self.reaper.replace(cx.waker().clone());
                 for links in self.idle.borrow_mut().values_mut() {
-                    links.retain(|link| link.rests(cx));
+                    links.retain_mut(|link| link.rests(cx));
                 }
                 Poll::Pending
             })
@@ -187,6 +280,28 @@ impl Pool {
                 )
             })
             .collect();
+        let idle = self.idle.borrow();
+        self.sessions
+            .borrow_mut()
+            .retain(|id, _| idle.contains_key(id));
+    }
+
+    /// What is wanted of TLS to an endpoint, with the sessions this worker has had with it.
+    pub(crate) fn tls(&self, endpoint: u64, wanted: &Arc<ClientConfig>) -> Arc<ClientConfig> {
+        let mut sessions = self.sessions.borrow_mut();
+        let known = sessions.get(&endpoint);
+        if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.wanted, wanted)) {
+            return Arc::clone(&known.own);
+        }
+        let mut own = ClientConfig::clone(wanted);
+        own.resumption = Resumption::in_memory_sessions(TICKETS);
+        let own = Arc::new(own);
+        let new = Sessions {
+            wanted: Arc::clone(wanted),
+            own: Arc::clone(&own),
+        };
+        sessions.insert(endpoint, new);
+        own
     }
 
     /// The connection used last, if it still looks alive. A request that cannot be sent twice
@@ -226,6 +341,7 @@ impl Pool {
         };
         if let Some(links) = self.idle.borrow_mut().get_mut(&endpoint)
             && links.len() < keepalive.idle as usize
+            && link.is_flushed()
             && link.rests(&mut Context::from_waker(&self.reaper.borrow()))
         {
             links.push(link);
@@ -264,5 +380,7 @@ fn ticks(duration: Duration) -> u32 {
 const TICKS_A_SECOND: u64 = 1000 / TICK.as_millis() as u64;
 /// Between two looks for connections that were closed; a network outlives its container for longer.
 const REAP_GAP: Duration = Duration::from_millis(20);
+/// Sessions kept of an endpoint that may be resumed; rustls keeps as many tickets of a name.
+const TICKETS: usize = 8;
 /// See [`Pool::take`].
 const ONCE_IDLE: Duration = Duration::from_secs(1);

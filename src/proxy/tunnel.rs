@@ -10,21 +10,20 @@ use std::time::Duration;
 
 use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use super::buffers::{Buffers, SMALL};
 use super::clock::Timer;
 use super::pool::Link;
 use super::state::ConnState;
-use super::stream::ClientStream;
+use super::stream::{AppStream, ClientStream};
 use super::tail::Tail;
 use super::worker::Worker;
 
 /// A connection that has switched protocols, both sides of it.
 pub(crate) struct Tunnel {
     client: ClientStream,
-    upstream: TcpStream,
+    upstream: AppStream,
     /// Tells when the endpoint is gone.
     endpoint: Timer,
     up: Direction,

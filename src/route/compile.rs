@@ -11,7 +11,7 @@ use super::{
 use crate::filter::Filters;
 use crate::model::{
     ClientAuth, HostPattern, HttpsMode, Maintenance, Matcher, PathPattern, Plan, Rewrite, RouteKey,
-    RouteSpec, TlsMode, TlsPolicy, UpstreamKey, escape_path,
+    RouteSpec, SentHost, Settings, TlsMode, TlsPolicy, UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
 
@@ -121,16 +121,13 @@ fn route(
         response_edits: Edits::of(&settings.response_edits),
         redirects: settings.redirects.clone(),
         redirect_to: settings.redirect_to.clone(),
-        back: stripped.as_ref().map(|stripped| Back {
-            prefix: stripped.told.clone().unwrap_or_default(),
-            base: stripped.base.clone(),
-            cookies: settings.strip_cookies,
-        }),
+        back: back(settings, stripped.as_ref()),
         stripped,
         rules: match &settings.rewrite {
             Some(Rewrite::Rules(rules)) => rules.clone(),
             _ => Vec::new(),
         },
+        sent_host: settings.sent_host.clone(),
         websocket: settings.websocket,
         filters: Filters::compile(&settings.access, filters),
         // Without TLS there is nothing to redirect to.
@@ -159,6 +156,20 @@ fn route(
         owner: spec.owner.as_str().into(),
         fault: spec.fault.as_deref().map(Into::into),
     }
+}
+
+/// What becomes of addresses in answers: paths that were changed, and the host that an app was told.
+fn back(settings: &Settings, stripped: Option<&Stripped>) -> Option<Back> {
+    let renamed = settings.sent_host != SentHost::Keep;
+    (renamed || stripped.is_some()).then(|| Back {
+        prefix: stripped
+            .and_then(|stripped| stripped.told.clone())
+            .unwrap_or_default(),
+        base: stripped
+            .map(|stripped| stripped.base.clone())
+            .unwrap_or_default(),
+        cookies: settings.strip_cookies,
+    })
 }
 
 /// What a route takes off and puts on; nothing where that would be the same.

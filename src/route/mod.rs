@@ -23,7 +23,7 @@ use crate::filter::Filters;
 use crate::model::{
     AskAt, Balance, ClientAuth, ContainerNote, EditOp, HeaderEdit, Host, HostPattern, HttpsMode,
     Keepalive, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey, Rule,
-    Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
+    SentHost, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 
@@ -127,6 +127,8 @@ pub struct Route {
     pub rules: Vec<Rule>,
     /// What becomes of paths in answers.
     pub back: Option<Back>,
+    /// What the app is told it serves.
+    pub sent_host: SentHost,
     pub websocket: bool,
     /// What it asks of a request, where it asks anything.
     pub filters: Option<Box<Filters>>,

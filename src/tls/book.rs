@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
+use crate::model::{Host, HostPattern, TlsMode, TlsPolicy, Verify};
 
 use super::ari::Ari;
 use super::ca::Ca;
@@ -26,6 +26,7 @@ use super::renew::{History, from_unix};
 use super::served::{ServeError, Served, TlsParts};
 use super::store::{ChallengeKind, Record, Records};
 use super::tally::{CertTotals, Tally};
+use super::trust;
 use super::{CertSource, CertsConfig, ObtainError, TlsError, Wanted};
 
 /// What [`super::Certs`] and [`super::Issuer`] share.
@@ -208,7 +209,47 @@ impl Shared {
         });
     }
 
-    /// Files that rules come from.
+    /// Compiles how apps are believed. Files are read for new ones, which are few.
+    pub(super) fn set_trusts(&self, wanted: &BTreeSet<Verify>) {
+        let before = Arc::clone(self.index.load().trusts());
+        if wanted.len() == before.len() && wanted.iter().all(|verify| before.contains_key(verify)) {
+            return;
+        }
+        let directory = self.config.own.as_deref();
+        let trusts = Arc::new(trust::compile(
+            wanted,
+            &before,
+            &self.parts.provider(),
+            directory,
+        ));
+        self.index
+            .rcu(|index| index.with_trusts(Arc::clone(&trusts)));
+    }
+
+    /// Looks at their files again.
+    pub(super) fn renew_trusts(&self) {
+        let before = Arc::clone(self.index.load().trusts());
+        if before.is_empty() {
+            return;
+        }
+        let wanted = before.keys().cloned().collect();
+        let directory = self.config.own.as_deref();
+        let trusts = Arc::new(trust::compile(
+            &wanted,
+            &before,
+            &self.parts.provider(),
+            directory,
+        ));
+        self.index.rcu(|index| {
+            // As with rules.
+            match Arc::ptr_eq(index.trusts(), &before) {
+                true => index.with_trusts(Arc::clone(&trusts)),
+                false => CertIndex::clone(index),
+            }
+        });
+    }
+
+    /// Files that rules come from, and those that apps are believed by.
     pub(super) fn policy_files(&self) -> Vec<PathBuf> {
         let index = self.index.load();
         let clients = index
@@ -219,6 +260,10 @@ impl Shared {
         let mut paths: Vec<_> = clients
             .map(|client| policy::path_of(client, directory))
             .collect();
+        paths.extend(index.trusts().keys().filter_map(|verify| match verify {
+            Verify::File(file) => Some(trust::path_of(file, directory)),
+            Verify::On | Verify::Off => None,
+        }));
         paths.sort();
         paths.dedup();
         paths

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 
-use crate::model::{Host, HostPattern, TlsPolicy};
+use crate::model::{Host, HostPattern, TlsPolicy, Verify};
 
 use super::CertSource;
 use super::policy::{Compiled, Policies, Policy};
 use super::served::Served;
+use super::trust::{Trusted, Trusts};
 
 /// Certificates and pending challenges of one moment. The maps are replaced apart from each
 /// other inside one swap, so that a challenge does not copy thousands of certificates.
@@ -21,6 +22,7 @@ pub struct CertIndex {
     own: Arc<HashMap<Box<str>, Arc<Served>>>,
     /// By the rules themselves.
     policies: Arc<Policies>,
+    trusts: Arc<Trusts>,
     /// By token.
     http: Arc<HashMap<Box<str>, HttpAnswer>>,
     /// By SNI.
@@ -82,6 +84,32 @@ impl CertIndex {
             }) => Ok(policy),
             Some(Compiled { fault, .. }) => Err(fault.clone().unwrap_or_default()),
             None => Err("it has just been declared".into()),
+        }
+    }
+
+    /// How apps are spoken to over TLS that are believed in this way.
+    ///
+    /// # Errors
+    /// Why nobody can be believed.
+    pub fn trust(&self, verify: &Verify) -> Result<&Arc<ClientConfig>, Arc<str>> {
+        match self.trusts.get(verify) {
+            Some(Trusted {
+                config: Some(config),
+                ..
+            }) => Ok(config),
+            Some(Trusted { fault, .. }) => Err(fault.clone().unwrap_or_default()),
+            None => Err("it has just been declared".into()),
+        }
+    }
+
+    pub(super) fn trusts(&self) -> &Arc<Trusts> {
+        &self.trusts
+    }
+
+    pub(super) fn with_trusts(&self, trusts: Arc<Trusts>) -> Self {
+        Self {
+            trusts,
+            ..self.clone()
         }
     }
 

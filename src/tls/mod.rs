@@ -72,6 +72,8 @@ mod store;
 mod suites;
 // Counters.
 mod tally;
+// Apps that speak TLS.
+mod trust;
 // One name's order as a task.
 mod work;
 // What others stored.
@@ -79,6 +81,8 @@ mod watch;
 // Names and times of a certificate.
 mod x509;
 
+use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,9 +91,12 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::Guard;
 use rustls::ServerConfig;
 use serde::{Serialize, Serializer};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 pub use crate::config::{CaConfig, DnsRule, Eab, Limits};
-use crate::model::{Host, HostPattern, TlsMode, TlsPolicy};
+use crate::model::{AppTls, Host, HostPattern, TlsMode, TlsPolicy, Verify};
 
 use self::book::Shared;
 pub use self::client::client_lines;
@@ -104,6 +111,7 @@ pub use self::served::Served;
 pub use self::store::Reason;
 pub use self::suites::Preference;
 pub use self::tally::CertTotals;
+pub use self::trust::{HandshakeFault, server_name};
 
 /// Process settings of this module.
 #[derive(Debug, Clone)]
@@ -209,6 +217,27 @@ impl Certs {
     /// longer asked for keeps its certificate in memory for a day and on disk for good.
     pub fn declare(&self, wanted: Vec<Wanted>) {
         self.shared.declare(wanted, SystemTime::now());
+    }
+
+    /// Replaces the set of ways in which apps that speak TLS are believed. Files are read for new ones.
+    pub fn trust(&self, wanted: &BTreeSet<Verify>) {
+        self.shared.set_trusts(wanted);
+    }
+
+    /// A TLS connection to an app, which is at `ip`, on `stream`: for questions of Wharf's own.
+    ///
+    /// # Errors
+    /// See [`HandshakeFault`]; where nobody can be believed, why.
+    pub async fn greet(
+        &self,
+        tls: &AppTls,
+        ip: IpAddr,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let config = self.current().trust(&tls.verify).map(Arc::clone);
+        let config = config.map_err(|fault| io::Error::other(&*fault))?;
+        let name = server_name(tls, ip);
+        TlsConnector::from(config).connect(name, stream).await
     }
 
     /// Gives the certificate of a declared pattern, ordering it if there is none yet, or none that fits

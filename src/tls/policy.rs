@@ -157,7 +157,7 @@ fn verifier(
     builder.build().map_err(|error| error.to_string())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut pem = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_MAX + 1).read_to_end(&mut pem));
     read.map_err(|error| format!("cannot be read: {error}"))?;

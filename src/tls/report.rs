@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use super::book::Shared;
 use super::entry::{Entry, Source};
 use super::{
-    Action, CertProblem, CertReport, CertSource, CertState, NextAction, StoreReport, policy,
+    Action, CertProblem, CertReport, CertSource, CertState, NextAction, StoreReport, policy, trust,
 };
-use crate::model::HostPattern;
+use crate::model::{HostPattern, Verify};
 
 impl Shared {
     pub(super) fn report(&self, now: SystemTime) -> Vec<CertReport> {
@@ -46,7 +46,22 @@ impl Shared {
                 is_error: true,
             })
         });
-        problems.chain(policies).collect()
+        let trusts = index.trusts().iter().filter_map(|(verify, trusted)| {
+            let (Verify::File(file), Some(fault)) = (verify, &trusted.fault) else {
+                return None;
+            };
+            Some(CertProblem {
+                path: trust::path_of(file, self.config.own.as_deref()),
+                reason: match trusted.config {
+                    Some(_) => {
+                        format!("wharf.upstream.verify: {fault}; what it held before counts")
+                    }
+                    None => format!("wharf.upstream.verify: {fault}; its apps get no requests"),
+                },
+                is_error: true,
+            })
+        });
+        problems.chain(policies).chain(trusts).collect()
     }
 
     /// Why those who trust the built-in CA do not accept what it has made.

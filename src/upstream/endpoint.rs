@@ -13,7 +13,7 @@ use super::outcome::{LastOutcome, Outcome};
 use super::queue::Queue;
 use super::token::Secret;
 use super::warmth::Warmth;
-use crate::model::{EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
+use crate::model::{AppTls, EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
 
 /// One address of one container.
 #[derive(Debug, Clone)]
@@ -23,6 +23,10 @@ pub struct Endpoint {
     /// See `model::EndpointSpec::ended`.
     ended: i64,
     pub container: Arc<str>,
+    /// Where it speaks TLS. With other terms it is another endpoint: its connections were made by these.
+    pub tls: Option<Arc<AppTls>>,
+    /// See `model::EndpointSpec::authority`.
+    pub authority: Arc<str>,
     /// See `model::EndpointSpec::exposed`.
     pub exposed: Arc<[u16]>,
     /// 0 gets no new requests.
@@ -103,6 +107,8 @@ impl Endpoint {
             container_id: spec.container_id.as_str().into(),
             ended: spec.ended,
             container: spec.container.as_str().into(),
+            tls: spec.tls.clone().map(Arc::new),
+            authority: spec.authority.as_str().into(),
             exposed: spec.exposed.as_slice().into(),
             weight: spec.weight,
             backup: spec.backup,
@@ -114,11 +120,12 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is the same process at the same address.
+    /// Whether it is the same process at the same address, spoken to by the same terms.
     fn is(&self, spec: &EndpointSpec) -> bool {
         *self.container_id == *spec.container_id
             && self.addr == spec.addr
             && self.ended == spec.ended
+            && self.tls.as_deref() == spec.tls.as_ref()
     }
 
     /// Whether it is known to be ready, or has been there for so long that it is taken for granted.

@@ -15,6 +15,8 @@ pub enum Failure {
     /// No answer to a connect.
     ConnectTimeout,
     Connect,
+    /// Its TLS handshake failed, or its certificate is not believed.
+    Tls,
     /// It closed the connection instead of answering.
     Closed,
     /// No answer to a request, or none taken.
@@ -54,6 +56,7 @@ impl fmt::Display for Failure {
             Self::NoWay => "no way to its address",
             Self::ConnectTimeout => "no answer to a connect",
             Self::Connect => "connecting failed",
+            Self::Tls => "no TLS connection that can be trusted (wharf.upstream.verify)",
             Self::Closed => "closed the connection without an answer",
             Self::Timeout => "no answer in time",
             Self::Unusable => "an unusable answer",
@@ -88,11 +91,12 @@ impl LastFailure {
     }
 }
 
-pub(super) const ALL: [Failure; 8] = [
+pub(super) const ALL: [Failure; 9] = [
     Failure::Refused,
     Failure::NoWay,
     Failure::ConnectTimeout,
     Failure::Connect,
+    Failure::Tls,
     Failure::Closed,
     Failure::Timeout,
     Failure::Unusable,

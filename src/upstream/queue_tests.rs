@@ -35,6 +35,8 @@ fn spec(limits: &[u32]) -> UpstreamSpec {
         ended: 0,
         addr: SocketAddr::from(([10, 0, 0, index + 1], 80)),
         via: Via::Loopback,
+        tls: None,
+        authority: String::new(),
         exposed: Vec::new(),
         weight: 1,
         backup: false,

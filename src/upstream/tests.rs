@@ -45,6 +45,8 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
                 ended: 0,
                 addr: SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)),
                 via: Via::Loopback,
+                tls: None,
+                authority: String::new(),
                 exposed: Vec::new(),
                 weight: *weight,
                 backup: false,

@@ -10,6 +10,8 @@ mod abuse;
 mod access;
 // Addresses that change, or that other containers get.
 mod addresses;
+// Apps that speak HTTPS themselves, and what hosts apps are told.
+mod app_tls;
 // Which replica gets a request: shares over thousands of them, over workers and table swaps.
 mod balance;
 // Large bodies, both ways: whole, slow, cut.

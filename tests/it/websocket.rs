@@ -43,7 +43,7 @@ async fn echo() -> u16 {
     port
 }
 
-async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
+pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     let (mut socket, response) = client_async("ws://a.test/ws", stream).await.unwrap();
     assert_eq!(response.status(), 101);
     let large = (0..2_000_000_u32)

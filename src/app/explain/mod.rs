@@ -30,7 +30,7 @@ pub(super) async fn explain(report: &Report, query: &str) -> Result<Explanation,
     let decision = proxy::decide(&question, &table, &published.notes, &report.trusted)?;
     let route = decision.route.map(|route| &**route);
     let dials = match (route, &decision.verdict) {
-        (Some(route), Verdict::Forward(_)) => dial(&route.upstream.endpoints).await,
+        (Some(route), Verdict::Forward(_)) => dial(report, &route.upstream.endpoints).await,
         _ => Vec::new(),
     };
     let mut story = Story {
@@ -50,14 +50,21 @@ pub(super) async fn explain(report: &Report, query: &str) -> Result<Explanation,
     Ok(story.told)
 }
 
-/// Connects to each endpoint and says nothing; `None` where one took it.
-async fn dial(endpoints: &[Endpoint]) -> Vec<Option<Failure>> {
+/// Connects to each endpoint, over TLS where requests are sent so, and says nothing; `None` where one took
+/// it.
+async fn dial(report: &Report, endpoints: &[Endpoint]) -> Vec<Option<Failure>> {
     let dials = endpoints.iter().take(MAX_DIALS).map(async |endpoint| {
-        match timeout(DIAL_LIMIT, TcpStream::connect(endpoint.addr)).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(Failure::of_connect(&error)),
-            Err(_) => Some(Failure::ConnectTimeout),
-        }
+        let dialled = async {
+            let stream = TcpStream::connect(endpoint.addr).await;
+            let stream = stream.map_err(|error| Failure::of_connect(&error))?;
+            if let Some(tls) = &endpoint.tls {
+                let greeting = report.certs.greet(tls, endpoint.addr.ip(), stream);
+                greeting.await.map_err(|_| Failure::Tls)?;
+            }
+            Ok(())
+        };
+        let dialled = timeout(DIAL_LIMIT, dialled).await;
+        dialled.unwrap_or(Err(Failure::ConnectTimeout)).err()
     });
     join_all(dials).await
 }

@@ -7,7 +7,9 @@ use super::super::report::{Report, word};
 use super::words::{MAX_NAMED, certificate, differing, paths, policy};
 use crate::admin::{Dialled, Explanation, Step};
 use crate::control::Published;
-use crate::model::{Host, HostPattern, HttpsMode, RouteSpec, Standing, TlsMode, nothing_listens};
+use crate::model::{
+    AppTls, Host, HostPattern, HttpsMode, RouteSpec, Standing, TlsMode, nothing_listens,
+};
 use crate::proxy::{self, Decision, Question, Verdict};
 use crate::route::{Asking, HostEntry, Route};
 use crate::tls::{Answer, CertReport};
@@ -295,6 +297,14 @@ impl Story<'_> {
             .iter()
             .filter(|one| one.weight > 0 && !one.is_out())
             .count();
+        let mut tls: Vec<&AppTls> = { upstream.endpoints.iter() }
+            .filter_map(|endpoint| endpoint.tls.as_deref())
+            .collect();
+        tls.sort_unstable();
+        tls.dedup();
+        for tls in tls.into_iter().take(MAX_NAMED) {
+            self.step("to the app", "note", tls.to_string());
+        }
         let state = if taking == 0 { "stop" } else { "ok" };
         let told = format!(
             "{}: {taking} of {} containers may get requests",

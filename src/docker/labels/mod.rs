@@ -22,8 +22,8 @@ mod value;
 use std::collections::BTreeMap;
 
 use crate::model::{
-    FailLimit, HealthCheck, HostPattern, LabelPrefix, Matcher, MaxConns, PathPattern, Problem,
-    Settings, Severity,
+    AppTls, FailLimit, HealthCheck, Host, HostPattern, LabelPrefix, Matcher, MaxConns, PathPattern,
+    Problem, Proto, Settings, Severity, Verify,
 };
 
 use read::{Draft, Drafts};
@@ -76,6 +76,15 @@ pub struct Dial {
     pub upstream: Option<UpstreamLabel>,
     /// That label is there but could not be used: its own container may not be what was meant.
     pub upstream_broken: bool,
+    /// `wharf.proto`.
+    pub proto: Proto,
+    /// `wharf.upstream.verify`.
+    pub verify: Verify,
+    /// `wharf.upstream.sni`.
+    pub sni: Option<Host>,
+    /// A label of these is there but could not be used: nobody knows how the app is to be spoken to, and
+    /// whether to anybody.
+    pub tls_broken: bool,
     /// `wharf.health`.
     pub health: HealthCheck,
     /// A label of it is there but could not be used.
@@ -83,6 +92,28 @@ pub struct Dial {
 }
 
 impl Dial {
+    /// How an app that speaks TLS is believed; `host` is its name where no label says.
+    pub(in crate::docker) fn tls(&self, host: Option<&Host>) -> AppTls {
+        AppTls {
+            verify: self.verify.clone(),
+            name: self.sni.as_ref().or(host).cloned(),
+        }
+    }
+
+    /// The same, spoken to in the way of an endpoint.
+    pub(in crate::docker) fn spoken(self, tls: Option<&AppTls>) -> Self {
+        Self {
+            proto: if tls.is_some() {
+                Proto::Https
+            } else {
+                Proto::Http
+            },
+            verify: tls.map(|tls| tls.verify.clone()).unwrap_or_default(),
+            sni: tls.and_then(|tls| tls.name.clone()),
+            ..self
+        }
+    }
+
     /// Whether requests leave Docker, so that the container need not run.
     pub(in crate::docker) fn is_outside(&self) -> bool {
         let at = self.upstream.as_ref().map(|label| &label.at);
@@ -146,7 +177,7 @@ pub struct RouteLabels {
     /// `wharf.canary`.
     pub canary: Vec<Matcher>,
     pub dial: Dial,
-    /// A named route with a port, network, upstream or health check of its own.
+    /// A named route with a port, network, upstream, protocol or health check of its own.
     pub own_upstream: bool,
     /// The first error that costs this route, naming the label.
     pub fault: Option<String>,
@@ -314,7 +345,7 @@ fn hostless(container: &str, draft: &Draft, replica: bool, problems: &mut Vec<Pr
 }
 
 /// What a replica without a host may say about itself.
-const REPLICA_OPTIONS: [&str; 12] = [
+const REPLICA_OPTIONS: [&str; 13] = [
     "pool",
     "weight",
     "backup",
@@ -325,6 +356,7 @@ const REPLICA_OPTIONS: [&str; 12] = [
     "port",
     "network",
     "upstream",
+    "proto",
     "health",
     "enable",
 ];

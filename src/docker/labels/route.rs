@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     AccessSpec, BasicSpec, BreakerSpec, HeaderEdit, HostPattern, Hsts, HttpsMode, Keepalive,
-    Maintenance, Matcher, PathPattern, Problem, Retry, Rewrite, Settings, Severity, StickySpec,
-    Timeouts, TlsMode,
+    Maintenance, Matcher, PathPattern, Problem, Proto, Retry, Rewrite, Settings, Severity,
+    StickySpec, Timeouts, TlsMode, Verify,
 };
 
 use super::Dial;
@@ -82,6 +82,10 @@ impl<'a> Layers<'a> {
                 _ => None,
             }),
             upstream_broken: self.broken("upstream"),
+            proto: pick!(self, "proto", Value::Proto).unwrap_or_default(),
+            verify: pick!(self, "upstream.verify", Value::Verify).unwrap_or_default(),
+            sni: pick!(self, "upstream.sni", Value::ServerName),
+            tls_broken: OF_TLS.iter().any(|option| self.broken(option)),
             health: self.health(),
             health_broken: self.health_broken(),
         }
@@ -109,6 +113,7 @@ impl<'a> Layers<'a> {
             },
             redirects: pick!(self, "redirect", Value::Redirects).unwrap_or_default(),
             redirect_to: None,
+            sent_host: pick!(self, "upstream.host", Value::SentHost).unwrap_or_default(),
             websocket: pick!(self, "websocket", Value::Switch).unwrap_or(default.websocket),
             https: if tls == TlsMode::Off {
                 HttpsMode::Off
@@ -324,7 +329,7 @@ impl<'a> Layers<'a> {
         let dial = self.dial();
         let (useless, why) = match dial.upstream.as_ref().map(|label| &label.at) {
             Some(UpstreamAt::Origins(_)) => (
-                &["port", "network"][..],
+                &["port", "network", "proto"][..],
                 "without effect: `upstream` says where the app is",
             ),
             Some(UpstreamAt::Published) => (
@@ -334,6 +339,9 @@ impl<'a> Layers<'a> {
             Some(UpstreamAt::Container) | None => (&[][..], ""),
         };
         for given in useless.iter().filter_map(|option| own(option)) {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
+        }
+        for (given, why) in self.idle_tls(&dial) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
         for (given, why) in self.idle_health(&dial.health) {
@@ -379,9 +387,29 @@ impl<'a> Layers<'a> {
                 && (self.own_health()
                     || ["port", "network", "upstream"]
                         .iter()
+                        .chain(&OF_TLS)
                         .any(|option| own(option).is_some())),
             fault,
         }
+    }
+
+    /// Own labels about TLS to the app that change nothing, and why.
+    fn idle_tls(&self, dial: &Dial) -> Vec<(&'a Given, &'static str)> {
+        let own = |option: &str| self.own.values.get(option);
+        let https = match dial.upstream.as_ref().map(|label| &label.at) {
+            Some(UpstreamAt::Origins(origins)) => origins.iter().any(|origin| origin.https),
+            _ => dial.proto == Proto::Https,
+        };
+        // They may be meant for those that say `https`.
+        if !https && self.heirs.is_empty() {
+            let why = "without effect: the app is spoken to in clear (wharf.proto is not https)";
+            let idle = ["upstream.verify", "upstream.sni"].into_iter();
+            return idle.filter_map(own).map(|given| (given, why)).collect();
+        }
+        let unverified = dial.verify == Verify::Off && dial.sni.is_none();
+        let why = "anybody who gets at the network between can pass for the app; `file:` with its certificate keeps them out";
+        let given = own("upstream.verify").filter(|_| https && unverified && dial.is_outside());
+        given.map(|given| (given, why)).into_iter().collect()
     }
 
     /// The route of hosts that are sent to `route`, if its own labels name any.
@@ -439,6 +467,9 @@ impl<'a> Layers<'a> {
         })
     }
 }
+
+/// How the app is spoken to.
+const OF_TLS: [&str; 3] = ["proto", "upstream.verify", "upstream.sni"];
 
 /// Names the route of hosts that are sent to another; no route of a label can be called that.
 pub(super) const REDIRECT_FROM: &str = "redirect.from";

@@ -85,8 +85,16 @@ pub enum Kind {
     Budget,
     /// A span of time; zero and `off` disable.
     Duration,
-    /// `published`, `container`, or a list of `http://host:port`.
+    /// `published`, `container`, or a list of `http://host:port` and `https://host:port`.
     Upstream,
+    /// One word of `proto`.
+    Proto,
+    /// `on`, `off` or `file:<path>`, and `sni=`.
+    Verify,
+    /// A host name.
+    ServerName,
+    /// `keep`, `upstream`, or a value of a Host field.
+    SentHost,
     /// Several spans by name; a bare one sets `read`.
     Timeouts,
     /// A number of connections, and how long and how often each is used.
@@ -249,8 +257,12 @@ impl Kind {
             Self::Statuses => "list of statuses and ranges",
             Self::Authority => "host, with or without a port",
             Self::Upstream => {
-                "`published`, `container`, or a list of `http://<address or name>[:<port>]`"
+                "`published`, `container`, or a list of `http://<address or name>[:<port>]` or `https://…`"
             }
+            Self::Proto => "`http` or `https`",
+            Self::Verify => "`on`, `off` or `file:<path>`; `sni=<host>`",
+            Self::ServerName => "host name",
+            Self::SentHost => "`keep`, `upstream`, or a host, with or without a port",
             Self::Networks => {
                 "list of addresses, networks and sets: `private`, `loopback`, `docker`, `tailscale`, `cloudflare`, `fastly`"
             }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::docker::labels::{MAX_ORIGINS, Origin, UpstreamAt, UpstreamLabel, excerpt, refused};
+use crate::docker::labels::{
+    Dial, MAX_ORIGINS, Origin, UpstreamAt, UpstreamLabel, excerpt, refused,
+};
 use crate::model::{
-    EndpointSpec, HealthCheck, Lookup, Names, Problem, Severity, UpstreamSpec, Via,
+    EndpointSpec, HealthCheck, Host, Lookup, Names, Problem, Severity, UpstreamSpec, Via,
 };
 
 use super::Claim;
@@ -16,15 +18,15 @@ pub(super) fn endpoints(
     member: &Member<'_>,
     label: &UpstreamLabel,
     origins: &[Origin],
-    health: &HealthCheck,
+    (dial, health): (&Dial, &HealthCheck),
     names: &Names,
     spec: &mut UpstreamSpec,
     problems: &mut Vec<Problem>,
 ) {
     for origin in origins {
+        let endpoint = |ip| endpoint(member, ip, origin, dial, health);
         if let Some(ip) = origin.host.ip() {
-            spec.endpoints
-                .push(endpoint(member, ip, origin.port, health));
+            spec.endpoints.push(endpoint(ip));
             continue;
         }
         let name = origin.host.as_str();
@@ -40,7 +42,7 @@ pub(super) fn endpoints(
                 let usable = |ip: &&IpAddr| refused(**ip).is_none();
                 let found = lookup.addresses().iter().filter(usable).take(MAX_ORIGINS);
                 let before = spec.endpoints.len();
-                let found = found.map(|ip| endpoint(member, *ip, origin.port, health));
+                let found = found.map(|ip| endpoint(*ip));
                 spec.endpoints.extend(found);
                 let none = spec.endpoints.len() == before;
                 match lookup {
@@ -97,15 +99,26 @@ pub(super) fn names(claims: &[Claim<'_>]) -> BTreeSet<String> {
 }
 
 /// Known by its address: whoever names it, and however often that container is made anew.
-fn endpoint(member: &Member<'_>, ip: IpAddr, port: u16, health: &HealthCheck) -> EndpointSpec {
-    let addr = SocketAddr::new(ip.to_canonical(), port);
+fn endpoint(
+    member: &Member<'_>,
+    ip: IpAddr,
+    origin: &Origin,
+    dial: &Dial,
+    health: &HealthCheck,
+) -> EndpointSpec {
+    let addr = SocketAddr::new(ip.to_canonical(), origin.port);
+    let scheme = if origin.https { "https" } else { "http" };
+    // An address is its own name.
+    let name: Option<&Host> = origin.host.ip().is_none().then_some(&origin.host);
     EndpointSpec {
-        container_id: format!("http://{addr}"),
+        container_id: format!("{scheme}://{addr}"),
         container: member.container.name.clone(),
         created: member.container.created,
         ended: 0,
         addr,
         via: Via::Label,
+        tls: origin.https.then(|| dial.tls(name)),
+        authority: origin.authority(),
         exposed: Vec::new(),
         weight: member.labels.weight.unwrap_or(1),
         backup: member.labels.backup,

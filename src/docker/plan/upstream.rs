@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use crate::docker::labels::{Dial, UpstreamAt, excerpt};
 use crate::docker::{Container, Health, State};
 use crate::model::{
-    EndpointSpec, HealthCheck, Plan, Problem, Severity, UpstreamKey, UpstreamSpec, Via,
+    AppTls, EndpointSpec, HealthCheck, Host, HostPattern, Plan, Problem, Proto, Severity,
+    UpstreamKey, UpstreamSpec, Via,
 };
 
 use super::Claim;
@@ -72,13 +73,28 @@ fn upstream(
             spec.endpoints.extend(outside);
             continue;
         }
+        let as_before;
+        let dial = if dial.tls_broken {
+            // It must not be spoken to in another way than was asked for: as before, or not at all.
+            let Some(known) = known(member.container, before) else {
+                let name = excerpt(&member.container.name);
+                let reason = format!("{name}: a label about HTTPS to the app cannot be used");
+                spec.unreachable.push(reason);
+                continue;
+            };
+            as_before = dial.clone().spoken(known.tls.as_ref());
+            &as_before
+        } else {
+            dial
+        };
         if let Some(label) = &dial.upstream
             && let UpstreamAt::Origins(origins) = &label.at
             && member.defines
         {
             let health = health(member.container, dial, before);
             let names = reach.names;
-            outside::endpoints(member, label, origins, &health, names, &mut spec, problems);
+            let how = (dial, &health);
+            outside::endpoints(member, label, origins, how, names, &mut spec, problems);
             continue;
         }
         if let Some(why) = absence(member.container, dial) {
@@ -87,7 +103,10 @@ fn upstream(
             spec.awaited = true;
             continue;
         }
-        match endpoint(member, dial, reach, before, problems) {
+        let hosts = member.route(route).map(|route| &route.hosts);
+        let host = hosts.unwrap_or(&claim.route.hosts);
+        let host = host.iter().find_map(HostPattern::exact);
+        match endpoint(member, (dial, host), reach, before, problems) {
             Ok(endpoint) => spec.endpoints.push(endpoint),
             Err(apart) => {
                 spec.awaited |= apart.passing;
@@ -148,7 +167,7 @@ pub(super) fn absence(container: &Container, dial: &Dial) -> Option<String> {
 /// A container's endpoint, or the sentence that says why it has none.
 fn endpoint(
     member: &Member<'_>,
-    dial: &Dial,
+    (dial, host): (&Dial, Option<&Host>),
     reach: &Reach<'_>,
     before: Option<&UpstreamSpec>,
     problems: &mut Vec<Problem>,
@@ -175,6 +194,7 @@ fn endpoint(
         }
     };
     let exposed = exposed(container);
+    let tls: Option<AppTls> = (dial.proto == Proto::Https).then(|| dial.tls(host));
     Ok(EndpointSpec {
         container_id: container.id.clone(),
         container: container.name.clone(),
@@ -182,6 +202,8 @@ fn endpoint(
         ended: container.ended,
         addr,
         via,
+        authority: authority(addr, tls.is_some()),
+        tls,
         exposed: exposed
             .into_iter()
             .take(EndpointSpec::MAX_EXPOSED)
@@ -194,17 +216,30 @@ fn endpoint(
     })
 }
 
+/// An address as a Host field names it: without the scheme's own port.
+fn authority(addr: SocketAddr, tls: bool) -> String {
+    match (addr, addr.port()) {
+        (_, port) if port != if tls { 443 } else { 80 } => addr.to_string(),
+        (SocketAddr::V4(v4), _) => v4.ip().to_string(),
+        (SocketAddr::V6(v6), _) => format!("[{}]", v6.ip()),
+    }
+}
+
 /// With a label that could not be used, the check of `before`, the upstream of a route that is kept.
 fn health(container: &Container, dial: &Dial, before: Option<&UpstreamSpec>) -> HealthCheck {
     if !dial.health_broken {
         return dial.health.clone();
     }
-    let endpoints = || before.into_iter().flat_map(|up| &up.endpoints);
-    let same = endpoints().find(|endpoint| endpoint.container_id == container.id);
-    let known = same.or_else(|| endpoints().next());
-    known
+    known(container, before)
         .map(|endpoint| endpoint.health.clone())
         .unwrap_or_default()
+}
+
+/// What `before` says of the container, or of another replica.
+fn known<'a>(container: &Container, before: Option<&'a UpstreamSpec>) -> Option<&'a EndpointSpec> {
+    let endpoints = || before.into_iter().flat_map(|up| &up.endpoints);
+    let same = endpoints().find(|endpoint| endpoint.container_id == container.id);
+    same.or_else(|| endpoints().next())
 }
 
 /// The port label; without one the lowest exposed port (product.md S1). With a label that could not
@@ -217,10 +252,7 @@ fn port(
 ) -> Result<u16, String> {
     let name = excerpt(&container.name);
     if dial.port_broken {
-        let endpoints = || before.into_iter().flat_map(|up| &up.endpoints);
-        let same = endpoints().find(|endpoint| endpoint.container_id == container.id);
-        let known = same.or_else(|| endpoints().next());
-        return known
+        return known(container, before)
             .map(|endpoint| endpoint.addr.port())
             .ok_or_else(|| format!("{name}: its wharf.port cannot be used"));
     }

@@ -231,8 +231,11 @@ impl Response {
 
     /// Whether so much of the body is left to be passed on as it is that a pipe pays.
     pub(crate) fn is_spliceable(&self) -> bool {
-        let read = self.exchange.as_ref().map(|e| e.link.unread().len());
-        read == Some(0) && self.decoder.direct().is_some_and(|left| left >= WORTH)
+        let Some(link) = self.exchange.as_ref().map(|exchange| &exchange.link) else {
+            return false;
+        };
+        let plain = link.stream.plain().is_some() && link.unread().is_empty();
+        plain && self.decoder.direct().is_some_and(|left| left >= WORTH)
     }
 
     /// Like [`Response::poll_body`], into an empty pipe.
@@ -246,7 +249,10 @@ impl Response {
             return Poll::Ready(Ok(ResponsePart::End));
         };
         let _ = exchange.poll_send(cx, client);
-        match pipe.poll_fill(cx, &exchange.link.stream, left) {
+        let Some(socket) = exchange.link.stream.plain() else {
+            return Poll::Ready(Ok(ResponsePart::Data(0)));
+        };
+        match pipe.poll_fill(cx, socket, left) {
             Poll::Ready(Ok(0)) => {
                 self.keep_alive = false;
                 let ended = self.decoder.end();

@@ -1,9 +1,6 @@
 //! The way out: the head, and the body as the client gives it.
 
-use std::pin::Pin;
 use std::task::{Context, Poll};
-
-use tokio::io::AsyncWrite;
 
 use super::{Client, Exchange, ExchangeError, Part, Waiting};
 use crate::proxy::buffers::{LARGE, SMALL};
@@ -29,7 +26,7 @@ impl Exchange {
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        self.out_at == self.link.out.len() && !self.body_left
+        self.out_at == self.link.out.len() && !self.body_left && self.link.is_flushed()
     }
 
     fn poll_write_all<C: Client>(
@@ -40,14 +37,20 @@ impl Exchange {
         loop {
             let starved = self.body_left && self.fill(cx, client)?.is_pending();
             while self.out_at < self.link.out.len() {
-                let bytes = &self.link.out[self.out_at..];
-                match Pin::new(&mut self.link.stream).poll_write(cx, bytes) {
+                match self.link.poll_write(cx, self.out_at) {
                     Poll::Ready(Ok(n)) => self.wrote(|this| this.out_at += n),
                     Poll::Ready(Err(error)) => {
                         return Poll::Ready(Err(ExchangeError::Closed(Some(error))));
                     }
                     Poll::Pending => return self.blocked(),
                 }
+            }
+            match self.link.poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(ExchangeError::Closed(Some(error))));
+                }
+                Poll::Pending => return self.blocked(),
             }
             if starved {
                 self.clear_out();

@@ -6,13 +6,27 @@ use std::net::SocketAddr;
 use super::super::fields::{Fields, Known, write_field};
 use crate::route::{Back, Edits};
 
+/// What an app may call itself, where it does not heed Host, or gets another than the client's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own<'a> {
+    pub(crate) addr: SocketAddr,
+    /// The Host field it got.
+    pub(crate) host: &'a str,
+}
+
+impl Own<'_> {
+    fn is(self, named: &str) -> bool {
+        named.eq_ignore_ascii_case(self.host) || named == self.addr.to_string()
+    }
+}
+
 /// Appends all fields that name paths, if any of them has to be another. Whether it has.
 pub(crate) fn write_back(
     out: &mut Vec<u8>,
     fields: Fields<'_>,
     back: &Back,
     authority: &str,
-    endpoint: SocketAddr,
+    own: Own<'_>,
     edits: Option<&Edits>,
 ) -> bool {
     let named = || {
@@ -26,8 +40,8 @@ pub(crate) fn write_back(
         match name.to_ascii_lowercase().as_slice() {
             b"set-cookie" if back.cookies => cookie(value, back),
             b"set-cookie" => None,
-            b"refresh" => refresh(value, back, authority, endpoint),
-            _ => address(value, back, authority, endpoint),
+            b"refresh" => refresh(value, back, authority, own),
+            _ => address(value, back, authority, own),
         }
     };
     if !named().any(|field| change(field.name, field.value).is_some()) {
@@ -43,7 +57,7 @@ pub(crate) fn write_back(
 
 /// An address of the app's as its clients know it; `None` where it need not change: relative to the request's, of
 /// another host, or not below the base.
-fn address(value: &str, back: &Back, authority: &str, endpoint: SocketAddr) -> Option<String> {
+fn address(value: &str, back: &Back, authority: &str, own: Own<'_>) -> Option<String> {
     let (before, rest) = match value.find("//").filter(|at| is_scheme(&value[..*at])) {
         Some(at) => {
             let end = value[at + 2..].find(['/', '?', '#']);
@@ -52,7 +66,7 @@ fn address(value: &str, back: &Back, authority: &str, endpoint: SocketAddr) -> O
             match (named.eq_ignore_ascii_case(authority), named) {
                 (true, _) => value.split_at(end),
                 // An app that does not heed Host names itself.
-                (false, named) if named == endpoint.to_string() => ("", &value[end..]),
+                (false, named) if own.is(named) => ("", &value[end..]),
                 (false, _) => return None,
             }
         }
@@ -71,7 +85,10 @@ fn address(value: &str, back: &Back, authority: &str, endpoint: SocketAddr) -> O
     match client_path(path, back) {
         Some(path) => Some(format!("{before}{path}{rest}")),
         // The app's own address must not reach clients.
-        None if before.is_empty() && !value.starts_with('/') => Some(format!("{path}{rest}")),
+        None if before.is_empty() && !value.starts_with('/') => {
+            // Two at the beginning would be another host's address.
+            Some(format!("/{}{rest}", path.trim_start_matches('/')))
+        }
         None => None,
     }
 }
@@ -103,12 +120,12 @@ fn client_path(path: &str, back: &Back) -> Option<String> {
 }
 
 /// `5; url=/x`.
-fn refresh(value: &str, back: &Back, authority: &str, endpoint: SocketAddr) -> Option<String> {
+fn refresh(value: &str, back: &Back, authority: &str, own: Own<'_>) -> Option<String> {
     let at = value.to_ascii_lowercase().find("url=")? + "url=".len();
     let (before, url) = value.split_at(at);
     let quote = url.chars().next().filter(|c| matches!(c, '"' | '\''));
     let bare = quote.map_or(url, |quote| url.trim_matches(quote));
-    let changed = address(bare, back, authority, endpoint)?;
+    let changed = address(bare, back, authority, own)?;
     let quote = quote.map_or(String::new(), String::from);
     Some(format!("{before}{quote}{changed}{quote}"))
 }
@@ -158,9 +175,16 @@ mod tests {
         }
     }
 
+    fn own() -> Own<'static> {
+        Own {
+            addr: "172.18.0.2:80".parse().unwrap(),
+            host: "app.lan:8443",
+        }
+    }
+
     #[test]
     fn addresses_of_the_app_become_those_its_clients_know() {
-        let endpoint = "172.18.0.2:80".parse().unwrap();
+        let own = own();
         for (prefix, base, value, expected) in [
             ("/app", "", "/x?y#z", Some("/app/x?y#z")),
             ("/app", "", "/", Some("/app/")),
@@ -195,15 +219,25 @@ mod tests {
             ("", "/base", "/base", Some("/")),
             ("", "/base", "/x", None),
             ("", "/base", "/base//evil.test", Some("/evil.test")),
+            ("", "", "https://App.lan:8443/x?y", Some("/x?y")),
+            ("", "", "https://app.lan:8443", Some("/")),
+            (
+                "",
+                "",
+                "https://app.lan:8443//evil.test",
+                Some("/evil.test"),
+            ),
+            ("", "", "https://app.lan/x", None),
+            ("", "", "/x", None),
         ] {
-            let changed = address(value, &back(prefix, base), "a.test", endpoint);
+            let changed = address(value, &back(prefix, base), "a.test", own);
             assert_eq!(changed.as_deref(), expected, "{prefix} {base} {value}");
         }
     }
 
     #[test]
     fn cookies_and_refreshes_keep_all_but_their_path() {
-        let endpoint = "172.18.0.2:80".parse().unwrap();
+        let own = own();
         let app = back("/app", "");
         for (value, expected) in [
             ("a=b; Path=/; HttpOnly", Some("a=b; Path=/app; HttpOnly")),
@@ -220,14 +254,14 @@ mod tests {
             ("0;URL='/x'", Some("0;URL='/app/x'")),
             ("5", None),
         ] {
-            let changed = refresh(value, &app, "a.test", endpoint);
+            let changed = refresh(value, &app, "a.test", own);
             assert_eq!(changed.as_deref(), expected, "{value}");
         }
     }
 
     #[test]
     fn fields_are_written_anew_where_one_has_to_be_another() {
-        let endpoint = "172.18.0.2:80".parse().unwrap();
+        let own = own();
         let fields = [
             ("Location", "/x"),
             ("Set-Cookie", "a=b"),
@@ -237,7 +271,7 @@ mod tests {
         let head = RequestHead::get("/", &fields);
         let write = |back: &Back| {
             let mut out = Vec::new();
-            let changed = write_back(&mut out, head.fields(), back, "a.test", endpoint, None);
+            let changed = write_back(&mut out, head.fields(), back, "a.test", own, None);
             (changed, String::from_utf8(out).unwrap())
         };
         let all = "location: /app/x\r\nset-cookie: a=b\r\nset-cookie: c=d; Path=/app\r\n";

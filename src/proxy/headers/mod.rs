@@ -16,7 +16,7 @@ mod nominated;
 mod request;
 mod response;
 
-pub(crate) use back::write_back;
+pub(crate) use back::{Own, write_back};
 pub(crate) use client::client_address;
 pub(crate) use cookie::{cookie, cookies};
 pub(crate) use edit::{edit_page, write_edits};
@@ -81,7 +81,14 @@ mod tests {
     fn written_by(fields: &[(&str, &str)], origin: &Origin<'_>) -> String {
         let mut out = Vec::new();
         let head = RequestHead::get("/", fields);
-        write_request(&mut out, &head, &["/"], origin, Connection::Keep);
+        write_request(
+            &mut out,
+            &head,
+            &["/"],
+            origin.authority,
+            origin,
+            Connection::Keep,
+        );
         String::from_utf8(out).unwrap()
     }
 

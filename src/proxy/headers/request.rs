@@ -20,11 +20,12 @@ pub(crate) enum Connection {
     Switch,
 }
 
-/// Writes a request head for an HTTP/1.1 upstream.
+/// Writes a request head for an HTTP/1.1 upstream, which is told that it serves `host`.
 pub(crate) fn write_request(
     out: &mut Vec<u8>,
     head: &RequestHead,
     target: &[&str],
+    host: &str,
     origin: &Origin<'_>,
     connection: Connection,
 ) {
@@ -35,7 +36,7 @@ pub(crate) fn write_request(
         out.extend_from_slice(part.as_bytes());
     }
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
-    out.extend_from_slice(origin.authority.as_bytes());
+    out.extend_from_slice(host.as_bytes());
     out.extend_from_slice(b"\r\n");
     copy_fields(out, fields, origin);
     write_forwarding(out, fields, origin);

@@ -53,6 +53,7 @@ async fn look(shared: &Arc<Shared>) -> Option<Stamp> {
 
 fn reload(shared: &Shared) {
     shared.renew_policies();
+    shared.renew_trusts();
     let Some(directory) = &shared.config.own else {
         return;
     };

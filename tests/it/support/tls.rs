@@ -35,7 +35,71 @@ pub(crate) fn trusting(
     }
 }
 
-/// An authority that certifies clients.
+/// A certificate with its key for an app, PEM.
+pub(crate) struct AppPem {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl AppPem {
+    /// One that an app makes for itself, as `openssl req -x509` does: at once an authority and nobody's.
+    pub(crate) fn own(names: &[&str]) -> Self {
+        let mut params = params(names);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let key = key.serialize_pem();
+        Self { certificate, key }
+    }
+
+    /// The same, good no longer.
+    pub(crate) fn own_expired(names: &[&str]) -> Self {
+        let mut params = params(names);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let key = key.serialize_pem();
+        Self { certificate, key }
+    }
+
+    /// One that an authority has signed.
+    pub(crate) fn by(ca: &ClientCa, names: &[&str]) -> Self {
+        Self::signed(ca, params(names))
+    }
+
+    /// One of those that is good no longer.
+    pub(crate) fn expired(ca: &ClientCa, names: &[&str]) -> Self {
+        let mut params = params(names);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        Self::signed(ca, params)
+    }
+
+    fn signed(ca: &ClientCa, params: CertificateParams) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &ca.issuer).unwrap().pem();
+        let key = key.serialize_pem();
+        Self { certificate, key }
+    }
+
+    /// Both in one.
+    pub(crate) fn both(&self) -> String {
+        format!("{}{}", self.certificate, self.key)
+    }
+}
+
+fn params(names: &[&str]) -> CertificateParams {
+    CertificateParams::new(
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>(),
+    )
+    .unwrap()
+}
+
+/// An authority that certifies clients and apps.
 pub(crate) struct ClientCa {
     pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,

@@ -2,6 +2,7 @@
 //! list of reasons, or both where a list is good in parts.
 
 mod access;
+mod app_tls;
 mod ask;
 mod auth;
 mod breaker;
@@ -18,9 +19,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, BasicSpec, Blocked, ClientAuth, FailLimit, HeaderEdit, HostError, HostPattern,
-    HttpsMode, Matcher, Networks, PathPattern, Pattern, Redirect, RetryOn, Rewrite, StatusSet,
-    TlsMode, TlsVersion, parse_bool, parse_duration,
+    AskAt, Balance, BasicSpec, Blocked, ClientAuth, FailLimit, HeaderEdit, Host, HostError,
+    HostPattern, HttpsMode, Matcher, Networks, PathPattern, Pattern, Proto, Redirect, RetryOn,
+    Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -75,6 +76,10 @@ pub(super) enum Value {
     /// Host, with or without a port.
     Authority(String),
     Upstream(UpstreamAt),
+    Proto(Proto),
+    Verify(Verify),
+    ServerName(Host),
+    SentHost(SentHost),
     Networks(Networks),
     Basic(BasicSpec),
     /// In label order.
@@ -108,6 +113,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Queue
             | Kind::Count
             | Kind::Health
+            | Kind::Verify
     );
     let text = match off && text.trim().eq_ignore_ascii_case("false") {
         true => "off",
@@ -127,6 +133,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Health => return health::health(text),
         Kind::Matchers => return matchers(text),
         Kind::Upstream => return upstream::upstream(text),
+        Kind::Verify => return app_tls::verify(text),
         Kind::Rewrite => return rewrite::rewrite(text),
         Kind::Edits => return headers::edits(text),
         Kind::Redirects => return rewrite::redirects(text),
@@ -171,6 +178,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Authority => health::authority(text).map(Value::Authority),
         Kind::UserHeader => auth::user_header(text).map(Value::Name),
         Kind::Satisfy => auth::satisfy(text).map(Value::Switch),
+        Kind::Proto => choose(PROTO, PROTO_LATER, text).map(Value::Proto),
+        Kind::ServerName => app_tls::server_name(text).map(Value::ServerName),
+        Kind::SentHost => app_tls::sent_host(text).map(Value::SentHost),
         Kind::Networks => access::addresses(text).map(Value::Networks),
         Kind::Message => access::message(text).map(Value::Name),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
@@ -187,6 +197,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Retry
         | Kind::Health
         | Kind::Upstream
+        | Kind::Verify
         | Kind::Rewrite
         | Kind::Edits
         | Kind::Redirects
@@ -440,6 +451,8 @@ const MAX_NAME: usize = 128;
 
 /// Whether `Forwarded` is sent.
 const FORWARDED: &[(&str, bool)] = &[("x_forwarded", false), ("rfc7239", true)];
+const PROTO: &[(&str, Proto)] = &[("http", Proto::Http), ("https", Proto::Https)];
+const PROTO_LATER: &[&str] = &["h2c", "h2", "grpc", "grpcs", "fastcgi"];
 
 const HTTPS: &[(&str, HttpsMode)] = &[
     ("redirect", HttpsMode::Redirect),

@@ -53,7 +53,7 @@ pub(super) fn client_ca(text: &str) -> Result<ClientAuth, String> {
 }
 
 /// A file in Wharf's container: an absolute path, or one in `WHARF_CERTS`.
-fn file(path: &str) -> Result<String, String> {
+pub(super) fn file(path: &str) -> Result<String, String> {
     let steps_up = path.split('/').any(|part| part == "..");
     if path.is_empty() || steps_up || !is_plain(path) {
         return Err(
@@ -111,7 +111,7 @@ fn hsts_word(word: &str) -> Result<(&'static str, Value), String> {
 }
 
 /// What follows `file:`, in any case.
-fn after_file(text: &str) -> Option<&str> {
+pub(super) fn after_file(text: &str) -> Option<&str> {
     let scheme = text.get(..5)?;
     scheme.eq_ignore_ascii_case("file:").then(|| &text[5..])
 }

@@ -21,17 +21,34 @@ pub enum UpstreamAt {
 /// One address outside Docker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
+    /// It speaks TLS.
+    pub https: bool,
     /// An address, or a name to be looked up.
     pub host: Host,
     pub port: u16,
 }
 
+impl Origin {
+    /// As a Host field names it: without the scheme's own port.
+    pub(in crate::docker) fn authority(&self) -> String {
+        let host = match self.host.ip() {
+            Some(IpAddr::V6(ip)) => format!("[{ip}]"),
+            _ => self.host.as_str().to_owned(),
+        };
+        match (self.https, self.port) {
+            (false, 80) | (true, 443) => host,
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+}
+
 /// `http://192.168.1.5:8080`
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.https { "https://" } else { "http://" })?;
         match self.host.ip() {
-            Some(IpAddr::V6(ip)) => write!(f, "http://[{ip}]:{}", self.port),
-            _ => write!(f, "http://{}:{}", self.host.as_str(), self.port),
+            Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
+            _ => write!(f, "{}:{}", self.host.as_str(), self.port),
         }
     }
 }
@@ -76,12 +93,13 @@ fn origin(text: &str) -> Result<Origin, String> {
     let Some((scheme, rest)) = text.split_once(':') else {
         return Err(FORM.to_owned());
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" => {}
+    let https = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
         "unix" => return Err(format!("a Unix socket is {NOT_YET}")),
         other if LATER.contains(&other) => return Err(format!("{other}:// is {NOT_YET}")),
         _ => return Err(FORM.to_owned()),
-    }
+    };
     let rest = rest.strip_prefix("//").ok_or(FORM)?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -99,7 +117,9 @@ fn origin(text: &str) -> Result<Origin, String> {
     if host.contains(':') && !host.starts_with('[') {
         return Err("an IPv6 address stands in brackets: http://[fd00::1]:8080".to_owned());
     }
-    let port = port.map_or(Some(80), number).filter(|port| *port > 0);
+    let port = port
+        .map_or(Some(if https { 443 } else { 80 }), number)
+        .filter(|port| *port > 0);
     let port = port.ok_or("a port is a number from 1 to 65535")?;
     let host = Host::parse(host).map_err(|error| match error {
         HostError::Star => "an upstream is one host".to_owned(),
@@ -113,7 +133,7 @@ fn origin(text: &str) -> Result<Origin, String> {
         }
         None => {}
     }
-    Ok(Origin { host, port })
+    Ok(Origin { https, host, port })
 }
 
 /// Why no upstream may have this address, whatever the label or a name server says.
@@ -145,10 +165,10 @@ pub(super) fn ends_in_number(name: &str) -> bool {
 pub(in crate::docker) const MAX_ORIGINS: usize = 16;
 
 const LATER: &[&str] = &[
-    "https", "h2c", "h2", "grpc", "grpcs", "fastcgi", "fcgi", "uwsgi", "ws", "wss", "tcp",
+    "h2c", "h2", "grpc", "grpcs", "fastcgi", "fcgi", "uwsgi", "ws", "wss", "tcp",
 ];
 
-const FORM: &str = "an upstream is `published`, or looks like http://192.168.1.5:8080 or http://nas.lan:8080, or several of these";
+const FORM: &str = "an upstream is `published`, or looks like http://192.168.1.5:8080 or https://nas.lan:8443, or several of these";
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +201,11 @@ mod tests {
             ),
             ("http://my_app-1:3000", "http://my_app-1:3000"),
             ("http://127.0.0.1:9", "http://127.0.0.1:9"),
+            ("HTTPS://nas.lan", "https://nas.lan:443"),
+            (
+                "https://[fd00::1]:8443, http://[fd00::1]:8443",
+                "https://[fd00::1]:8443 http://[fd00::1]:8443",
+            ),
         ] {
             assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
         }
@@ -193,7 +218,6 @@ mod tests {
             ("nas.lan", "looks like"),
             ("nas.lan:8080", "looks like"),
             ("http:nas.lan", "looks like"),
-            ("https://nas.lan", "https:// is not supported yet"),
             ("h2c://nas.lan", "h2c:// is not supported yet"),
             ("unix:/run/app.sock", "Unix socket is not supported yet"),
             ("http://nas.lan/base", "wharf.rewrite"),

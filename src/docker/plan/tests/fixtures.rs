@@ -388,6 +388,9 @@ fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
     let _ = write!(out, "upstream {}:", upstream.key);
     for endpoint in &upstream.endpoints {
         let _ = write!(out, " {}={}", endpoint.container, endpoint.addr);
+        if let Some(tls) = &endpoint.tls {
+            let _ = write!(out, " ({tls}; {})", endpoint.authority);
+        }
         if !matches!(&endpoint.via, Via::Network { others, .. } if others.is_empty()) {
             let _ = write!(out, " <{}>", endpoint.via);
         }
