@@ -117,8 +117,10 @@ async fn run(mut slot: Slot, job: Job) {
         }
         // Neither happens here: no stream asks for WebSocket, and this future is dropped when the
         // client leaves.
-        Answer::Switched(..) | Answer::Gone => tail.gone(),
+        Answer::Switched(..) | Answer::Gone => return tail.gone(),
     }
+    drop(tail);
+    side.part().await;
 }
 
 impl Side<'_> {
@@ -364,6 +366,23 @@ impl Side<'_> {
         }
         timer.wake_with(cx.waker());
         Poll::Pending
+    }
+
+    /// Lets the answer go out before the stream of a body that is still under way is reset: in one piece with the
+    /// reset some clients take it for lost, although RFC 9113 section 8.1 has it so.
+    async fn part(&self) {
+        let at = self.slot.at;
+        let mut waited = false;
+        poll_fn(|_| {
+            let mut inner = self.shared().borrow();
+            if waited || inner.is_taken(at) || !inner.is_closed(at) {
+                return Poll::Ready(());
+            }
+            waited = true;
+            inner.queue(at);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// The client has taken something.

@@ -66,6 +66,11 @@ impl Inner {
         stream.ended && stream.body.is_empty() && stream.trailers.is_none()
     }
 
+    /// Whether a response has had its end.
+    pub(in crate::proxy::http2) fn is_closed(&self, at: usize) -> bool {
+        self.streams[at].closed
+    }
+
     /// Bytes of a frame that may be added now. 0: the stream is noted and will be woken.
     pub(in crate::proxy::http2) fn room(&mut self, at: usize, wanted: usize) -> usize {
         let wanted = wanted.min(self.peer.max_frame);
@@ -117,7 +122,8 @@ impl Inner {
         }
     }
 
-    fn queue(&mut self, at: usize) {
+    /// Notes a stream that is woken once what there is has been written, or a part of it.
+    pub(in crate::proxy::http2) fn queue(&mut self, at: usize) {
         if !std::mem::replace(&mut self.streams[at].queued, true) {
             self.waiting.push_back(at);
         }
