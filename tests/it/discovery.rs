@@ -226,7 +226,7 @@ fn wrong_labels_are_told_with_container_label_value_and_reason_and_cost_nobody_e
     let _good = app("good", &good).run();
     let cases = [
         ("wharf.prot", "8080", "did you mean `port`"),
-        ("wharf.auth.basic", "file:/run/users", "not supported yet"),
+        ("wharf.idle", "30m", "not supported yet"),
         ("wharf.timeout", "read=soon", "read"),
         ("wharf.weight", "-1", ""),
     ];
