@@ -2,6 +2,7 @@
 
 pub mod auth;
 mod block;
+pub mod cors;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub enum Refusal {
     NotAllowed { client: IpAddr, list: Box<str> },
     #[error("wharf.block: {by} keeps this path from everybody")]
     Blocked { by: Box<str> },
+    #[error("wharf.cors: {origin} is none of the origins whose pages may call")]
+    Origin { origin: Box<str> },
     #[error("{}", .message.as_deref().unwrap_or(MAINTENANCE))]
     Maintenance {
         message: Option<Box<str>>,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AccessSpec, AppTls, AskAt, BreakerSpec, ClientAuth, HeaderEdit, HealthCheck, Host, HostPattern,
-    Hsts, Keepalive, Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite, SentHost, Timeouts,
-    TlsVersion, Via, duration,
+    AccessSpec, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, HeaderEdit, HealthCheck, Host,
+    HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite,
+    SentHost, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -126,6 +126,8 @@ pub struct Settings {
     pub request_edits: Vec<HeaderEdit>,
     /// `wharf.security` and `wharf.headers.response`.
     pub response_edits: Vec<HeaderEdit>,
+    /// `wharf.cors`.
+    pub cors: Option<CorsSpec>,
     /// `wharf.redirect`: the first that matches.
     pub redirects: Vec<Redirect>,
     /// `wharf.redirect.from`: every request is sent to this host.
@@ -287,6 +289,7 @@ impl Default for Settings {
             forwarded: false,
             request_edits: Vec::new(),
             response_edits: Vec::new(),
+            cors: None,
             redirects: Vec::new(),
             redirect_to: None,
             sent_host: SentHost::default(),

@@ -160,7 +160,9 @@ impl ProxyError {
             Self::Login { .. } => StatusCode::UNAUTHORIZED,
             Self::Logins => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused(refusal) => match refusal {
-                Refusal::Denied { .. } | Refusal::NotAllowed { .. } => StatusCode::FORBIDDEN,
+                Refusal::Denied { .. } | Refusal::NotAllowed { .. } | Refusal::Origin { .. } => {
+                    StatusCode::FORBIDDEN
+                }
                 Refusal::Blocked { .. } => StatusCode::NOT_FOUND,
                 Refusal::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
             },
@@ -206,7 +208,9 @@ impl ProxyError {
             | Self::WebSocketOff => ErrorKind::BadRequest,
             Self::Starting | Self::NoHost | Self::NoPath => ErrorKind::NoRoute,
             Self::Refused(refusal) => match refusal {
-                Refusal::Denied { .. } | Refusal::NotAllowed { .. } => ErrorKind::Denied,
+                Refusal::Denied { .. } | Refusal::NotAllowed { .. } | Refusal::Origin { .. } => {
+                    ErrorKind::Denied
+                }
                 Refusal::Blocked { .. } => ErrorKind::Blocked,
                 Refusal::Maintenance { .. } => ErrorKind::Maintenance,
             },
@@ -249,6 +253,7 @@ impl ProxyError {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } => {
                     "this address is not let in".into()
                 }
+                Refusal::Origin { .. } => "pages of this origin may not call this site".into(),
                 // As if there were nothing.
                 Refusal::Blocked { .. } => Self::NoPath.to_string(),
                 Refusal::Maintenance { .. } => self.to_string(),
@@ -371,6 +376,7 @@ impl ProxyError {
             },
             Self::Refused(refusal) => match refusal {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } => "behind another proxy, WHARF_TRUSTED_PROXIES makes its clients' addresses count".into(),
+                Refusal::Origin { .. } => "wharf.cors names the origins, with scheme and port as the browser does".into(),
                 Refusal::Blocked { .. } => "wharf.block on a route of its own, or off, lets this path through".into(),
                 Refusal::Maintenance { .. } => "wharf.maintenance: on allow=private lets you see the site meanwhile".into(),
             },

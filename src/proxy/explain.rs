@@ -62,6 +62,8 @@ pub(crate) enum Verdict {
     Forward(Vec<u16>),
     /// The route's labels send it elsewhere.
     Redirect(StatusCode, String),
+    /// Wharf answers it for the app: a browser's preflight.
+    Preflight,
     Refuse(ProxyError),
 }
 
@@ -124,6 +126,9 @@ impl<'t> Decision<'t> {
             route = decided.or(first).unwrap_or(route);
         }
         self.route = Some(route);
+        if service::preflight(head, route)?.is_some() {
+            return Ok(Verdict::Preflight);
+        }
         if let Some(to) = service::elsewhere(table, head, route) {
             return Ok(Verdict::Redirect(to.status, to.location));
         }

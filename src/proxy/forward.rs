@@ -222,6 +222,13 @@ impl Forward<'_> {
             exchange.extra.lines = lines;
             exchange.extra.edits = Some(Arc::clone(edits));
         }
+        if let Some(cors) = &self.route.cors {
+            let mut lines = std::mem::take(&mut exchange.extra.lines);
+            let (asked, fields) = (self.head.fields(), exchange.fields());
+            let edits = self.route.response_edits.as_deref();
+            headers::write_cors(&mut lines, cors, asked, fields, edits);
+            exchange.extra.lines = lines;
+        }
         self.answer(endpoint, exchange).map_err(Refusal::Final)
     }
 

@@ -92,10 +92,16 @@ pub(crate) fn error(
     response
 }
 
-/// A redirect without a page. `None` where `location` is no header value.
-pub(crate) fn redirect(status: StatusCode, location: &str) -> Option<Page> {
+/// An answer without a page.
+pub(crate) fn empty(status: StatusCode) -> Page {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
+    response
+}
+
+/// A redirect without a page. `None` where `location` is no header value.
+pub(crate) fn redirect(status: StatusCode, location: &str) -> Option<Page> {
+    let mut response = empty(status);
     response
         .headers_mut()
         .insert(header::LOCATION, HeaderValue::from_str(location).ok()?);

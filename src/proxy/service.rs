@@ -15,7 +15,7 @@ use super::exchange::Client as ClientSide;
 use super::fields::{Fields, Known};
 use super::forward::{Answer, Forward, Refusal, holder};
 use super::head::RequestHead;
-use super::headers::{self, Asked, Edited, HostName, Origin};
+use super::headers::{self, Asked, Edited, HostName, Origin, Preflight};
 use super::hints::hints;
 use super::hold::{Stop, hold};
 use super::page;
@@ -125,6 +125,38 @@ fn dress(page: &mut page::Page, head: &Head<'_>, route: &Route) {
     if let Some(edits) = &route.response_edits {
         headers::edit_page(page, edits, &head.facts(head.path, head.rooted_target()));
     }
+    if let Some(cors) = &route.cors {
+        headers::allow_page(page, cors, head.request.fields());
+    }
+}
+
+/// A browser's question whether a page may send a request, where it is Wharf's to answer. It shows nobody's login
+/// or certificate and follows no redirect, so that no other rule of the route is asked.
+pub(super) fn preflight<'a>(
+    head: &Head<'a>,
+    route: &Route,
+) -> Result<Option<Preflight<'a>>, ProxyError> {
+    let Some(cors) = &route.cors else {
+        return Ok(None);
+    };
+    match Preflight::of(head.request) {
+        Some(preflight) if !cors.admits(preflight.origin) => {
+            let origin = String::from_utf8_lossy(preflight.origin);
+            Err(ProxyError::Refused(filter::Refusal::Origin {
+                origin: origin.chars().take(MAX_ORIGIN).collect(),
+            }))
+        }
+        asked => Ok(asked),
+    }
+}
+
+fn preflighted(head: &Head<'_>, route: &Route, preflight: Preflight<'_>) -> Answer {
+    let mut page = page::empty(StatusCode::NO_CONTENT);
+    dress(&mut page, head, route);
+    if let Some(cors) = &route.cors {
+        preflight.answer(&mut page, cors);
+    }
+    Answer::Page(Box::new(page))
 }
 
 /// What a route tells browsers of HTTPS.
@@ -162,6 +194,9 @@ async fn steps<C: ClientSide>(
         record.route = Some(Arc::clone(route));
     }
     check_sni(conn, &table, &head, entry, route)?;
+    if let Some(preflight) = preflight(&head, route)? {
+        return Ok(preflighted(&head, route, preflight));
+    }
     if let Some(to) = elsewhere(&table, &head, route) {
         if to.own_tls {
             Box::pin(certified(worker, &table, &head, entry)).await?;
@@ -727,4 +762,6 @@ const TARGET_FORM: &str = "a request target starts with `/`";
 const CLIMBS: &str = "`..` has no place in the path: this route changes it for the app";
 const MAX_CONNECTION: usize = 1024;
 const MAX_METHOD: usize = 32;
+/// Characters of an origin in a message.
+const MAX_ORIGIN: usize = 200;
 const MAX_TARGET: usize = 16 * 1024;

@@ -9,9 +9,11 @@ use super::{
     Stripped,
 };
 use crate::filter::Filters;
+use crate::filter::cors::Cors;
 use crate::model::{
-    ClientAuth, HostPattern, HttpsMode, Maintenance, Matcher, PathPattern, Plan, Rewrite, RouteKey,
-    RouteSpec, SentHost, Settings, TlsMode, TlsPolicy, UpstreamKey, escape_path,
+    ClientAuth, CorsSpec, EditOp, FieldText, HeaderEdit, HostPattern, HttpsMode, Maintenance,
+    Matcher, PathPattern, Plan, Rewrite, RouteKey, RouteSpec, SentHost, Settings, TlsMode,
+    TlsPolicy, UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
 
@@ -118,7 +120,10 @@ fn route(
         upstream: Arc::clone(upstream),
         forwarded: settings.forwarded,
         request_edits: Edits::of(&settings.request_edits),
-        response_edits: Edits::of(&settings.response_edits),
+        response_edits: Edits::of(&response_edits(settings)),
+        cors: (settings.cors.as_ref())
+            .filter(|_| spec.fault.is_none())
+            .map(Cors::compile),
         redirects: settings.redirects.clone(),
         redirect_to: settings.redirect_to.clone(),
         back: back(settings, stripped.as_ref()),
@@ -170,6 +175,20 @@ fn back(settings: &Settings, stripped: Option<&Stripped>) -> Option<Back> {
             .unwrap_or_default(),
         cookies: settings.strip_cookies,
     })
+}
+
+/// The fields of `wharf.cors` are not the app's to write, nor an edit's.
+fn response_edits(settings: &Settings) -> Vec<HeaderEdit> {
+    let mut edits = settings.response_edits.clone();
+    if settings.cors.is_some() {
+        edits.retain(|edit| !CorsSpec::FIELDS.contains(&&*edit.name));
+        edits.extend(CorsSpec::FIELDS.map(|name| HeaderEdit {
+            op: EditOp::Remove,
+            name: name.to_owned(),
+            value: FieldText::default(),
+        }));
+    }
+    edits
 }
 
 /// What a route takes off and puts on; nothing where that would be the same.

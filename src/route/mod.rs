@@ -20,6 +20,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
 use crate::filter::Filters;
+use crate::filter::cors::Cors;
 use crate::model::{
     AskAt, Balance, ClientAuth, ContainerNote, EditOp, HeaderEdit, Host, HostPattern, HttpsMode,
     Keepalive, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey, Rule,
@@ -117,6 +118,8 @@ pub struct Route {
     /// Of the fields of requests, and of answers.
     pub request_edits: Option<Arc<Edits>>,
     pub response_edits: Option<Arc<Edits>>,
+    /// What browsers are told of pages that call from elsewhere; none while the route has a fault.
+    pub cors: Option<Box<Cors>>,
     /// Requests that are sent elsewhere: the first that matches.
     pub redirects: Vec<Redirect>,
     /// Every request is sent to this host.

@@ -277,7 +277,7 @@ impl Story<'_> {
         let upstream = &route.upstream;
         let chosen = match &self.decision.verdict {
             Verdict::Forward(chosen) => chosen.as_slice(),
-            Verdict::Refuse(_) | Verdict::Redirect(..) => &[],
+            Verdict::Refuse(_) | Verdict::Redirect(..) | Verdict::Preflight => &[],
         };
         let now = Instant::now();
         let endpoints = upstream.endpoints.iter().enumerate();
@@ -378,6 +378,13 @@ impl Story<'_> {
                 self.told.served = true;
                 self.told.status = Some(status);
                 self.told.verdict = format!("would get {status} to {location}");
+                return;
+            }
+            Verdict::Preflight => {
+                self.told.served = true;
+                self.told.status = Some(204);
+                "would get 204: Wharf answers preflights itself (wharf.cors)"
+                    .clone_into(&mut self.told.verdict);
                 return;
             }
             Verdict::Refuse(error) => {

@@ -93,5 +93,6 @@ const VALUES: &[&str] = &[
     "^/v1/(.*)$ -> /{1}",
     "~(",
     "http://10.0.0.1:81, http://nas.lan",
+    "https://*.example.com, http://[::1]:81 credentials methods=GET,PUT",
     "",
 ];

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    AccessSpec, BasicSpec, BreakerSpec, HeaderEdit, HostPattern, Hsts, HttpsMode, Keepalive,
-    Maintenance, Matcher, PathPattern, Problem, Proto, Retry, Rewrite, Settings, Severity,
-    StickySpec, Timeouts, TlsMode, Verify,
+    AccessSpec, BasicSpec, BreakerSpec, CorsSpec, HeaderEdit, HostPattern, Hsts, HttpsMode,
+    Keepalive, Maintenance, Matcher, Origins, PathPattern, Problem, Proto, Retry, Rewrite,
+    Settings, Severity, StickySpec, Timeouts, TlsMode, Verify,
 };
 
 use super::Dial;
@@ -111,6 +111,7 @@ impl<'a> Layers<'a> {
                 let security = pick!(self, "security", Value::Edits).unwrap_or_default();
                 HeaderEdit::merged(security, self.edits("headers.response"))
             },
+            cors: self.cors(),
             redirects: pick!(self, "redirect", Value::Redirects).unwrap_or_default(),
             redirect_to: None,
             sent_host: pick!(self, "upstream.host", Value::SentHost).unwrap_or_default(),
@@ -175,6 +176,61 @@ impl<'a> Layers<'a> {
         let any = age.is_some() || hsts.subdomains || hsts.preload;
         let on = pick!(self, "hsts", Value::Switch).unwrap_or(any);
         on.then_some(hsts)
+    }
+
+    fn cors(&self) -> Option<CorsSpec> {
+        let origins = pick!(self, "cors", Value::Origins)?;
+        if origins == Origins::These(Vec::new()) {
+            return None;
+        }
+        let credentials = pick!(self, "cors.credentials", Value::Switch).unwrap_or(false);
+        Some(CorsSpec {
+            methods: pick!(self, "cors.methods", Value::Names).unwrap_or_default(),
+            headers: pick!(self, "cors.headers", Value::Names).unwrap_or_default(),
+            credentials: credentials && origins != Origins::Any,
+            max_age: pick!(self, "cors.max_age", Value::Duration).unwrap_or(CorsSpec::MAX_AGE),
+            origins,
+        })
+    }
+
+    /// What is settled among the options of `cors`, but deserves a look.
+    fn cors_warnings(&self, settings: &Settings) -> Vec<(&'a Given, &'static str)> {
+        let own = |option: &str| self.own.values.get(option);
+        let mut warnings = Vec::new();
+        let fields = [
+            "cors.methods",
+            "cors.headers",
+            "cors.credentials",
+            "cors.max_age",
+        ];
+        let Some(cors) = &settings.cors else {
+            let given = fields.into_iter().find_map(own);
+            if let Some(given) = given.filter(|_| self.get("cors").is_none()) {
+                warnings.push((given, "without effect: wharf.cors names no origins"));
+            }
+            return warnings;
+        };
+        if let Some(given) = own("cors.credentials")
+            && given.value == Value::Switch(true)
+            && cors.origins == Origins::Any
+        {
+            warnings.push((
+                given,
+                "no credentials with `*`: any page could act as its visitor; name the origins",
+            ));
+        }
+        if let Some(given) = own("headers.response")
+            && let Value::Edits(edits) = &given.value
+            && edits
+                .iter()
+                .any(|edit| CorsSpec::FIELDS.contains(&&*edit.name))
+        {
+            warnings.push((
+                given,
+                "without effect on the fields of wharf.cors, which has them to itself",
+            ));
+        }
+        warnings
     }
 
     /// What is settled among the options of TLS, but deserves a look.
@@ -324,6 +380,9 @@ impl<'a> Layers<'a> {
             problem(Severity::Warning, &given.label, &given.text, reason);
         }
         for (given, why) in self.tls_warnings(&settings) {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
+        }
+        for (given, why) in self.cors_warnings(&settings) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
         let dial = self.dial();

@@ -69,6 +69,12 @@ pub enum Kind {
     Edits,
     /// A word of `security`, and `force`.
     Security,
+    /// Origins in a list, and what their pages may do.
+    Cors,
+    /// Methods in a list; `*` is all.
+    Methods,
+    /// Names of fields in a list; `*` is all.
+    FieldNames,
     /// Conditions on a request, in a list.
     Matchers,
     /// `3/30s`, `3` or `off`.
@@ -208,6 +214,11 @@ impl Kind {
                 "list of `<name>=<value>` (set), `+<name>=<value>` (add), `-<name>` (remove), `?<name>=<value>` (unless there is one)"
             }
             Self::Security => "`on`, `strict` or `off`, and `force`",
+            Self::Cors => {
+                "list of origins such as `https://app.example.com` and `https://*.example.com`, `*` or `off`; `methods=` `headers=` `credentials` `max_age=` as below"
+            }
+            Self::Methods => "list of methods, or `*`",
+            Self::FieldNames => "list of names, or `*`",
             Self::Priority => "number, -1000000 to 1000000",
             Self::Port => "port, 1 to 65535",
             Self::Switch => "switch",

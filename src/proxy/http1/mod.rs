@@ -337,7 +337,9 @@ impl Connection {
             write_field(out, name.as_str().as_bytes(), value.as_bytes());
         }
         let mut length = Vec::new();
-        headers::write_length(&mut length, page.body().len() as u64);
+        if !h1::is_bodiless(page.status()) {
+            headers::write_length(&mut length, page.body().len() as u64);
+        }
         headers::write_end(out, persist, &length);
         if *method != Method::HEAD {
             out.extend_from_slice(page.body());

@@ -139,9 +139,11 @@ impl Side<'_> {
             for (name, value) in page.headers() {
                 encoder.field(out, name.as_str().as_bytes(), value.as_bytes());
             }
-            let mut length = itoa::Buffer::new();
-            let length = length.format(page.body().len());
-            encoder.field(out, b"content-length", length.as_bytes());
+            if !is_bodiless(page.status()) {
+                let mut length = itoa::Buffer::new();
+                let length = length.format(page.body().len());
+                encoder.field(out, b"content-length", length.as_bytes());
+            }
         });
         let mut rest = content;
         // A client that takes nothing of it has its stream reset.

@@ -7,6 +7,7 @@ use crate::support::curl::{Answer, curl};
 
 mod addresses;
 mod block;
+mod cors;
 mod login;
 mod maintenance;
 

@@ -37,7 +37,8 @@ impl User {
         assert!(output.status.success(), "{command}: {output:?}");
     }
 
-    /// Opens `https://host/` at `address`, wherever that name leads, and gives the page.
+    /// Opens `https://host/` at `address`, wherever that name and those that end with it lead, and gives the
+    /// page.
     ///
     /// # Errors
     ///
@@ -74,7 +75,7 @@ impl User {
             "--disable-component-update",
         ]);
         browser.arg(format!("--user-data-dir={}", profile.display()));
-        browser.arg(format!("--host-resolver-rules=MAP {host} {address}"));
+        browser.arg(format!("--host-resolver-rules=MAP *{host} {address}"));
         browser.arg("--dump-dom").arg(format!("https://{host}/"));
         browser.env("HOME", self.home()).output().unwrap()
     }

@@ -6,6 +6,7 @@ mod app_tls;
 mod ask;
 mod auth;
 mod breaker;
+mod cors;
 mod headers;
 pub(super) mod health;
 mod limits;
@@ -20,8 +21,8 @@ use std::time::Duration;
 
 use crate::model::{
     AskAt, Balance, BasicSpec, Blocked, ClientAuth, FailLimit, HeaderEdit, Host, HostError,
-    HostPattern, HttpsMode, Matcher, Networks, PathPattern, Pattern, Proto, Redirect, RetryOn,
-    Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
+    HostPattern, HttpsMode, Matcher, Networks, Origins, PathPattern, Pattern, Proto, Redirect,
+    RetryOn, Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -61,6 +62,9 @@ pub(super) enum Value {
     Percent(u8),
     Rewrite(Rewrite),
     Edits(Vec<HeaderEdit>),
+    Origins(Origins),
+    /// Of methods or fields.
+    Names(Vec<String>),
     Redirects(Vec<Redirect>),
     Priority(i32),
     /// 0 is no limit.
@@ -136,6 +140,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Verify => return app_tls::verify(text),
         Kind::Rewrite => return rewrite::rewrite(text),
         Kind::Edits => return headers::edits(text),
+        Kind::Cors => return cors::cors(text),
         Kind::Redirects => return rewrite::redirects(text),
         Kind::Block => return access::block(text),
         Kind::Basic => return auth::basic(text),
@@ -147,6 +152,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Port => port(text).map(Value::Port),
         Kind::Forwarded => choose(FORWARDED, &[], text).map(Value::Switch),
         Kind::Security => headers::security(text),
+        Kind::Methods => cors::methods(text).map(Value::Names),
+        Kind::FieldNames => cors::headers(text).map(Value::Names),
         Kind::Priority => priority(text).map(Value::Priority),
         Kind::Switch => parse_bool(text)
             .map(Value::Switch)
@@ -200,6 +207,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Verify
         | Kind::Rewrite
         | Kind::Edits
+        | Kind::Cors
         | Kind::Redirects
         | Kind::Block
         | Kind::Basic

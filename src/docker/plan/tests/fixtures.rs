@@ -312,6 +312,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
             let _ = write!(out, " {side}=({edit})");
         }
     }
+    if let Some(cors) = &now.cors {
+        let _ = write!(out, " cors=({cors})");
+    }
     for redirect in &now.redirects {
         let _ = write!(out, " redirect=({redirect})");
     }
