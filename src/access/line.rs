@@ -5,6 +5,8 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::RequestId;
+
 /// One answered request.
 #[derive(Debug, Clone, Copy)]
 pub struct AccessLine<'a> {
@@ -26,8 +28,7 @@ pub struct AccessLine<'a> {
     pub route: &'a str,
     /// Where the response came from, if it came from upstream.
     pub endpoint: Option<SocketAddr>,
-    /// Logged as 16 hex digits.
-    pub request_id: u64,
+    pub request_id: RequestId<'a>,
     /// `HTTP/1.1`, `HTTP/2.0` ...
     pub protocol: &'a str,
 }
@@ -74,7 +75,7 @@ impl AccessLine<'_> {
             None => out.push(b'-'),
         }
         out.push(b' ');
-        hex16(out, self.request_id);
+        self.request_id.write(out);
         out.push(b'\n');
     }
 
@@ -114,7 +115,7 @@ impl AccessLine<'_> {
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"request_id\":\"");
-        hex16(out, self.request_id);
+        self.request_id.write(out);
         out.extend_from_slice(b"\"}\n");
     }
 }
@@ -192,10 +193,13 @@ fn seconds(out: &mut Vec<u8>, duration: Duration) {
     out.extend_from_slice(&text);
 }
 
-fn hex16(out: &mut Vec<u8>, value: u64) {
-    for byte in value.to_be_bytes() {
-        hex(out, byte);
+pub(super) fn hex16(out: &mut Vec<u8>, value: u64) {
+    let mut text = [0; 16];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 15)];
     }
+    out.extend_from_slice(&text);
 }
 
 fn hex(out: &mut Vec<u8>, byte: u8) {

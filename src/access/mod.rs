@@ -3,6 +3,7 @@
 //! Workers format into a buffer of their own and hand it over when it is full or at their tick.
 //! A slow disk or a blocked pipe costs lines, which are counted, and never a worker's time.
 
+mod id;
 mod line;
 
 use std::cell::{Cell, RefCell};
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::LogFormat;
 
+pub use id::RequestId;
 use line::Stamp;
 pub use line::{AccessLine, MAX_PATH};
 

@@ -65,7 +65,7 @@ fn line() -> AccessLine<'static> {
         duration: Duration::from_micros(12_345),
         route: "shop/web",
         endpoint: Some(SocketAddr::from(([172, 18, 0, 3], 8080))),
-        request_id: 0xab,
+        request_id: RequestId::Own(0xab),
         protocol: "HTTP/1.1",
     }
 }
@@ -187,7 +187,7 @@ fn every_line_of_every_worker_arrives() {
             thread::spawn(move || {
                 for count in 0..500 {
                     worker.write(&AccessLine {
-                        request_id: id << 32 | count,
+                        request_id: RequestId::Own(id << 32 | count),
                         ..line()
                     });
                 }

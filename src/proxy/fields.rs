@@ -78,6 +78,7 @@ pub(crate) enum Known {
     XForwardedPrefix,
     XForwardedProto,
     XRealIp,
+    XRequestId,
     /// An application that hears of headers by CGI's rules, where `-` becomes `_`, takes it for one
     /// that Wharf writes itself (product.md B42).
     Disguised,
@@ -258,6 +259,7 @@ impl Known {
                 ("set-cookie", Self::NamesPath),
             ],
             11 => &[("client-cert", Self::ClientCertificate)],
+            12 => &[("x-request-id", Self::XRequestId)],
             13 => &[("authorization", Self::Authorization)],
             14 => &[
                 ("content-length", Self::ContentLength),
@@ -343,6 +345,7 @@ const WRITTEN: u32 = Known::set(&[
     Known::XForwardedPrefix,
     Known::XForwardedProto,
     Known::XRealIp,
+    Known::XRequestId,
 ]);
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 
 use super::error::ProxyError;
 use super::fields::{Fields, Known};
+use crate::access::RequestId;
 use crate::filter::Refusal;
 use crate::model::LabelPrefix;
 
@@ -28,7 +29,7 @@ enum Form {
 pub(crate) fn error(
     error: &ProxyError,
     request: Fields<'_>,
-    request_id: u64,
+    request_id: RequestId<'_>,
     detail: Option<&[String]>,
     prefix: &LabelPrefix,
 ) -> Page {
@@ -40,7 +41,7 @@ pub(crate) fn error(
     let cause = prefix.in_words(&cause);
     let hints = detail.unwrap_or_default().iter();
     let hints: Vec<_> = hints.map(|hint| prefix.in_words(hint)).collect();
-    let id = format!("{request_id:016x}");
+    let id = request_id.to_string();
     let form = form(request);
     let body = match form {
         Form::Html => match error {
@@ -238,7 +239,7 @@ mod tests {
         error(
             &fault,
             request.fields(),
-            0xabc,
+            RequestId::Own(0xabc),
             Some(&["<i> do".to_owned()]),
             &LabelPrefix::default(),
         )
@@ -279,7 +280,13 @@ mod tests {
     fn visitors_learn_no_internals() {
         let fault = ProxyError::RouteFault("wharf.cahce: secret".into());
         let request = RequestHead::get("/", &[]);
-        let page = error(&fault, request.fields(), 1, None, &LabelPrefix::default());
+        let page = error(
+            &fault,
+            request.fields(),
+            RequestId::Own(1),
+            None,
+            &LabelPrefix::default(),
+        );
         assert!(!std::str::from_utf8(page.body()).unwrap().contains("secret"));
     }
 }

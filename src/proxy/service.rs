@@ -22,8 +22,9 @@ use super::page;
 use super::queue::queue;
 use super::start::first_table;
 use super::state::ConnState;
-use super::tail::{Record, Tail};
+use super::tail::{Record, Tail, request_id};
 use super::worker::Worker;
+use crate::access::RequestId;
 use crate::filter;
 use crate::filter::auth::{Basic, Trouble, Verdict};
 use crate::model::{Facts, HttpsMode, Matcher, TlsPolicy, TlsVersion, behind, seen};
@@ -49,16 +50,18 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
         worker,
         conn,
         head,
-        request_id,
+        request_id: own_id,
         record,
         ..
     } = tail;
     let client = Client::of(&worker.engine.trusted, conn.peer.ip(), head.fields());
     record.client = Some(client.address);
+    record.trusted = client.trusted;
+    let request_id = request_id(head.fields(), *own_id, client.trusted);
     let mut wait = None;
     let mut line_end = None;
     let error = loop {
-        match steps(worker, conn, head, client, side, record).await {
+        match steps(worker, conn, head, client, request_id, side, record).await {
             Ok(answer) => {
                 if let Some(admitted) = record.admitted.take() {
                     judge(worker, admitted, Ok(&answer));
@@ -95,14 +98,14 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     record.busy = None;
     record.queued = None;
     worker.metrics.count_error(error.kind());
-    tracing::debug!(%error, request_id = format_args!("{request_id:016x}"));
+    tracing::debug!(%error, %request_id);
     let table = worker.table();
     let detail = may_see_details(&table, head, client)
         .then(|| hints(&error, &table, &worker.engine.table.notes(), head));
     let mut page = page::error(
         &error,
         head.fields(),
-        *request_id,
+        request_id,
         detail.as_deref(),
         &worker.engine.prefix,
     );
@@ -170,6 +173,7 @@ async fn steps<C: ClientSide>(
     conn: &ConnState,
     request: &RequestHead,
     client: Client,
+    request_id: RequestId<'_>,
     side: &mut C,
     record: &mut Record,
 ) -> Result<Answer, Stop> {
@@ -238,6 +242,7 @@ async fn steps<C: ClientSide>(
             peer: conn.peer.ip(),
             client: head.client.address,
             trusted: head.client.trusted,
+            request_id,
             scheme: if head.https { "https" } else { "http" },
             authority: head.authority,
             port: port(&head),

@@ -8,10 +8,11 @@ use std::time::{Instant, SystemTime};
 use http::Version;
 
 use super::exchange::Kept;
+use super::fields::{Fields, Known};
 use super::head::RequestHead;
 use super::state::ConnState;
 use super::worker::Worker;
-use crate::access::AccessLine;
+use crate::access::{AccessLine, RequestId};
 use crate::metrics::ErrorKind;
 use crate::route::{Admitted, Route};
 use crate::upstream::{Busy, Queued};
@@ -27,6 +28,7 @@ pub(crate) struct Tail {
     pub(crate) status: u16,
     /// Bytes of the response body.
     pub(crate) bytes: u64,
+    /// See [`request_id`].
     pub(crate) request_id: u64,
     pub(crate) record: Record,
 }
@@ -37,6 +39,8 @@ pub(crate) struct Record {
     /// When requests are logged.
     pub(crate) time: Option<SystemTime>,
     pub(crate) client: Option<IpAddr>,
+    /// Whether it came from a trusted proxy.
+    pub(crate) trusted: bool,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) endpoint: Option<SocketAddr>,
     /// Where the upstream counts what is under way.
@@ -49,6 +53,13 @@ pub(crate) struct Record {
     pub(crate) kept: Option<Box<Kept>>,
     /// Whether its upstream has counted it.
     pub(crate) asked: bool,
+}
+
+/// What a request is called: as it says itself where the one who says so is `trusted`, or by `own`.
+pub(crate) fn request_id(fields: Fields<'_>, own: u64, trusted: bool) -> RequestId<'_> {
+    let told = trusted.then(|| fields.get(Known::XRequestId)).flatten();
+    told.and_then(RequestId::told)
+        .unwrap_or(RequestId::Own(own))
 }
 
 impl Tail {
@@ -106,7 +117,7 @@ impl Drop for Tail {
                 duration: self.started.elapsed(),
                 route: self.record.route.as_ref().map_or("", |route| &route.key.0),
                 endpoint: self.record.endpoint,
-                request_id: self.request_id,
+                request_id: request_id(self.head.fields(), self.request_id, self.record.trusted),
                 protocol: protocol(self.head.version),
             });
         }

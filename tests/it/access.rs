@@ -103,6 +103,43 @@ fn every_request_has_one_line_of_text() {
 }
 
 #[test]
+fn b62_app_log_and_error_page_call_a_request_by_one_id() {
+    for (trusted, given, kept) in [
+        ("10.0.0.1", "edge-7", false),
+        ("loopback", "edge-7", true),
+        ("loopback", "a b", false),
+        ("loopback", "", false),
+    ] {
+        let env = [
+            ("WHARF_LOG_FORMAT", "json"),
+            ("WHARF_TRUSTED_PROXIES", trusted),
+        ];
+        let (site, _served, origin) = site(&env);
+        let ask =
+            |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: {given}\r\n\r\n");
+        let mut client = site.send(ask("scripted.test"));
+        let (_upstream, request) = origin.answer("HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(client.message().status(), 204);
+        let page = client.send(ask("b.test")).message().text();
+        let lines = site.wharf.wait_out(2);
+        let id = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["request_id"].as_str().unwrap().to_owned()
+        };
+        let (first, second) = (id(&lines[0]), id(&lines[1]));
+        assert_eq!(request.fields("x-request-id").collect::<Vec<_>>(), [&first]);
+        assert!(page.contains(&format!("(request {second})")), "{page}");
+        for id in [first, second] {
+            assert_eq!(
+                (id == given, id.len() == 16),
+                (kept, !kept),
+                "{trusted} {given}: {id}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_line_of_json_holds_the_same() {
     let (site, served, _origin) = site(&[("WHARF_LOG_FORMAT", "json")]);
     let mut client = site.client();

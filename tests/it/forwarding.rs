@@ -19,14 +19,22 @@ fn forwarded(site: &Site, origin: &Origin, lines: &str) -> Message {
     request
 }
 
-/// Asserts that a message has these fields, in this order if they are of one name, and no others.
+/// Asserts that a message has these fields, in this order if they are of one name, and no others but an id of
+/// Wharf's own.
 fn assert_fields(message: &Message, expected: &[(&str, &str)]) {
     let lines = message.head.lines().skip(1).filter(|line| !line.is_empty());
     let mut fields: Vec<_> = lines.map(|line| line.split_once(": ").unwrap()).collect();
+    let ids: Vec<_> = message.fields("x-request-id").collect();
+    assert!(matches!(ids[..], [id] if is_own(id)), "{ids:?}");
+    fields.retain(|(name, _)| *name != "x-request-id");
     let mut expected = expected.to_vec();
     fields.sort_by_key(|(name, _)| *name);
     expected.sort_by_key(|(name, _)| *name);
     assert_eq!(fields, expected);
+}
+
+fn is_own(id: &str) -> bool {
+    id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 const SPOOFED: &str = "Host: a.test:8080\r\nX-Forwarded-For: 6.6.6.6, 203.0.113.7\r\nX-Real-IP: 6.6.6.6\r\n\
@@ -126,6 +134,66 @@ fn fields_that_end_at_the_next_hop_stay_behind() {
             ("x-forwarded-port", "80"),
         ],
     );
+}
+
+#[test]
+fn the_context_of_a_trace_is_passed_on_as_it_is() {
+    // W3C Trace Context: two fields, of which the second may come in several lines.
+    let fields = [
+        (
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ),
+        ("tracestate", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"),
+        ("tracestate", "b@c=1"),
+    ];
+    let origin = Origin::new();
+    for trusted in ["10.0.0.1", "loopback"] {
+        let labels = "wharf.host: a.test\nwharf.tls: off";
+        let site = Site::with([app("app", origin.port(), labels)], |wharf| {
+            wharf.env("WHARF_TRUSTED_PROXIES", trusted)
+        });
+        let lines = fields.map(|(name, value)| format!("{name}: {value}\r\n"));
+        let over_h1 = forwarded(
+            &site,
+            &origin,
+            &format!("Host: a.test\r\n{}", lines.concat()),
+        );
+        let client = H2::connect(site.http());
+        let request = http::Request::get("http://a.test/");
+        let request = (fields.iter()).fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        let (response, _) = client.send(request.body(()).unwrap(), true);
+        let (_upstream, over_h2) = origin.answer(EMPTY);
+        client.wait(response).unwrap();
+        for request in [over_h1, over_h2] {
+            let told = ["traceparent", "tracestate"].map(|name| {
+                let values = request.fields(name);
+                values.map(str::to_owned).collect::<Vec<_>>()
+            });
+            let [parent, state] = told;
+            assert_eq!(parent, [fields[0].1]);
+            assert_eq!(state, [fields[1].1, fields[2].1]);
+        }
+    }
+}
+
+#[test]
+fn a_request_id_can_be_left_out_or_be_another() {
+    let origin = Origin::new();
+    let site = Site::plain(
+        origin.port(),
+        "wharf.headers.request: -X-Request-ID\nwharf.own.path: /own\nwharf.own.headers.request: X-Request-ID={uri}",
+    );
+    for (target, ids) in [("/", vec![]), ("/own", vec!["/own"])] {
+        let client = site.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: a.test\r\nX-Request-ID: mine\r\n\r\n"
+        ));
+        let (_upstream, request) = origin.answer(EMPTY);
+        assert_eq!(request.fields("x-request-id").collect::<Vec<_>>(), ids);
+        drop(client);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::access::RequestId;
 use crate::filter::auth::Basic;
 
 use super::super::fields::{Fields, Known, write_field as field};
@@ -16,6 +17,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) client: IpAddr,
     /// Whether the peer's own forwarding headers are believed.
     pub(crate) trusted: bool,
+    pub(crate) request_id: RequestId<'a>,
     /// `http` or `https`, as the client used it.
     pub(crate) scheme: &'static str,
     /// `Host` as the client sent it, port included.
@@ -44,7 +46,7 @@ pub(crate) struct Edited<'a> {
     pub(crate) lines: Vec<u8>,
 }
 
-/// `X-Real-IP` and the `X-Forwarded-*` family (product.md S3 to S6): rebuilt from the connection
+/// `X-Real-IP`, the `X-Forwarded-*` family and `X-Request-ID` (product.md S3 to S6, B62): rebuilt from the connection
 /// unless the peer is a trusted proxy, whose values are kept and extended.
 pub(super) fn write_forwarding(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
     if let Some(lines) = origin.lines {
@@ -65,6 +67,11 @@ pub(super) fn write_forwarding(out: &mut Vec<u8>, fields: Fields<'_>, origin: &O
     let mut port = itoa::Buffer::new();
     let port = kept(Known::XForwardedPort).unwrap_or_else(|| port.format(origin.port).as_bytes());
     field(out, b"x-forwarded-port", port);
+    if (origin.edited).is_none_or(|edited| !edited.edits.without(b"x-request-id")) {
+        out.extend_from_slice(b"x-request-id: ");
+        origin.request_id.write(out);
+        out.extend_from_slice(b"\r\n");
+    }
     // A prefix from a trusted proxy is kept and ours is added behind it.
     let outer = kept(Known::XForwardedPrefix);
     if outer.is_some() || origin.prefix.is_some() {

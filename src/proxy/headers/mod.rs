@@ -67,6 +67,7 @@ const REWRITTEN: u32 = Known::set(&[
     Known::XForwardedPrefix,
     Known::XForwardedProto,
     Known::XRealIp,
+    Known::XRequestId,
 ]);
 pub(crate) const CHUNKED: &[u8] = b"transfer-encoding: chunked\r\n";
 pub(crate) const SWITCH: &[u8] = b"connection: Upgrade\r\nupgrade: websocket\r\n";
@@ -75,6 +76,7 @@ pub(crate) const SWITCH: &[u8] = b"connection: Upgrade\r\nupgrade: websocket\r\n
 mod tests {
     use super::super::head::RequestHead;
     use super::*;
+    use crate::access::RequestId;
 
     fn written(fields: &[(&str, &str)], trusted: bool) -> String {
         written_by(fields, &origin([10, 0, 0, 9].into(), trusted))
@@ -99,6 +101,7 @@ mod tests {
             peer,
             client: [203, 0, 113, 7].into(),
             trusted,
+            request_id: RequestId::Own(0xab),
             scheme: "https",
             authority: "a.test:8443",
             port: 8443,
@@ -134,6 +137,8 @@ mod tests {
             &[
                 ("x-forwarded-for", "6.6.6.6"),
                 ("x-real-ip", "6.6.6.6"),
+                ("x-request-id", "6.6.6.6"),
+                ("x_request_id", "6.6.6.6"),
                 ("x-forwarded-proto", "gopher"),
                 ("x-forwarded-host", "evil.test"),
                 ("x-forwarded-prefix", "/evil"),
@@ -147,6 +152,7 @@ mod tests {
         assert!(!out.contains("6.6.6.6") && !out.contains("evil") && !out.contains("gopher"));
         assert!(out.contains("x-forwarded-for: 10.0.0.9\r\n"));
         assert!(out.contains("x-real-ip: 203.0.113.7\r\n"));
+        assert!(out.contains("x-request-id: 00000000000000ab\r\n"));
         assert!(out.contains("x-forwarded-host: a.test:8443\r\nx-forwarded-port: 8443\r\n"));
     }
 
