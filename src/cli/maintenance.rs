@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
@@ -73,11 +72,19 @@ pub(crate) fn maintenance(args: MaintenanceArgs) -> Result<(), Failure> {
         } => {
             let pattern = parse(&host)?;
             let allow = resting::allowed(&allow).map_err(|reason| anyhow!("--allow: {reason}"))?;
+            if message
+                .as_ref()
+                .is_some_and(|text| text.len() > LONGEST_MESSAGE)
+            {
+                return Err(
+                    anyhow!("--message: a text has at most {LONGEST_MESSAGE} bytes").into(),
+                );
+            }
             let retry = parse_duration(&retry).map_err(|error| anyhow!("--retry: {error}"))?;
             let rest = Maintenance {
                 allow,
                 message,
-                retry: retry.max(Duration::ZERO),
+                retry,
             };
             resting.insert(pattern.clone(), rest);
             resting::save(data, &resting).map_err(anyhow::Error::from)?;
@@ -102,6 +109,9 @@ pub(crate) fn maintenance(args: MaintenanceArgs) -> Result<(), Failure> {
         Act::List => cli::print(&list(&resting)),
     }
 }
+
+/// As for the label.
+const LONGEST_MESSAGE: usize = 1000;
 
 fn parse(host: &str) -> Result<HostPattern, Failure> {
     let pattern = HostPattern::parse(host);

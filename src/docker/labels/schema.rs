@@ -275,13 +275,15 @@ impl Kind {
             Self::ServerName => "host name",
             Self::SentHost => "`keep`, `upstream`, or a host, with or without a port",
             Self::Networks => {
-                "list of addresses, networks and sets: `private`, `loopback`, `docker`, `tailscale`, `cloudflare`, `fastly`"
+                "list of addresses, networks and sets: `private`, `loopback`, `docker`, `tailscale`, `cloudflare`, `fastly`; or `off`"
             }
-            Self::Basic => "`file:<path>`, or list of `<name>:<hash>`; and `strip`, `realm=\"…\"`",
+            Self::Basic => {
+                "`file:<path>`, or list of `<name>:<hash>`; and `strip`, `realm=\"…\"`; or `off`"
+            }
             Self::UserHeader => "name of a header",
             Self::Satisfy => "`all` or `any`",
             Self::Block => {
-                "list of `exploits`, paths such as `/private/*`, names such as `*.sql`, and `~regex`"
+                "list of `exploits`, paths such as `/private/*`, names such as `*.sql`, and `~regex`; or `off`"
             }
             Self::Maintenance => "switch; `allow=` `retry=` `message=\"…\"` as below",
             Self::Message => "text, at most 1000 bytes",

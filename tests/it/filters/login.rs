@@ -208,3 +208,23 @@ fn a_hash_that_compose_has_eaten_is_told_and_lets_nobody_in() {
     assert!(text.contains("write each `$` twice"), "{text}");
     assert!(!text.contains("2y05abc"), "a secret may be in it: {text}");
 }
+
+#[test]
+fn a_named_route_may_be_without_what_it_inherits() {
+    let served = Served::text("in");
+    let hash = crypt("-apr1", "sesame");
+    let labels = format!(
+        "wharf.host: a.test\nwharf.tls: off\nwharf.auth.basic: joe:{hash}\nwharf.allow: 127.1.0.0/16\n\
+         wharf.block: *.key\nwharf.open.path: /open\nwharf.open.auth.basic: off\n\
+         wharf.open.allow: off\nwharf.open.block: False"
+    );
+    let site = Site::start([app("app", served.port(), &labels)]);
+    let from = |client, path: &str| {
+        let url = format!("http://a.test{path}");
+        ask(site.http(), client, &url, &[]).status
+    };
+    assert_eq!(from("127.0.0.1", "/"), 403);
+    assert_eq!(from("127.1.0.1", "/"), 401);
+    assert_eq!(from("127.1.0.1", "/x.key"), 404);
+    assert_eq!(from("127.0.0.1", "/open/x.key"), 200);
+}

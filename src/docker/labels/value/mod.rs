@@ -123,6 +123,14 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         true => "off",
         false => text,
     };
+    // For a named route that is to be without what it inherits.
+    let access = matches!(kind, Kind::Networks | Kind::Block | Kind::Basic);
+    if access && matches!(parse_bool(text), Ok(false)) {
+        return Parsed {
+            value: Some(Value::Switch(false)),
+            ..Parsed::default()
+        };
+    }
     match kind {
         Kind::Hosts => return hosts(text),
         Kind::Timeouts => return limits::timeouts(text),
