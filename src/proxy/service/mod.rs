@@ -1,0 +1,203 @@
+//! One request, step by step: [`steps`] is their list, a file for each beside it. The first refusal decides the
+//! answer.
+
+mod acme;
+mod admit;
+mod cors;
+mod find;
+mod head;
+mod login;
+mod page;
+mod redirect;
+mod target;
+mod tls;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::audience::Client;
+use super::breaker::{judge, pass};
+use super::exchange::Client as ClientSide;
+use super::forward::{Answer, Forward, Refusal};
+use super::head::RequestHead;
+use super::headers::{self, Edited, Origin};
+use super::hold::{Stop, hold};
+use super::queue::queue;
+use super::start::first_table;
+use super::state::ConnState;
+use super::tail::{Record, Tail, request_id};
+use super::worker::Worker;
+use crate::access::RequestId;
+use cors::preflighted;
+use find::{check_sni, share};
+use login::log_in;
+use redirect::moved;
+use target::{rewritten, target};
+use tls::{certified, check_policy, secure};
+
+pub(super) use admit::admit;
+pub(super) use cors::preflight;
+pub(super) use find::{find_host, find_route};
+pub(super) use head::Head;
+pub(super) use redirect::elsewhere;
+pub(super) use target::changed_target;
+pub(super) use tls::{redirect, wants_tls};
+
+/// Answers one request.
+pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answer {
+    let Tail {
+        worker,
+        conn,
+        head,
+        request_id: own_id,
+        record,
+        ..
+    } = tail;
+    let client = Client::of(&worker.engine.trusted, conn.peer.ip(), head.fields());
+    record.client = Some(client.address);
+    record.trusted = client.trusted;
+    let request_id = request_id(head.fields(), *own_id, client.trusted);
+    let mut wait = None;
+    let mut line_end = None;
+    let error = loop {
+        match steps(worker, conn, head, client, request_id, side, record).await {
+            Ok(answer) => {
+                if let Some(admitted) = record.admitted.take() {
+                    judge(worker, admitted, Ok(&answer));
+                }
+                return answer;
+            }
+            Err(Stop::Refused(error)) => break error,
+            // Boxed, so that other requests need not carry its room along.
+            Err(Stop::Held(held)) => match Box::pin(hold(worker, side, &mut wait, *held)).await {
+                Ok(true) => {}
+                Ok(false) => return Answer::Gone,
+                Err(error) => break error,
+            },
+            Err(Stop::Full(upstream)) => {
+                match Box::pin(queue(worker, side, record, &mut line_end, &upstream)).await {
+                    Ok(true) => {}
+                    Ok(false) => return Answer::Gone,
+                    Err(error) => break error,
+                }
+            }
+            Err(Stop::Starting) => {
+                match Box::pin(first_table(worker, |cx| side.poll_gone(cx))).await {
+                    Ok(true) => {}
+                    Ok(false) => return Answer::Gone,
+                    Err(error) => break error,
+                }
+            }
+        }
+    };
+    if let Some(admitted) = record.admitted.take() {
+        judge(worker, admitted, Err(&error));
+    }
+    // The client may take its time over the page.
+    record.busy = None;
+    record.queued = None;
+    worker.metrics.count_error(error.kind());
+    tracing::debug!(%error, %request_id);
+    let page = page::refused(worker, conn, head, client, request_id, &error);
+    Answer::Page(Box::new(page))
+}
+
+/// Each is one of what may happen to a request on its way to the app.
+async fn steps<C: ClientSide>(
+    worker: &Rc<Worker>,
+    conn: &ConnState,
+    request: &RequestHead,
+    client: Client,
+    request_id: RequestId<'_>,
+    side: &mut C,
+    record: &mut Record,
+) -> Result<Answer, Stop> {
+    let table = worker.table(); // pinned for the whole request
+    let head = Head::read(conn.tls, request, client)?;
+    if let Some(token) = acme::token(head.path)
+        // Boxed, so that other requests need not carry its room along.
+        && let Some(answer) = Box::pin(acme::challenge(worker, &head, token)).await
+    {
+        return Ok(answer);
+    }
+    if table.generation == 0 {
+        return Err(Stop::Starting);
+    }
+    let entry = find_host(&table, &head)?;
+    let route = find_route(entry, &head)?;
+    let route = match entry.split(route) {
+        None => route,
+        Some(split) => share(split, &head),
+    };
+    if record.time.is_some() {
+        record.route = Some(Arc::clone(route));
+    }
+    check_sni(conn, &table, &head, entry, route)?;
+    if let Some(preflight) = preflight(&head, route)? {
+        return Ok(preflighted(&head, route, preflight));
+    }
+    if let Some(to) = elsewhere(&table, &head, route) {
+        if to.own_tls {
+            Box::pin(certified(worker, &table, &head, entry)).await?;
+        }
+        return moved(&head, route, &to).map_err(Stop::from);
+    }
+    if let Some(port) = wants_tls(&table, &head, route)
+        // Boxed, so that other requests need not carry its room along.
+        && let Some(answer) = Box::pin(secure(worker, port, &head, &table, entry, route)).await?
+    {
+        return Ok(answer);
+    }
+    if entry.policy.is_some() || route.client.is_some() {
+        check_policy(worker, conn, entry.policy.as_deref(), route)?;
+    }
+    let (websocket, login) = admit(entry, route, &head)?;
+    let user = match login {
+        Some(basic) => Some(log_in(basic, &head).await?),
+        None => None,
+    };
+    if let Some(breaker) = &route.breaker {
+        pass(worker, breaker, record)?;
+    }
+    let (target, prefix) = target(&head, route);
+    let rewritten = rewritten(&head, route, target)?;
+    let target = rewritten.as_deref().map_or(target, |target| [target, ""]);
+    let facts = head.facts(head.path, head.rooted_target());
+    let edited = route.request_edits.as_ref().map(|edits| {
+        let mut lines = Vec::new();
+        headers::write_edits(&mut lines, edits, request.fields(), &facts);
+        Box::new(Edited { edits, lines })
+    });
+    let forward = Forward {
+        worker,
+        route,
+        head: request,
+        target,
+        origin: Origin {
+            peer: conn.peer.ip(),
+            client: head.client.address,
+            trusted: head.client.trusted,
+            request_id,
+            scheme: if head.https { "https" } else { "http" },
+            authority: head.authority,
+            port: head.port(),
+            lines: (!head.client.trusted).then(|| conn.lines()),
+            certificate: route.client.as_ref().map(|_| conn.certificate()),
+            prefix,
+            forwarded: route.forwarded,
+            edited: edited.as_deref(),
+            login: (route.filters.as_ref())
+                .and_then(|filters| filters.basic.as_ref())
+                .map(|basic| (basic, user.as_deref())),
+        },
+        facts,
+        websocket,
+    };
+    match forward.send(side, record).await {
+        Ok(answer) => Ok(answer),
+        Err(Refusal::Final(error)) => Err(error.into()),
+        Err(Refusal::ForNow(error)) => Err(Stop::held(error, route, None)),
+        Err(Refusal::Full) => Err(Stop::Full(Arc::clone(&route.upstream))),
+        Err(Refusal::Cut(error, endpoint)) => Err(Stop::held(error, route, Some(endpoint))),
+    }
+}

@@ -1,0 +1,65 @@
+//! Wharf's own answers as a route's clients get them.
+
+use http::header::{self, HeaderValue};
+
+use super::Head;
+use super::find::{find_host, find_route};
+use crate::access::RequestId;
+use crate::proxy::audience::{Client, may_see_details};
+use crate::proxy::error::ProxyError;
+use crate::proxy::head::RequestHead;
+use crate::proxy::headers;
+use crate::proxy::hints::hints;
+use crate::proxy::page::{self, Page};
+use crate::proxy::state::ConnState;
+use crate::proxy::worker::Worker;
+use crate::route::Route;
+
+/// The page that tells of an error.
+pub(super) fn refused(
+    worker: &Worker,
+    conn: &ConnState,
+    head: &RequestHead,
+    client: Client,
+    request_id: RequestId<'_>,
+    error: &ProxyError,
+) -> Page {
+    let table = worker.table();
+    let detail = may_see_details(&table, head, client)
+        .then(|| hints(error, &table, &worker.engine.table.notes(), head));
+    let mut page = page::error(
+        error,
+        head.fields(),
+        request_id,
+        detail.as_deref(),
+        &worker.engine.prefix,
+    );
+    let head = Head::read(conn.tls, head, client);
+    if let Ok(head) = &head
+        && let Ok(entry) = find_host(&table, head)
+        && let Ok(route) = find_route(entry, head)
+    {
+        dress(&mut page, head, route);
+    }
+    page
+}
+
+/// What a route's labels add to an answer of Wharf's own.
+pub(super) fn dress(page: &mut Page, head: &Head<'_>, route: &Route) {
+    if let Some(hsts) = hsts(route).filter(|_| head.https) {
+        page.headers_mut()
+            .insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    if let Some(edits) = &route.response_edits {
+        headers::edit_page(page, edits, &head.facts(head.path, head.rooted_target()));
+    }
+    if let Some(cors) = &route.cors {
+        headers::allow_page(page, cors, head.request.fields());
+    }
+}
+
+/// What a route tells browsers of HTTPS.
+fn hsts(route: &Route) -> Option<HeaderValue> {
+    let (_, value) = route.hsts.as_deref()?.trim_end().split_once(": ")?;
+    HeaderValue::from_str(value).ok()
+}
