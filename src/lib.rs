@@ -7,6 +7,8 @@
 // Plain values: what labels ask for.
 pub mod model;
 
+// Connections to endpoints, over TCP or a Unix socket.
+pub mod dial;
 // Failed dials: workers tell, the control thread listens.
 pub mod alarm;
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::RequestId;
+use crate::model::Address;
 
 /// One answered request.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,7 @@ pub struct AccessLine<'a> {
     /// The route's key; empty when none matched.
     pub route: &'a str,
     /// Where the response came from, if it came from upstream.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<&'a Address>,
     pub request_id: RequestId<'a>,
     /// `HTTP/1.1`, `HTTP/2.0` ...
     pub protocol: &'a str,

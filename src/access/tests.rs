@@ -1,11 +1,12 @@
 //! What lines look like, and that a worker never waits.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Mutex;
 use std::time::UNIX_EPOCH;
 
 use super::*;
+use crate::model::Address;
 
 /// Collects what is written.
 #[derive(Clone, Default)]
@@ -64,7 +65,7 @@ fn line() -> AccessLine<'static> {
         bytes: 1532,
         duration: Duration::from_micros(12_345),
         route: "shop/web",
-        endpoint: Some(SocketAddr::from(([172, 18, 0, 3], 8080))),
+        endpoint: Some(&ENDPOINT),
         request_id: RequestId::Own(0xab),
         protocol: "HTTP/1.1",
     }
@@ -243,3 +244,8 @@ fn a_worker_outlives_the_log() {
     worker.flush();
     assert_eq!(worker.dropped(), 1);
 }
+
+const ENDPOINT: Address = Address::Tcp(SocketAddr::V4(SocketAddrV4::new(
+    Ipv4Addr::new(172, 18, 0, 3),
+    8080,
+)));

@@ -31,7 +31,7 @@ pub(super) fn container(note: &ContainerNote, published: &Published, now: Instan
         }
         let reason = match endpoint.last_failure(now) {
             _ if endpoint.is_out() => complaint(endpoint, now),
-            Some((Failure::Refused, _)) => nothing_listens(endpoint.addr, &endpoint.exposed),
+            Some((Failure::Refused, _)) => nothing_listens(&endpoint.addr, &endpoint.exposed),
             Some((failure, _)) => format!("{}: {failure}", endpoint.addr),
             None => format!("it is not known yet whether {} listens", endpoint.addr),
         };
@@ -51,7 +51,7 @@ pub(super) fn container(note: &ContainerNote, published: &Published, now: Instan
 fn complaint(endpoint: &upstream::Endpoint, now: Instant) -> String {
     let mut told = endpoint.complaint(now).unwrap_or_default();
     if let Some((Outcome::Failed(Failure::Refused), _)) = endpoint.last_check(now) {
-        let why = nothing_listens(endpoint.check_addr(), &endpoint.exposed);
+        let why = nothing_listens(&endpoint.check_addr(), &endpoint.exposed);
         told = format!("{told}: {why}");
     }
     told

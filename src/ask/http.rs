@@ -1,7 +1,6 @@
 //! A GET for its status and the first words of its body, on a connection of its own.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,10 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use crate::dial;
+use crate::model::Address;
 
 /// What was answered.
 #[derive(Debug)]
@@ -63,17 +64,20 @@ pub(super) fn client() -> Result<Arc<ClientConfig>, rustls::Error> {
 
 /// Asks; the caller has a time limit. `tls`: the name the certificate is to be for.
 pub(super) async fn get(
-    addr: SocketAddr,
+    addr: &Address,
     tls: Option<(ServerName<'static>, &Arc<ClientConfig>)>,
     authority: &str,
     target: &str,
 ) -> Result<Asked, Trouble> {
-    let tcp = TcpStream::connect(addr).await.map_err(Trouble::Connect)?;
+    let stream = dial::connect(addr).await.map_err(Trouble::Connect)?;
     let Some((name, config)) = tls else {
-        return exchange(tcp, authority, target).await;
+        return exchange(stream, authority, target).await;
     };
     let connector = TlsConnector::from(Arc::clone(config));
-    let stream = connector.connect(name, tcp).await.map_err(Trouble::Tls)?;
+    let stream = connector
+        .connect(name, stream)
+        .await
+        .map_err(Trouble::Tls)?;
     exchange(stream, authority, target).await
 }
 

@@ -106,12 +106,12 @@ async fn put(
     let target = asking.at.target(&question.name);
     match &asking.at {
         AskAt::Url(url) => {
-            let addr = look_up(url).await?;
+            let addr = look_up(url).await?.into();
             let authority = url.authority();
             let name = ServerName::try_from(url.host.as_str().to_owned());
             let name = name.map_err(|_| Trouble::NoAddress)?;
             let tls = url.https.then_some((name, tls));
-            http::get(addr, tls, &authority, &target).await
+            http::get(&addr, tls, &authority, &target).await
         }
         AskAt::App(_) => ask_app(table, question, &target, certs).await,
     }
@@ -135,13 +135,13 @@ async fn ask_app(
         let upstream = &asking.ok_or(Trouble::Nobody)?.upstream;
         let picked = upstream.pick(&IN_TURN, &tried, Instant::now);
         if let Some((index, endpoint)) = picked {
-            let addr = endpoint.addr;
-            let config = match &endpoint.tls {
-                None => None,
-                Some(tls) => {
+            let addr = &endpoint.addr;
+            let config = match (&endpoint.tls, addr.ip()) {
+                (None, _) | (_, None) => None,
+                (Some(tls), Some(ip)) => {
                     let config = certs.current().trust(&tls.verify).map(Arc::clone);
                     let config = config.map_err(|fault| Trouble::Tls(io::Error::other(&*fault)))?;
-                    Some((server_name(tls, addr.ip()), config))
+                    Some((server_name(tls, ip), config))
                 }
             };
             let tls = config.as_ref().map(|(name, config)| (name.clone(), config));

@@ -19,7 +19,8 @@ struct Endpoint {
     /// Of its live half.
     id: u64,
     container: String,
-    ip: IpAddr,
+    /// None: it is reached by no network.
+    ip: Option<IpAddr>,
     via: Via,
     /// See `docker::Container::ended`.
     ended: i64,
@@ -32,11 +33,11 @@ impl Departed {
         let there: HashSet<u64> = endpoints.map(|endpoint| endpoint.live.id).collect();
         let specs = before.plan.upstreams.iter().flat_map(|up| &up.endpoints);
         let specs: HashMap<_, _> = specs
-            .map(|spec| ((&*spec.container_id, spec.addr), spec))
+            .map(|spec| ((&*spec.container_id, &spec.addr), spec))
             .collect();
         let old = before.table.upstreams.iter().flat_map(|up| &up.endpoints);
         for endpoint in old.filter(|endpoint| !there.contains(&endpoint.live.id)) {
-            let spec = specs.get(&(&*endpoint.container_id, endpoint.addr));
+            let spec = specs.get(&(&*endpoint.container_id, &endpoint.addr));
             // Where a label names the address it is no container's.
             if let Some(spec) = spec.filter(|spec| spec.via != Via::Label) {
                 self.0.push(Endpoint {
@@ -75,7 +76,7 @@ impl Endpoint {
         }
         let here = |network: &&Attachment| {
             let addresses = [network.ipv4.map(IpAddr::V4), network.ipv6.map(IpAddr::V6)];
-            addresses.contains(&Some(self.ip))
+            self.ip.is_some() && addresses.contains(&self.ip)
         };
         let ours = |network: &Attachment| {
             own(snapshot).is_none_or(|own| {

@@ -3,6 +3,7 @@
 //! No I/O, no async, no imports of ours. `docker` produces a [`Plan`], `route::compile` consumes it.
 
 mod access;
+mod address;
 mod app_tls;
 mod ask;
 mod auth;
@@ -26,6 +27,7 @@ mod units;
 mod via;
 
 pub use access::{AccessSpec, Blocked, Maintenance};
+pub use address::{Address, SocketFile, Sockets};
 pub use app_tls::{AppTls, Proto, SentHost, Verify};
 pub use ask::{AskAt, AskUrl};
 pub use auth::{BasicSpec, Hash, User, UserSource};

@@ -1,8 +1,8 @@
 //! What has become of each container, and what to do about it; for people.
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
+
+use super::Address;
 
 /// A container with labels for Wharf, and what has become of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +41,12 @@ pub enum Standing {
 
 /// What is wrong with a port that refuses connections, and what to do. `exposed` are the TCP ports its
 /// image or compose file names.
-pub fn nothing_listens(addr: SocketAddr, exposed: &[u16]) -> String {
-    let port = addr.port();
+pub fn nothing_listens(addr: &Address, exposed: &[u16]) -> String {
+    let Some(port) = addr.tcp().map(|addr| addr.port()) else {
+        return format!(
+            "nothing listens on {addr}: the app has not started, or its volume is not the one Wharf has there"
+        );
+    };
     let others: Vec<String> = exposed
         .iter()
         .filter(|other| **other != port)
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_closed_port_tells_the_ports_that_are_exposed() {
-        let addr = SocketAddr::from(([172, 18, 0, 3], 8080));
+        let addr = Address::Tcp(([172, 18, 0, 3], 8080).into());
         for (exposed, words) in [
             (&[][..], "the image exposes no port"),
             (&[8080], "listens on 127.0.0.1 only"),
@@ -83,7 +87,7 @@ mod tests {
             (&[3000, 8080], "exposes 3000, too"),
             (&[3000, 4000], "exposes 3000, 4000: set wharf.port to"),
         ] {
-            let told = nothing_listens(addr, exposed);
+            let told = nothing_listens(&addr, exposed);
             assert!(told.starts_with("nothing listens on 172.18.0.3:8080"));
             assert!(told.contains(words), "{told}");
         }

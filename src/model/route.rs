@@ -1,14 +1,13 @@
 //! What one route asks for: hosts, path, upstream and settings.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{
-    AccessSpec, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, HeaderEdit, HealthCheck, Host,
-    HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite,
+    AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, HeaderEdit, HealthCheck,
+    Host, HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite,
     SentHost, Timeouts, TlsVersion, Via, duration,
 };
 
@@ -80,7 +79,7 @@ pub struct EndpointSpec {
     pub created: i64,
     /// When its process last ended, see `docker::Container::ended`.
     pub ended: i64,
-    pub addr: SocketAddr,
+    pub addr: Address,
     pub via: Via,
     /// Where it speaks TLS.
     pub tls: Option<AppTls>,

@@ -1,13 +1,12 @@
 //! One check: a connection, and a request on it.
 
 use std::io;
-use std::net::SocketAddr;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::http::{self, Io};
-use crate::model::{ActiveCheck, AppTls, HealthAsk};
+use crate::dial::{self, Dialed};
+use crate::model::{ActiveCheck, Address, AppTls, HealthAsk};
 use crate::tls::Certs;
 use crate::upstream::{Failure, Outcome};
 
@@ -21,7 +20,7 @@ pub(super) struct Answer {
 
 /// Asks once, within the limit of `check`; over TLS where requests are sent so, too.
 pub(super) async fn ask(
-    addr: SocketAddr,
+    addr: &Address,
     tls: Option<&AppTls>,
     check: &ActiveCheck,
     certs: &Certs,
@@ -34,9 +33,10 @@ pub(super) async fn ask(
         match &check.asks {
             HealthAsk::Tcp => (Some(Outcome::Connected), None),
             HealthAsk::Http(ask) => {
-                let mut stream: Box<dyn Io> = match tls {
-                    None => Box::new(stream),
-                    Some(tls) => match certs.greet(tls, addr.ip(), stream).await {
+                let mut stream: Box<dyn Io> = match (tls, stream) {
+                    (_, Dialed::Unix(stream)) => Box::new(stream),
+                    (None, Dialed::Tcp(stream)) => Box::new(stream),
+                    (Some(tls), Dialed::Tcp(stream)) => match certs.greet(tls, stream).await {
                         Ok(stream) => Box::new(stream),
                         Err(_) => return (Some(Outcome::Failed(Failure::Tls)), None),
                     },
@@ -54,8 +54,8 @@ pub(super) async fn ask(
 }
 
 /// `Err(None)`: it failed for want of something on this side.
-pub(super) async fn connect(addr: SocketAddr) -> Result<TcpStream, Option<Failure>> {
-    let connected = TcpStream::connect(addr).await;
+pub(super) async fn connect(addr: &Address) -> Result<Dialed, Option<Failure>> {
+    let connected = dial::connect(addr).await;
     connected.map_err(|error| (!is_ours(&error)).then(|| Failure::of_connect(&error)))
 }
 

@@ -1,12 +1,11 @@
 //! A GET for its status: HTTP/1.1, one request on a connection of its own.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::model::HttpAsk;
+use crate::model::{Address, HttpAsk};
 use crate::upstream::Failure;
 
 /// A connection, plain or encrypted.
@@ -18,7 +17,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 pub(super) async fn status(
     stream: &mut dyn Io,
     ask: &HttpAsk,
-    (addr, tls): (SocketAddr, bool),
+    (addr, tls): (&Address, bool),
 ) -> Result<u16, Failure> {
     let request = request(ask, addr, tls);
     // Whoever refuses may answer before it has read.
@@ -56,13 +55,17 @@ pub(super) async fn drain(mut stream: Box<dyn Io>) {
     let _ = timeout(DRAIN, all).await;
 }
 
-fn request(ask: &HttpAsk, addr: SocketAddr, tls: bool) -> String {
-    let host = match &ask.host {
-        Some(host) => host.clone(),
-        None if addr.port() == if tls { 443 } else { 80 } && addr.is_ipv4() => {
+fn request(ask: &HttpAsk, addr: &Address, tls: bool) -> String {
+    let host = match (&ask.host, addr) {
+        (Some(host), _) => host.clone(),
+        // As curl does.
+        (None, Address::Unix(_)) => "localhost".to_owned(),
+        (None, Address::Tcp(addr))
+            if addr.port() == if tls { 443 } else { 80 } && addr.is_ipv4() =>
+        {
             addr.ip().to_string()
         }
-        None => addr.to_string(),
+        (None, Address::Tcp(addr)) => addr.to_string(),
     };
     format!(
         "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
@@ -167,12 +170,12 @@ mod tests {
             ("10.0.0.1:8080", false, "\r\nHost: 10.0.0.1:8080\r\n"),
             ("[fd00::1]:80", false, "\r\nHost: [fd00::1]:80\r\n"),
         ] {
-            let request = request(&ask, addr.parse().unwrap(), tls);
+            let request = request(&ask, &Address::Tcp(addr.parse().unwrap()), tls);
             assert!(request.starts_with("GET /up?x HTTP/1.1\r\n"), "{request}");
             assert!(request.contains(line) && request.ends_with("\r\n\r\n"));
         }
         ask.host = Some("a.test".into());
-        let request = request(&ask, "10.0.0.1:80".parse().unwrap(), false);
+        let request = request(&ask, &Address::Tcp(([10, 0, 0, 1], 80).into()), false);
         assert!(request.contains("\r\nHost: a.test\r\n"));
     }
 

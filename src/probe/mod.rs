@@ -113,7 +113,7 @@ async fn follow(endpoint: Endpoint, table: Arc<SharedTable>, lanes: Arc<Lanes>, 
 async fn wait(endpoint: &Endpoint, table: &SharedTable) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let failure = match timeout(LIMIT, connect(endpoint.addr)).await {
+        let failure = match timeout(LIMIT, connect(&endpoint.addr)).await {
             Ok(Ok(_)) => None,
             Ok(Err(failure)) => failure,
             Err(_) => Some(Failure::ConnectTimeout),
@@ -153,7 +153,7 @@ async fn watch(
         };
         let begun = Instant::now();
         let tls = endpoint.tls.as_deref();
-        let Answer { outcome, rest } = ask(endpoint.check_addr(), tls, check, certs).await;
+        let Answer { outcome, rest } = ask(&endpoint.check_addr(), tls, check, certs).await;
         let now = Instant::now();
         let Some(outcome) = outcome else {
             judge.skip(check, begun);
@@ -189,7 +189,7 @@ async fn watch(
 
 /// One line for each change.
 fn tell(endpoint: &Endpoint, change: Change, check: &str) {
-    let (container, endpoint) = (&*endpoint.container, endpoint.addr);
+    let (container, endpoint) = (&*endpoint.container, &endpoint.addr);
     match change {
         Change::Ready => tracing::info!(container, %endpoint, check, "passes its health check"),
         Change::Out => tracing::warn!(

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use http::StatusCode;
 use super::exchange::ExchangeError;
 use crate::filter::Refusal;
 use crate::metrics::ErrorKind;
-use crate::model::{UpstreamKey, nothing_listens};
+use crate::model::{Address, UpstreamKey, nothing_listens};
 use crate::tls::{HandshakeFault, ObtainError};
 
 /// Why a request was not answered by its upstream. See [`ProxyError::status`].
@@ -86,7 +86,7 @@ pub(crate) enum ProxyError {
     #[error("connecting to {container} at {endpoint} failed: {cause}")]
     Connect {
         container: Box<str>,
-        endpoint: SocketAddr,
+        endpoint: Address,
         /// TCP ports the container exposes.
         exposed: Arc<[u16]>,
         #[source]
@@ -95,31 +95,31 @@ pub(crate) enum ProxyError {
     #[error("{container} at {endpoint} cannot be trusted with requests: {}", .fault.why)]
     Handshake {
         container: Box<str>,
-        endpoint: SocketAddr,
+        endpoint: Address,
         fault: Box<HandshakeFault>,
     },
     #[error("connecting to {container} at {endpoint} took longer than {limit:?}")]
     ConnectTimeout {
         container: Box<str>,
-        endpoint: SocketAddr,
+        endpoint: Address,
         limit: Duration,
     },
     #[error("{container} has left {endpoint}")]
     Left {
         container: Box<str>,
-        endpoint: SocketAddr,
+        endpoint: Address,
     },
     #[error("{container} at {endpoint}: {cause}")]
     Exchange {
         container: Box<str>,
-        endpoint: SocketAddr,
+        endpoint: Address,
         #[source]
         cause: ExchangeError,
     },
     #[error("{container} at {endpoint} switched protocols without being asked")]
     UnsolicitedUpgrade {
         container: Box<str>,
-        endpoint: SocketAddr,
+        endpoint: Address,
     },
 }
 
@@ -351,7 +351,7 @@ impl ProxyError {
             Self::Breaker { .. } => "`docker logs` may tell why requests fail; wharf.breaker says when it opens and for how long".into(),
             Self::Full { .. } => "wharf.max_conns sets how many requests each container has at once, how many wait (queue=) and how long (wait=); more containers share them".into(),
             Self::Connect { endpoint, exposed, cause, .. } if cause.kind() == io::ErrorKind::ConnectionRefused => {
-                nothing_listens(*endpoint, exposed)
+                nothing_listens(endpoint, exposed)
             }
             Self::Connect { container, endpoint, .. } | Self::ConnectTimeout { container, endpoint, .. } => format!(
                 "see whether {endpoint} can be reached from where Wharf runs: the networks of {container}, and firewalls between"

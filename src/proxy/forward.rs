@@ -189,7 +189,7 @@ impl Forward<'_> {
         mut exchange: Box<Exchange>,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
-        record.endpoint = Some(endpoint.addr);
+        record.endpoint = Some(endpoint.addr.clone());
         if moves {
             self.hold(endpoint, &mut exchange);
         }
@@ -208,7 +208,7 @@ impl Forward<'_> {
             let (fields, authority) = (exchange.fields(), self.origin.authority);
             let edits = self.route.response_edits.as_deref();
             let own = Own {
-                addr: endpoint.addr,
+                addr: &endpoint.addr,
                 host: self.sent_host(endpoint),
             };
             if headers::write_back(&mut lines, fields, back, authority, own, edits) {
@@ -284,7 +284,7 @@ impl Forward<'_> {
             }
         };
         let open = async {
-            let open = Link::open(endpoint.addr, endpoint.live.id, tls, &self.worker.clock);
+            let open = Link::open(&endpoint.addr, endpoint.live.id, tls, &self.worker.clock);
             if limit.is_zero() {
                 return Ok(open.await);
             }
@@ -333,7 +333,7 @@ impl Forward<'_> {
                 self.connect_failed(endpoint, Failure::ConnectTimeout);
                 Err(ProxyError::ConnectTimeout {
                     container: (&*endpoint.container).into(),
-                    endpoint: endpoint.addr,
+                    endpoint: endpoint.addr.clone(),
                     limit,
                 })
             }
@@ -346,7 +346,7 @@ impl Forward<'_> {
         &self,
         endpoint: &Endpoint,
     ) -> Result<Option<(Arc<ClientConfig>, ServerName<'static>)>, Arc<str>> {
-        let Some(tls) = &endpoint.tls else {
+        let (Some(tls), Some(ip)) = (&endpoint.tls, endpoint.addr.ip()) else {
             return Ok(None);
         };
         let worker = self.worker;
@@ -356,7 +356,7 @@ impl Forward<'_> {
             Arc::from(format!("wharf.upstream.verify: {verify}: {fault}"))
         })?;
         let config = worker.pool.tls(endpoint.live.id, wanted);
-        Ok(Some((config, server_name(tls, endpoint.addr.ip()))))
+        Ok(Some((config, server_name(tls, ip))))
     }
 
     fn untrusted(&self, endpoint: &Endpoint) {
@@ -465,7 +465,7 @@ impl Forward<'_> {
         }
         Err(ProxyError::UnsolicitedUpgrade {
             container: (&*endpoint.container).into(),
-            endpoint: endpoint.addr,
+            endpoint: endpoint.addr.clone(),
         })
     }
 
@@ -475,7 +475,7 @@ impl Forward<'_> {
         }
         ProxyError::Exchange {
             container: (&*endpoint.container).into(),
-            endpoint: endpoint.addr,
+            endpoint: endpoint.addr.clone(),
             cause,
         }
     }
@@ -538,14 +538,14 @@ pub(crate) fn holder(route: &Route, fields: Fields<'_>) -> Option<u16> {
 fn left(endpoint: &Endpoint) -> ProxyError {
     ProxyError::Left {
         container: (&*endpoint.container).into(),
-        endpoint: endpoint.addr,
+        endpoint: endpoint.addr.clone(),
     }
 }
 
 fn handshake_error(endpoint: &Endpoint, fault: HandshakeFault) -> ProxyError {
     ProxyError::Handshake {
         container: (&*endpoint.container).into(),
-        endpoint: endpoint.addr,
+        endpoint: endpoint.addr.clone(),
         fault: Box::new(fault),
     }
 }
@@ -553,7 +553,7 @@ fn handshake_error(endpoint: &Endpoint, fault: HandshakeFault) -> ProxyError {
 fn connect_error(endpoint: &Endpoint, cause: io::Error) -> ProxyError {
     ProxyError::Connect {
         container: (&*endpoint.container).into(),
-        endpoint: endpoint.addr,
+        endpoint: endpoint.addr.clone(),
         exposed: Arc::clone(&endpoint.exposed),
         cause,
     }

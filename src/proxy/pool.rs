@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,14 +17,14 @@ use rustls::{ClientConfig, HandshakeKind};
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::io::poll_read_buf;
 
 use super::buffers::{Buffers, LARGE, SMALL};
 use super::clock::{Clock, NEVER, TICK, Timer};
 use super::stream::AppStream;
-use crate::model::Keepalive;
+use crate::dial::{self, Dialed};
+use crate::model::{Address, Keepalive};
 use crate::route::RouteTable;
 
 /// One connection to an endpoint with its buffers.
@@ -81,15 +80,16 @@ pub(crate) struct Pool {
 impl Link {
     /// Connects to `endpoint` at `address`, over TLS where `tls` says so.
     pub(crate) async fn open(
-        address: SocketAddr,
+        address: &Address,
         endpoint: u64,
         tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
         clock: &Rc<Clock>,
     ) -> Result<Self, OpenError> {
         let stream = connect(address).await.map_err(OpenError::Connect)?;
-        let stream = match tls {
-            None => AppStream::Plain(stream),
-            Some((config, name)) => {
+        let stream = match (stream, tls) {
+            (Dialed::Unix(stream), _) => AppStream::Unix(stream),
+            (Dialed::Tcp(stream), None) => AppStream::Plain(stream),
+            (Dialed::Tcp(stream), Some((config, name))) => {
                 // Boxed: connections in clear need no room for it.
                 let connecting = Box::pin(TlsConnector::from(config).connect(name, stream));
                 let stream = connecting.await.map_err(OpenError::Handshake)?;
@@ -115,7 +115,7 @@ impl Link {
     /// Over TLS: whether the handshake was short, thanks to an earlier one.
     pub(crate) fn resumed(&self) -> Option<bool> {
         match &self.stream {
-            AppStream::Plain(_) => None,
+            AppStream::Plain(_) | AppStream::Unix(_) => None,
             AppStream::Tls(stream) => {
                 Some(stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed))
             }
@@ -195,7 +195,8 @@ impl Link {
     /// Costs a system call only when the kernel has told of something.
     fn is_quiet(&mut self) -> bool {
         match &self.stream {
-            AppStream::Plain(stream) => is_quiet(stream),
+            AppStream::Plain(stream) => is_quiet(stream.try_read(&mut [0])),
+            AppStream::Unix(stream) => is_quiet(stream.try_read(&mut [0])),
             AppStream::Tls(_) => self.rests(&mut Context::from_waker(Waker::noop())),
         }
     }
@@ -206,7 +207,13 @@ impl Link {
             // The first readiness may be left over from the last response; reading clears it.
             AppStream::Plain(stream) => {
                 stream.poll_read_ready(cx).is_pending()
-                    || (is_quiet(stream) && stream.poll_read_ready(cx).is_pending())
+                    || (is_quiet(stream.try_read(&mut [0]))
+                        && stream.poll_read_ready(cx).is_pending())
+            }
+            AppStream::Unix(stream) => {
+                stream.poll_read_ready(cx).is_pending()
+                    || (is_quiet(stream.try_read(&mut [0]))
+                        && stream.poll_read_ready(cx).is_pending())
             }
             // What comes may be TLS's own: tickets for the next handshake.
             AppStream::Tls(stream) => {
@@ -218,15 +225,16 @@ impl Link {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+async fn connect(address: &Address) -> io::Result<Dialed> {
+    let stream = dial::connect(address).await?;
+    if let Dialed::Tcp(stream) = &stream {
+        stream.set_nodelay(true)?;
+        SockRef::from(stream).set_tcp_keepalive(&keepalive())?;
+    }
     Ok(stream)
 }
 
-fn is_quiet(stream: &TcpStream) -> bool {
-    let read = stream.try_read(&mut [0]);
+fn is_quiet(read: io::Result<usize>) -> bool {
     matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 

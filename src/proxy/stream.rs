@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
 /// What a connection reads from and writes to.
 pub(crate) enum Stream<T> {
     Plain(TcpStream),
     Tls(Box<T>),
+    /// Of an app's only.
+    Unix(UnixStream),
 }
 
 /// Of a client.
@@ -40,10 +42,11 @@ impl Encrypted for client::TlsStream<TcpStream> {
 }
 
 impl<T: Encrypted> Stream<T> {
-    fn socket(&self) -> &TcpStream {
+    fn socket(&self) -> SockRef<'_> {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.socket(),
+            Self::Plain(stream) => stream.into(),
+            Self::Tls(stream) => stream.socket().into(),
+            Self::Unix(stream) => stream.into(),
         }
     }
 
@@ -51,14 +54,14 @@ impl<T: Encrypted> Stream<T> {
     pub(crate) fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
-            Self::Tls(_) => None,
+            Self::Tls(_) | Self::Unix(_) => None,
         }
     }
 
     /// Closing it is to be a reset, so that the client cannot take what it got for the whole.
     pub(crate) fn reset_on_close(&self) {
         // A socket that is gone cannot be told, and need not be.
-        let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
+        let _ = self.socket().set_linger(Some(Duration::ZERO));
     }
 }
 
@@ -71,6 +74,7 @@ impl<T: Encrypted> AsyncRead for Stream<T> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -84,6 +88,7 @@ impl<T: Encrypted> AsyncWrite for Stream<T> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -95,6 +100,7 @@ impl<T: Encrypted> AsyncWrite for Stream<T> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -102,6 +108,7 @@ impl<T: Encrypted> AsyncWrite for Stream<T> {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Unix(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -109,6 +116,7 @@ impl<T: Encrypted> AsyncWrite for Stream<T> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -116,6 +124,7 @@ impl<T: Encrypted> AsyncWrite for Stream<T> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

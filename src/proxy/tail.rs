@@ -1,6 +1,6 @@
 //! A request from its head to the end of its response, and what is left to do then.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -14,6 +14,7 @@ use super::state::ConnState;
 use super::worker::Worker;
 use crate::access::{AccessLine, RequestId};
 use crate::metrics::ErrorKind;
+use crate::model::Address;
 use crate::route::{Admitted, Route};
 use crate::upstream::{Busy, Queued};
 
@@ -42,7 +43,7 @@ pub(crate) struct Record {
     /// Whether it came from a trusted proxy.
     pub(crate) trusted: bool,
     pub(crate) route: Option<Arc<Route>>,
-    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) endpoint: Option<Address>,
     /// Where the upstream counts what is under way.
     pub(crate) busy: Option<Busy>,
     /// By the route's breaker, which is to be told what comes of it.
@@ -116,7 +117,7 @@ impl Drop for Tail {
                 bytes: self.bytes,
                 duration: self.started.elapsed(),
                 route: self.record.route.as_ref().map_or("", |route| &route.key.0),
-                endpoint: self.record.endpoint,
+                endpoint: self.record.endpoint.as_ref(),
                 request_id: request_id(self.head.fields(), self.request_id, self.record.trusted),
                 protocol: protocol(self.head.version),
             });

@@ -228,15 +228,10 @@ impl Certs {
     ///
     /// # Errors
     /// See [`HandshakeFault`]; where nobody can be believed, why.
-    pub async fn greet(
-        &self,
-        tls: &AppTls,
-        ip: IpAddr,
-        stream: TcpStream,
-    ) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn greet(&self, tls: &AppTls, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let config = self.current().trust(&tls.verify).map(Arc::clone);
         let config = config.map_err(|fault| io::Error::other(&*fault))?;
-        let name = server_name(tls, ip);
+        let name = server_name(tls, stream.peer_addr()?.ip());
         TlsConnector::from(config).connect(name, stream).await
     }
 

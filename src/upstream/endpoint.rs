@@ -13,12 +13,12 @@ use super::outcome::{LastOutcome, Outcome};
 use super::queue::Queue;
 use super::token::Secret;
 use super::warmth::Warmth;
-use crate::model::{AppTls, EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
+use crate::model::{Address, AppTls, EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
 
 /// One address of one container.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    pub addr: SocketAddr,
+    pub addr: Address,
     pub container_id: Arc<str>,
     /// See `model::EndpointSpec::ended`.
     ended: i64,
@@ -103,7 +103,7 @@ impl Endpoint {
             live.passes(now);
         }
         Self {
-            addr: spec.addr,
+            addr: spec.addr.clone(),
             container_id: spec.container_id.as_str().into(),
             ended: spec.ended,
             container: spec.container.as_str().into(),
@@ -184,9 +184,12 @@ impl Endpoint {
     }
 
     /// Where its checks go.
-    pub fn check_addr(&self) -> SocketAddr {
+    pub fn check_addr(&self) -> Address {
         let port = self.health.active().and_then(|check| check.port);
-        SocketAddr::new(self.addr.ip(), port.unwrap_or_else(|| self.addr.port()))
+        match (self.addr.tcp(), port) {
+            (Some(addr), Some(port)) => SocketAddr::new(addr.ip(), port).into(),
+            _ => self.addr.clone(),
+        }
     }
 
     /// Why it is out, without its name: `does not pass its health check (GET /healthz: status 503, not

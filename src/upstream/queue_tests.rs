@@ -33,7 +33,7 @@ fn spec(limits: &[u32]) -> UpstreamSpec {
         container: index.to_string(),
         created: 0,
         ended: 0,
-        addr: SocketAddr::from(([10, 0, 0, index + 1], 80)),
+        addr: SocketAddr::from(([10, 0, 0, index + 1], 80)).into(),
         via: Via::Loopback,
         tls: None,
         authority: String::new(),

@@ -43,7 +43,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
                 container: (*id).into(),
                 created: 0,
                 ended: 0,
-                addr: SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)),
+                addr: SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)).into(),
                 via: Via::Loopback,
                 tls: None,
                 authority: String::new(),

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use self::question::question;
 use self::story::Story;
 use super::report::Report;
 use crate::admin::Explanation;
+use crate::dial::{self, Dialed};
 use crate::proxy::{self, Verdict};
 use crate::upstream::{Endpoint, Failure};
 
@@ -55,10 +55,10 @@ pub(super) async fn explain(report: &Report, query: &str) -> Result<Explanation,
 async fn dial(report: &Report, endpoints: &[Endpoint]) -> Vec<Option<Failure>> {
     let dials = endpoints.iter().take(MAX_DIALS).map(async |endpoint| {
         let dialled = async {
-            let stream = TcpStream::connect(endpoint.addr).await;
+            let stream = dial::connect(&endpoint.addr).await;
             let stream = stream.map_err(|error| Failure::of_connect(&error))?;
-            if let Some(tls) = &endpoint.tls {
-                let greeting = report.certs.greet(tls, endpoint.addr.ip(), stream);
+            if let (Some(tls), Dialed::Tcp(stream)) = (&endpoint.tls, stream) {
+                let greeting = report.certs.greet(tls, stream);
                 greeting.await.map_err(|_| Failure::Tls)?;
             }
             Ok(())

@@ -435,7 +435,7 @@ impl Story<'_> {
                 _ => 502,
             };
             let why = match failure {
-                Failure::Refused => nothing_listens(endpoint.addr, &endpoint.exposed),
+                Failure::Refused => nothing_listens(&endpoint.addr, &endpoint.exposed),
                 failure => format!("{} at {}: {failure}", endpoint.container, endpoint.addr),
             };
             self.told.status = Some(status);

@@ -115,7 +115,7 @@ fn endpoint(
         container: member.container.name.clone(),
         created: member.container.created,
         ended: 0,
-        addr,
+        addr: addr.into(),
         via: Via::Label,
         tls: origin.https.then(|| dial.tls(name)),
         authority: origin.authority(),

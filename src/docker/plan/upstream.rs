@@ -200,7 +200,7 @@ fn endpoint(
         container: container.name.clone(),
         created: container.created,
         ended: container.ended,
-        addr,
+        addr: addr.into(),
         via,
         authority: authority(addr, tls.is_some()),
         tls,

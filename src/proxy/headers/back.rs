@@ -1,15 +1,14 @@
 //! Paths that an app names in its answers, as its clients know them (product.md S13): where the app is asked for
 //! `/base/x` instead of `/prefix/x`.
 
-use std::net::SocketAddr;
-
 use super::super::fields::{Fields, Known, write_field};
+use crate::model::Address;
 use crate::route::{Back, Edits};
 
 /// What an app may call itself, where it does not heed Host, or gets another than the client's.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Own<'a> {
-    pub(crate) addr: SocketAddr,
+    pub(crate) addr: &'a Address,
     /// The Host field it got.
     pub(crate) host: &'a str,
 }
@@ -164,6 +163,8 @@ fn cookie(value: &str, back: &Back) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
     use super::*;
     use crate::proxy::head::RequestHead;
 
@@ -177,7 +178,7 @@ mod tests {
 
     fn own() -> Own<'static> {
         Own {
-            addr: "172.18.0.2:80".parse().unwrap(),
+            addr: &ADDRESS,
             host: "app.lan:8443",
         }
     }
@@ -281,4 +282,9 @@ mod tests {
         assert!(write(&without).1.ends_with("c=d; Path=/\r\n"));
         assert_eq!(write(&back("/app", "/base")), (false, String::new()));
     }
+
+    const ADDRESS: Address = Address::Tcp(SocketAddr::V4(SocketAddrV4::new(
+        Ipv4Addr::new(172, 18, 0, 2),
+        80,
+    )));
 }

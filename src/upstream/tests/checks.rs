@@ -159,5 +159,5 @@ fn complaints_name_the_check_and_what_came_of_it() {
         ]
     );
     let addr: SocketAddr = "10.0.0.1:9000".parse().unwrap();
-    assert_eq!(upstream.endpoints[0].check_addr(), addr);
+    assert_eq!(upstream.endpoints[0].check_addr(), addr.into());
 }
