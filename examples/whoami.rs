@@ -21,7 +21,7 @@
 //! | `/asked`         | the names `/ask` was asked about so far, a line each |
 //! | `/health`        | 200 or `HEALTH`, or the status last sent with `POST /health` (the number as the body) |
 //!
-//! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`; `NAME` is a word it repeats, `START_DELAY_MS` holds back the
+//! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`, and on `ALSO_PORT` where that is set; `NAME` is a word it repeats, `START_DELAY_MS` holds back the
 //! listener. `whoami healthcheck` asks a running instance for `/health`: a HEALTHCHECK command for
 //! images without a shell. SIGTERM ends it at once, or not at all with `IGNORE_TERM=1`;
 //! with `TERM_DELAY_MS` it listens no more and ends after that time, its connections meanwhile served;
@@ -116,14 +116,24 @@ async fn serve(port: u16) -> std::io::Result<()> {
             Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?,
         };
         println!("listening on {}", listener.local_addr()?);
+        let also = match number("ALSO_PORT") {
+            Some(port) => Some(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?),
+            None => None,
+        };
         loop {
             // A client that left before it was accepted must not end the app.
-            let Ok((stream, peer)) = listener.accept().await else {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                accepted = async { also.as_ref().expect("asked").accept().await },
+                    if also.is_some() => accepted,
+            };
+            let Ok((stream, peer)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             };
             let _ = stream.set_nodelay(true);
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            let port = stream.local_addr().map_or(port, |address| address.port());
             let (me, mut stop, tls) = (me.clone(), stop.clone(), tls.clone());
             tokio::spawn(async move {
                 let (stream, session): (Box<dyn Io>, _) = match tls {
@@ -137,7 +147,11 @@ async fn serve(port: u16) -> std::io::Result<()> {
                         }
                     },
                 };
-                let client = Arc::new(Client { peer, session });
+                let client = Arc::new(Client {
+                    peer,
+                    port,
+                    session,
+                });
                 let service = hyper::service::service_fn(move |request| {
                     let (me, client) = (me.clone(), client.clone());
                     async move { Ok::<_, Infallible>(answer(&me, request, &client).await) }
@@ -180,6 +194,8 @@ async fn serve(port: u16) -> std::io::Result<()> {
 /// Who asks, and how.
 struct Client {
     peer: SocketAddr,
+    /// Of ours that it came to.
+    port: u16,
     session: Option<Session>,
 }
 
@@ -264,6 +280,8 @@ struct Seen {
     name: String,
     addresses: Vec<String>,
     remote: String,
+    /// Port the request came to.
+    port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<Session>,
     method: String,
@@ -287,6 +305,7 @@ fn seen(me: &Me, request: &Request<Incoming>, client: &Client) -> Seen {
         name: me.name.clone(),
         addresses: addresses(&read("/proc/net/fib_trie"), &read("/proc/net/if_inet6")),
         remote: client.peer.to_string(),
+        port: client.port,
         tls: client.session.clone(),
         method: request.method().to_string(),
         uri: request.uri().to_string(),

@@ -96,6 +96,8 @@ mod prefix;
 mod retry;
 // Which route takes a request, and what those get that none takes.
 mod routing;
+// Compose files people can start from.
+mod scenarios;
 // What a start that cannot succeed says, and what it survives.
 mod startup;
 // One host and path, several services: their shares, canaries, and who stays.

@@ -1,0 +1,312 @@
+//! The compose files under `compose/scenarios`, as they are: each does what it says, with no more labels than the table
+//! in its test says.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::compose::command;
+use crate::support::curl::{Answer, Curl, curl};
+use crate::support::docker::{Packed, docker, try_docker, unique};
+use crate::support::eventually;
+
+/// Labels of the apps in each file, Wharf's own word for a scenario that others need more for.
+const LABELS: [(&str, usize); 8] = [
+    ("01-simple", 1),
+    ("02-websocket", 2),
+    ("03-server-sent-events", 1),
+    ("04-two-apps-one-host", 4),
+    ("07-nextcloud", 3),
+    ("08-admin-panel", 3),
+    ("09-blue-green", 4),
+    ("12-two-ports", 4),
+];
+
+#[test]
+fn no_scenario_takes_more_labels_than_promised() {
+    let files = std::fs::read_dir(directory()).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let counted: BTreeMap<String, usize> = files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "yml"))
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let labels = text
+                .lines()
+                .filter(|line| line.trim().starts_with("wharf."));
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, labels.count())
+        })
+        .collect();
+    let promised = LABELS.map(|(name, labels)| (name.to_owned(), labels));
+    assert_eq!(counted, BTreeMap::from(promised));
+}
+
+#[test]
+fn scenario_1_a_web_app() {
+    let scenario = Scenario::up("01-simple", &[]);
+    let answer = scenario.wait("https://app.localhost/json");
+    assert_eq!(answer.json()["hostname"], scenario.host_name("app"));
+    let plain = curl("http://app.localhost/", scenario.http).run().unwrap();
+    assert_eq!(plain.status, 301, "{}", plain.text());
+}
+
+#[test]
+fn scenario_2_websockets_and_three_replicas() {
+    let scenario = Scenario::up("02-websocket", &["--scale", "chat=3"]);
+    scenario.wait("https://chat.localhost/");
+    let jar = tempfile::NamedTempFile::new().unwrap();
+    let jar = jar.path().to_str().unwrap();
+    let cookies = ["--cookie", jar, "--cookie-jar", jar];
+    let ask = |path: &str, args: &[&str]| {
+        let url = format!("https://chat.localhost{path}");
+        scenario.curl(&url).arg(&cookies).arg(args).run()
+    };
+    let first = ask("/json", &[]).unwrap().json()["hostname"].clone();
+    for _ in 0..9 {
+        assert_eq!(ask("/json", &[]).unwrap().json()["hostname"], first);
+    }
+    // Whoever has no cookie may come to any of the three.
+    let mut others = (0..9).map(|_| scenario.wait("https://chat.localhost/json"));
+    assert!(others.any(|answer| answer.json()["hostname"] != first));
+    // The handshake of a WebSocket, answered by the same one; curl hangs up then.
+    let upgrade = [
+        "--http1.1",
+        "--no-buffer",
+        "--include",
+        "--max-time",
+        "2",
+        "--header",
+        "Connection: Upgrade",
+        "--header",
+        "Upgrade: websocket",
+        "--header",
+        "Sec-WebSocket-Version: 13",
+        "--header",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    let told = scenario.words(
+        "https://chat.localhost/ws",
+        &[&cookies[..], &upgrade].concat(),
+    );
+    assert!(told.starts_with("HTTP/1.1 101"), "{told}");
+    let by = format!("x-hostname: {}", first.as_str().unwrap());
+    assert!(told.contains(&by), "{told}");
+}
+
+#[test]
+fn scenario_3_events_come_as_they_are_sent() {
+    let scenario = Scenario::up("03-server-sent-events", &[]);
+    scenario.wait("https://app.localhost/");
+    // They never end, so curl does: what it has by then came through at once.
+    let args = ["--no-buffer", "--max-time", "2"];
+    let told = scenario.words("https://app.localhost/events", &args);
+    assert!(
+        told.contains("id: 1\n") && told.contains("id: 2\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn scenario_4_two_apps_on_one_host() {
+    let scenario = Scenario::up("04-two-apps-one-host", &[]);
+    scenario.wait("https://mon.localhost/prometheus");
+    let inner = scenario.wait("https://mon.localhost/prometheus/json?a=1");
+    assert_eq!(inner.json()["hostname"], scenario.host_name("prometheus"));
+    assert_eq!(inner.json()["uri"], "/json?a=1");
+    assert_eq!(
+        inner.json()["headers"]["x-forwarded-prefix"][0],
+        "/prometheus"
+    );
+    let moved = "https://mon.localhost/prometheus/answer/302?location=/graph";
+    let moved = scenario.curl(moved).run().unwrap();
+    assert_eq!(moved.location, "https://mon.localhost/prometheus/graph");
+    let outer = scenario.wait("https://mon.localhost/json");
+    assert_eq!(outer.json()["hostname"], scenario.host_name("grafana"));
+}
+
+#[test]
+fn scenario_7_nextcloud() {
+    let scenario = Scenario::up("07-nextcloud", &[]);
+    scenario.wait("https://cloud.localhost/");
+    for kind in ["carddav", "caldav"] {
+        let url = format!("https://cloud.localhost/.well-known/{kind}");
+        let moved = scenario.curl(&url).run().unwrap();
+        let to = (moved.status, &*moved.location);
+        assert_eq!(to, (301, "https://cloud.localhost/remote.php/dav"));
+    }
+    let head = scenario.words("https://cloud.localhost/", &["--head"]);
+    let head = head.to_ascii_lowercase();
+    assert!(
+        head.contains("strict-transport-security: max-age=15552000\r\n"),
+        "{head}"
+    );
+    let body = vec![b'x'; 20_000_000];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &body).unwrap();
+    let args = ["--upload-file", file.path().to_str().unwrap()];
+    let put = scenario.curl("https://cloud.localhost/upload").arg(&args);
+    assert_eq!(put.run().unwrap().json()["length"], body.len());
+}
+
+#[test]
+fn scenario_8_an_admin_panel() {
+    let scenario = Scenario::up("08-admin-panel", &[]);
+    let url = "https://admin.localhost/json";
+    let ask = |args: &[&str]| scenario.curl(url).arg(args).run().unwrap().status;
+    eventually("a login", LIMIT, || match ask(&[]) {
+        401 => Ok(()),
+        status => Err(status.to_string()),
+    });
+    assert_eq!(ask(&["--user", "admin:wrong"]), 401);
+    assert_eq!(ask(&["--user", "admin:wharf"]), 200);
+    // This machine is in the list; a machine that is not gets 403, tests/it/filters/addresses shows.
+    let rules = docker(["exec", &scenario.id("wharf"), "/wharf", "routes"]);
+    assert!(rules.contains("admin.localhost"), "{rules}");
+}
+
+#[test]
+fn scenario_9_one_in_ten_gets_the_new_version() {
+    let scenario = Scenario::up("09-blue-green", &[]);
+    let services = ["blue", "green"];
+    let names = services.map(|service| scenario.host_name(service));
+    let seen = || scenario.wait("https://app.localhost/json").json()["hostname"].clone();
+    // Until both are there.
+    eventually("an answer of the new version", LIMIT, || match seen() {
+        name if name == names[1] => Ok(()),
+        name => Err(name.to_string()),
+    });
+    let mut shares = [0; 2];
+    for _ in 0..40 {
+        let name = seen();
+        shares[names.iter().position(|known| name == *known).unwrap()] += 1;
+    }
+    assert_eq!(shares, [36, 4]);
+}
+
+#[test]
+fn scenario_12_two_ports_on_two_hosts() {
+    let scenario = Scenario::up("12-two-ports", &[]);
+    for (host, port) in [("git", 3000), ("registry", 5000)] {
+        let answer = scenario.wait(&format!("https://{host}.localhost/json"));
+        assert_eq!(answer.json()["port"], port);
+        assert_eq!(answer.json()["hostname"], scenario.host_name("git"));
+    }
+}
+
+/// A file's project, under a name of its own; removed on drop.
+struct Scenario {
+    file: PathBuf,
+    /// Keeps Wharf to the project: other tests' containers are none of its business.
+    alone: tempfile::NamedTempFile,
+    project: String,
+    images: Arc<Packed>,
+    http: SocketAddr,
+    https: SocketAddr,
+}
+
+impl Scenario {
+    fn up(name: &str, args: &[&str]) -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let project = unique("scenario");
+        let alone = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+        let filter = format!("label=com.docker.compose.project={project}");
+        let more = format!(
+            "version: '3.8'\nservices: {{ wharf: {{ environment: {{ WHARF_FILTER: '{filter}' }} }} }}\n"
+        );
+        std::fs::write(alone.path(), more).unwrap();
+        let mut scenario = Self {
+            file: directory().join(format!("{name}.yml")),
+            alone,
+            project,
+            images: Packed::shared(),
+            http: nowhere,
+            https: nowhere,
+        };
+        scenario.compose(&[&["up", "-d"], args].concat());
+        let wharf = scenario.id("wharf");
+        let published = |port: &str| docker(["port", &wharf, port]).parse().unwrap();
+        (scenario.http, scenario.https) = (published("80"), published("443"));
+        scenario
+    }
+
+    fn compose(&self, args: &[&str]) -> String {
+        let mut compose = command();
+        compose.args(["-p", &self.project, "-f"]).arg(&self.file);
+        compose.arg("-f").arg(self.alone.path());
+        compose.args(args).env("WHARF_TAG", self.images.tag());
+        // Any free ones.
+        compose
+            .env("WHARF_HTTP_PORT", "127.0.0.1:0")
+            .env("WHARF_HTTPS_PORT", "127.0.0.1:0");
+        let output = compose.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {words}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn id(&self, service: &str) -> String {
+        self.compose(&["ps", "-q", service])
+    }
+
+    /// What a service's only container calls itself.
+    fn host_name(&self, service: &str) -> String {
+        self.id(service)[..12].to_owned()
+    }
+
+    /// As a visitor who has not installed the root.
+    fn curl(&self, url: &str) -> Curl {
+        curl(url, self.https).arg(&["--insecure"])
+    }
+
+    /// Asks until the app answers.
+    fn wait(&self, url: &str) -> Answer {
+        eventually(url, LIMIT, || {
+            let answer = self.curl(url).run()?;
+            match answer.status {
+                200 => Ok(answer),
+                status => Err(format!("{status}: {}", answer.text())),
+            }
+        })
+    }
+
+    /// What curl prints of an answer that need not end.
+    fn words(&self, url: &str, args: &[&str]) -> String {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--noproxy", "*", "--insecure"]);
+        curl.args(["--connect-to", &format!("::{}", self.https), url]);
+        let output = curl.args(args).output().unwrap();
+        let words = String::from_utf8_lossy(&output.stdout).into_owned();
+        words + &String::from_utf8_lossy(&output.stderr)
+    }
+}
+
+impl Drop for Scenario {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.compose(&["logs", "--no-color", "--tail=50"]));
+        }
+        let filter = format!("label=com.docker.compose.project={}", self.project);
+        let words = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
+        for (list, remove) in [
+            (&["ps", "-aq"][..], &["rm", "-f", "-v"][..]),
+            (&["network", "ls", "-q"], &["network", "rm"]),
+            (&["volume", "ls", "-q"], &["volume", "rm"]),
+        ] {
+            let found = try_docker(&words(&[list, &["--filter", &filter]].concat()));
+            let found = found.unwrap_or_default();
+            let found: Vec<&str> = found.lines().collect();
+            let _ = try_docker(&words(&[remove, &found].concat()));
+        }
+    }
+}
+
+fn directory() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "compose", "scenarios"]
+        .iter()
+        .collect()
+}
+
+const LIMIT: Duration = Duration::from_secs(60);
