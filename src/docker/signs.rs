@@ -28,6 +28,8 @@ pub struct Signs {
     /// How far our clock is ahead of the engine's, with the way of an event.
     lag: i64,
     subscription: Option<Subscription>,
+    /// When the last list was begun.
+    listed: Option<Instant>,
 }
 
 /// What is told first are events that have happened before.
@@ -120,10 +122,16 @@ impl Signs {
             Action::Checked | Action::Other => return false,
             // These end marks; without any there is nothing to do.
             Action::Start | Action::Unpause | Action::Connect(_) => {
-                if let Some(sign) = self.of.get_mut(&event.container) {
-                    sign.end(&event.action, now);
+                let Some(sign) = self.of.get_mut(&event.container) else {
+                    return false;
+                };
+                sign.end(&event.action, at);
+                // What is told anew may be older than the last list, which then has the last word.
+                let listed = self.listed.is_some_and(|listed| listed >= at + WRITTEN);
+                if listed {
+                    sign.keep(|mark| mark.over.is_none());
                 }
-                return false;
+                return listed;
             }
             _ => self.of.entry(event.container.clone()).or_default(),
         };
@@ -151,6 +159,7 @@ impl Signs {
 
     /// A list begun at `begun` shows `containers`, which are sorted by id: forgets what it settles.
     pub fn settle(&mut self, containers: &[Container], begun: Instant, facts: &FactsById) {
+        self.listed = Some(begun);
         self.of.retain(|id, sign| {
             match containers.binary_search_by(|c| c.id.cmp(id)) {
                 Ok(at) => sign.settle(&containers[at], begun, stop(facts, id)),
@@ -189,9 +198,9 @@ impl Signs {
 }
 
 impl Sign {
-    /// What `action` ends.
-    fn end(&mut self, action: &Action, now: Instant) {
-        let end = |mark: &mut Mark| mark.over = mark.over.or(Some(now));
+    /// What `action`, of then, ends.
+    fn end(&mut self, action: &Action, at: Instant) {
+        let end = |mark: &mut Mark| mark.over = mark.over.or(Some(at));
         match action {
             Action::Start => {
                 self.killed.values_mut().for_each(end);
@@ -281,6 +290,8 @@ const SIGKILL: u8 = 9;
 /// which lists what it has written to disk, knows of it. If that event was a mistake, or the one that
 /// ended it was lost, the container is out for as long.
 const LAG: Duration = Duration::from_secs(2);
+/// By this time after an event of a network a list shows what it tells of.
+const WRITTEN: Duration = Duration::from_millis(100);
 /// What a container that was told to stop has beyond its stop timeout before it counts as staying.
 const MARGIN: Duration = Duration::from_secs(2);
 /// A subscription reaches back so far, that nothing is lost between a list and it ...

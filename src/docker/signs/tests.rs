@@ -363,6 +363,25 @@ fn what_happened_while_nobody_listened_counts_from_when_it_happened() {
     }
 }
 
+/// Some compose commands take a new container off its network and put it on again before they start it; Wharf in it
+/// is told afterwards, when it has looked already.
+#[test]
+fn a_network_left_and_entered_again_before_the_list_is_no_news() {
+    let mut scene = Scene::new();
+    subscribe(&mut scene, 1000, 0);
+    scene.list(1010, State::Running);
+    told(&mut scene, 500, 1020, Action::Disconnect(NET.into()));
+    let changed = told(&mut scene, 600, 1021, Action::Connect(NET.into()));
+    assert!(changed && !scene.off());
+    assert!(scene.signs.of[APP].is_empty());
+    // One that the list may not know yet hides the old address until the next.
+    told(&mut scene, 1000, 1030, Action::Disconnect(NET.into()));
+    assert!(!told(&mut scene, 1005, 1031, Action::Connect(NET.into())));
+    assert!(scene.off());
+    scene.list(1032, State::Running);
+    assert!(!scene.off());
+}
+
 #[test]
 fn a_stop_that_is_long_over_is_no_news() {
     let mut scene = Scene::stop(15, 10);
