@@ -8,6 +8,7 @@ use crate::proxy::clock::TICK;
 pub(super) struct Budget {
     /// Frames left until `since` is a second ago.
     frames: u32,
+    most: u32,
     since: u32,
     /// Requests that may be taken back.
     resets: u32,
@@ -15,9 +16,11 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(now: u32) -> Self {
+    /// With so many frames in a second.
+    pub(super) fn new(frames: u32, now: u32) -> Self {
         Self {
-            frames: FRAMES_PER_SECOND,
+            frames,
+            most: frames,
             since: now,
             resets: MAX_RESETS,
             refilled: now,
@@ -28,7 +31,7 @@ impl Budget {
     pub(super) fn takes_frame(&mut self, now: u32) -> bool {
         if now.saturating_sub(self.since) >= SECOND {
             self.since = now;
-            self.frames = FRAMES_PER_SECOND;
+            self.frames = self.most;
         }
         take(&mut self.frames)
     }
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_refused_and_a_new_second_forgives() {
-        let mut budget = Budget::new(5);
+        let mut budget = Budget::new(FRAMES_PER_SECOND, 5);
         assert!((0..FRAMES_PER_SECOND).all(|_| budget.takes_frame(9)));
         assert!(!budget.takes_frame(9));
         assert!(budget.takes_frame(5 + SECOND));
@@ -73,7 +76,7 @@ mod tests {
 
     #[test]
     fn requests_are_taken_back_in_bursts_and_then_slowly() {
-        let mut budget = Budget::new(0);
+        let mut budget = Budget::new(FRAMES_PER_SECOND, 0);
         assert!((0..MAX_RESETS).all(|_| budget.takes_reset(3)));
         assert!(!budget.takes_reset(SECOND - 1));
         assert!((0..RESETS_PER_SECOND).all(|_| budget.takes_reset(SECOND + 3)));

@@ -101,6 +101,12 @@ pub(super) fn number(payload: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes) & MAX_WINDOW)
 }
 
+/// The code in RST_STREAM or GOAWAY.
+pub(super) fn code(payload: &[u8]) -> u32 {
+    let bytes = payload.first_chunk().copied().unwrap_or_default();
+    u32::from_be_bytes(bytes)
+}
+
 /// Writes the head of a frame.
 pub(super) fn write_head(out: &mut Vec<u8>, len: usize, kind: u8, flags: u8, stream: u32) {
     let [_, a, b, c] = (len as u32).to_be_bytes();

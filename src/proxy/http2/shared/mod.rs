@@ -1,6 +1,8 @@
 //! What a connection and its streams share: the frames to be written, flow control, and who has to
 //! be woken for what.
 
+#![expect(dead_code, reason = "of connections to apps, which come next")]
+
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -10,18 +12,17 @@ use super::frame::{Code, HEAD, MAX_FRAME};
 use super::hpack::Encoder;
 use crate::proxy::buffers::{LARGE, SMALL};
 use crate::proxy::fields::OwnedFields;
-use crate::proxy::state::ConnState;
+use crate::proxy::h1::ResponseHead;
 use crate::proxy::worker::Worker;
 
-// What the client says of its streams.
-mod client;
+// What the other side says of its streams.
+mod peer;
 // What a stream's own task does.
 mod task;
 
 /// What a connection and its streams share. They are tasks of one thread.
 pub(super) struct Shared {
     pub(super) worker: Rc<Worker>,
-    pub(super) state: Rc<ConnState>,
     inner: RefCell<Inner>,
 }
 
@@ -33,13 +34,16 @@ pub(super) struct Inner {
     /// By slot; 0 where it is free.
     ids: Vec<u32>,
     streams: Vec<Stream>,
-    /// Slots in use, and of them those whose stream the client has not taken back.
+    /// Slots in use, and of them those whose stream has not come to nothing.
     used: usize,
     open: usize,
-    /// Bytes of bodies the client takes on all streams together.
+    /// Bytes of bodies the other side takes on all streams together.
     window: i64,
     peer: Peer,
-    /// Bytes of bodies the client may still send, and those it may be allowed again.
+    terms: Terms,
+    /// Bytes written before those in `out`.
+    written: u64,
+    /// Bytes of bodies the other side may still send, and those it may be allowed again.
     receive: i64,
     credit: u32,
     /// Slots that wait for room in `out`, and those that wait for the connection's window; the longest
@@ -55,14 +59,30 @@ pub(super) struct Inner {
     pub(super) solo_woken: bool,
     /// The connection has ended.
     over: bool,
-    /// Streams that have come to nothing by what the client did, not yet counted by its connection.
+    /// Streams that have come to nothing by what the other side did, not yet counted by its connection.
     pub(super) wasted: u32,
 }
 
-/// What the client has set (RFC 9113 section 6.5.2).
+/// What the other side has set (RFC 9113 section 6.5.2).
 struct Peer {
     initial_window: u32,
     max_frame: usize,
+    max_streams: u32,
+}
+
+/// What this side of the connection has told the other, or would.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    /// Of a body that nobody takes, at most this much is kept for a stream...
+    pub(super) stream_window: u32,
+    /// ... and so much may come for all together.
+    pub(super) connection_window: u32,
+    /// Whether this side answers rather than asks.
+    ///
+    /// One that asks allows others to send again as soon as bytes have come, rather than when they were
+    /// taken: its streams are many people's, and none that does not move is to hold up the others. Their own
+    /// windows are the bound then.
+    pub(super) serves: bool,
 }
 
 /// One stream.
@@ -71,7 +91,7 @@ pub(super) struct Stream {
     /// Of its body, come and not taken; those before `body_at` are.
     body: Vec<u8>,
     body_at: usize,
-    /// Bytes of its body the client may still send, and those it may be allowed again.
+    /// Bytes of its body the other side may still send, and those it may be allowed again.
     receive: i64,
     credit: u32,
     /// Bytes promised and not yet come.
@@ -79,18 +99,43 @@ pub(super) struct Stream {
     /// Its last frame has come.
     ended: bool,
     trailers: Option<OwnedFields>,
-    /// Bytes of the response's body the client takes.
+    /// Bytes of the body towards the other side that it takes.
     window: i64,
     /// Waits for a larger window of its own.
     blocked: bool,
     /// Is among those waiting, or those thirsty.
     queued: bool,
     thirsty: bool,
-    /// Its last frame is on its way, or a reset.
+    /// Its last frame to the other side is on its way, or a reset.
     closed: bool,
     /// Nothing more will come of it, nor need be done for it.
     gone: bool,
     waker: Option<Waker>,
+    /// Why it has come to nothing.
+    early: Option<Early>,
+    /// Of an app's: heads that have come and were not taken yet, and where its own begins among all that is
+    /// written.
+    heads: VecDeque<Head>,
+    begins: u64,
+}
+
+/// Why a stream has come to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Early {
+    /// The other side has taken it back, with this code.
+    Reset(u32),
+    /// The other side has said that it did nothing for it.
+    Untouched,
+    /// What came on it is no message.
+    Malformed(&'static str),
+    /// The connection has ended; by a fault of the other side's where there is a cause.
+    Ended(Option<&'static str>),
+}
+
+/// A head that an app has sent.
+pub(super) struct Head {
+    pub(super) head: ResponseHead,
+    pub(super) text: Vec<u8>,
 }
 
 /// What the body of a request has for its reader.
@@ -113,10 +158,9 @@ pub(super) struct Slot {
 }
 
 impl Shared {
-    pub(super) fn new(worker: Rc<Worker>, state: Rc<ConnState>) -> Rc<Self> {
+    pub(super) fn new(worker: Rc<Worker>, terms: Terms) -> Rc<Self> {
         Rc::new(Self {
             worker,
-            state,
             inner: RefCell::new(Inner {
                 out: Vec::new(),
                 out_at: 0,
@@ -129,8 +173,11 @@ impl Shared {
                 peer: Peer {
                     initial_window: DEFAULT_WINDOW,
                     max_frame: MAX_FRAME,
+                    max_streams: u32::MAX,
                 },
-                receive: CONNECTION_WINDOW.into(),
+                receive: terms.connection_window.into(),
+                terms,
+                written: 0,
                 credit: 0,
                 waiting: VecDeque::new(),
                 thirsty: VecDeque::new(),
@@ -190,12 +237,15 @@ impl Shared {
 
     /// Takes a slot for a new stream; `None` where there is none.
     pub(super) fn open(self: &Rc<Self>, id: u32, last: bool, left: Option<u64>) -> Option<Slot> {
-        let at = self.borrow().open(id, last, left)?;
+        let mut inner = self.borrow();
+        let at = inner.open(id, last, left)?;
+        let serves = inner.terms.serves;
+        drop(inner);
         Some(Slot {
             shared: Rc::clone(self),
             at,
             id,
-            code: Code::Internal,
+            code: if serves { Code::Internal } else { Code::Cancel },
         })
     }
 }
@@ -213,7 +263,7 @@ impl Inner {
         }
         self.ids[at] = id;
         let stream = &mut self.streams[at];
-        stream.receive = STREAM_WINDOW.into();
+        stream.receive = self.terms.stream_window.into();
         stream.window = self.peer.initial_window.into();
         stream.left = left;
         stream.ended = last;
@@ -222,13 +272,39 @@ impl Inner {
         Some(at)
     }
 
-    /// The slot of a stream that is open from the client's side of view.
+    /// Whether one more stream may be opened.
+    pub(super) fn has_place(&self) -> bool {
+        self.open < self.peer.max_streams.min(MAX_STREAMS) as usize && self.used < MAX_SLOTS
+    }
+
+    /// Streams that are open.
+    pub(super) fn open_streams(&self) -> usize {
+        self.open
+    }
+
+    /// Where the next frame will begin, in bytes since the connection's beginning.
+    pub(super) fn end(&self) -> u64 {
+        self.written + self.out.len() as u64
+    }
+
+    /// Whether nothing from that place on was written.
+    pub(super) fn is_unwritten(&self, place: u64) -> bool {
+        self.written + self.out_at as u64 <= place
+    }
+
+    /// What was written is done with.
+    pub(super) fn forget_written(&mut self) {
+        self.written += self.out_at as u64;
+        self.out_at = 0;
+    }
+
+    /// The slot of a stream that is open from the other side's point of view.
     pub(super) fn find(&self, id: u32) -> Option<usize> {
         let at = self.ids.iter().position(|found| *found == id)?;
         (!self.streams[at].gone).then_some(at)
     }
 
-    /// Whether a slot is still for a stream of the client's.
+    /// Whether a slot is still for a stream of the other side's.
     pub(super) fn is_live(&self, at: usize) -> bool {
         self.ids[at] != 0 && !self.streams[at].gone
     }
@@ -289,12 +365,18 @@ impl Inner {
     }
 
     /// The connection is over: streams end as they are woken.
-    pub(super) fn end(&mut self) {
+    pub(super) fn finish(&mut self, why: Early) {
         self.over = true;
         for at in 0..self.streams.len() {
-            self.streams[at].gone = true;
+            let stream = &mut self.streams[at];
+            stream.gone = true;
+            stream.early.get_or_insert(why);
             self.wake(at);
         }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 
     fn wake(&mut self, at: usize) {
@@ -343,9 +425,5 @@ pub(super) const MAX_STREAMS: u32 = 128;
 const MAX_SLOTS: usize = 2 * MAX_STREAMS as usize;
 /// What either side may send before it is told otherwise (RFC 9113 section 6.9.2).
 pub(super) const DEFAULT_WINDOW: u32 = 65_535;
-/// Of a body that nobody takes, at most this much is kept for a stream...
-pub(super) const STREAM_WINDOW: u32 = 64 * 1024;
-/// ... and this much for a connection.
-pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes to be written at which streams wait; one frame may go beyond it.
 const MAX_OUT: usize = LARGE / 2;

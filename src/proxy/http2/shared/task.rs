@@ -56,7 +56,7 @@ impl Inner {
             }
         }
         self.credit_stream(at, count);
-        self.give_credit(count);
+        self.taken(count);
         Came::Data
     }
 
@@ -172,10 +172,13 @@ impl Inner {
         let id = std::mem::take(&mut self.ids[at]);
         if !stream.gone {
             self.open -= 1;
-            if !stream.closed {
+            let serves = self.terms.serves;
+            if !serves && !stream.closed && stream.ended {
+                // The answer was whole without the rest of the request.
+                frame::write_reset(&mut self.out, id, Code::NoError);
+            } else if !stream.closed || (!serves && !stream.ended) {
                 frame::write_reset(&mut self.out, id, code);
             } else if !stream.ended {
-                // Section 8.1: the rest of the request is not needed.
                 frame::write_reset(&mut self.out, id, Code::NoError);
             }
         }
@@ -190,7 +193,7 @@ impl Inner {
         if self.solo == Some(at) {
             self.solo = None;
         }
-        self.give_credit(stream.body.len() - stream.body_at);
+        self.taken(stream.body.len() - stream.body_at);
         self.wake_waiting();
         // It may be waiting for the last one.
         self.wake_connection();

@@ -1,14 +1,20 @@
-//! What the client says of its streams, and what it is told of how much it may send.
+//! What the other side says of its streams, and what it is told of how much it may send.
 
 use super::super::frame::{self, Code, Fault, MAX_FRAME, MAX_WINDOW};
-use super::{CONNECTION_WINDOW, Inner, STREAM_WINDOW};
+use super::{Early, Inner};
 use crate::proxy::fields::OwnedFields;
 
 impl Inner {
-    /// The client has taken a stream back.
-    pub(in crate::proxy::http2) fn reset_by_client(&mut self, at: usize) {
+    /// The other side has taken a stream back.
+    pub(in crate::proxy::http2) fn reset_by_peer(&mut self, at: usize, code: u32) {
         self.streams[at].closed = true;
-        self.abandon(at);
+        self.abandon(at, Early::Reset(code));
+    }
+
+    /// The other side does nothing for a stream, and has done nothing.
+    pub(in crate::proxy::http2) fn untouched(&mut self, at: usize) {
+        self.streams[at].closed = true;
+        self.abandon(at, Early::Untouched);
     }
 
     /// Takes a stream back.
@@ -18,11 +24,15 @@ impl Inner {
             let id = self.ids[at];
             frame::write_reset(&mut self.out, id, code);
         }
-        self.abandon(at);
+        self.abandon(
+            at,
+            Early::Malformed("it broke the rules of HTTP/2 on a stream"),
+        );
     }
 
-    fn abandon(&mut self, at: usize) {
+    fn abandon(&mut self, at: usize, why: Early) {
         let stream = &mut self.streams[at];
+        stream.early.get_or_insert(why);
         if !stream.gone {
             stream.gone = true;
             self.open -= 1;
@@ -31,7 +41,7 @@ impl Inner {
         self.wake(at);
     }
 
-    /// The client takes so much more on a stream.
+    /// The other side takes so much more on a stream.
     pub(in crate::proxy::http2) fn widen(&mut self, at: usize, more: u32) {
         let stream = &mut self.streams[at];
         stream.window += i64::from(more);
@@ -74,6 +84,10 @@ impl Inner {
         self.peer.max_frame = (size as usize).min(MAX_FRAME);
     }
 
+    pub(in crate::proxy::http2) fn set_max_streams(&mut self, count: u32) {
+        self.peer.max_streams = count;
+    }
+
     /// A DATA frame with so many bytes has begun.
     pub(in crate::proxy::http2) fn data_begins(
         &mut self,
@@ -101,19 +115,23 @@ impl Inner {
         bytes: &[u8],
         lend: impl FnOnce() -> Vec<u8>,
     ) {
+        if !self.terms.serves {
+            self.give_credit(bytes.len());
+        }
+        let most = self.terms.stream_window as usize;
         let stream = &mut self.streams[at];
         if let Some(left) = &mut stream.left {
             match left.checked_sub(bytes.len() as u64) {
                 Some(less) => *left = less,
                 None => {
-                    self.give_credit(bytes.len());
+                    self.taken(bytes.len());
                     return self.reset(at, Code::Protocol);
                 }
             }
         }
         if stream.body.capacity() == 0 {
             stream.body = lend();
-        } else if stream.body_at >= STREAM_WINDOW as usize {
+        } else if stream.body_at >= most {
             stream.body.drain(..stream.body_at);
             stream.body_at = 0;
         }
@@ -129,12 +147,8 @@ impl Inner {
         self.give_credit(count);
     }
 
-    /// The last frame of a request has come.
-    pub(in crate::proxy::http2) fn client_ended(
-        &mut self,
-        at: usize,
-        trailers: Option<OwnedFields>,
-    ) {
+    /// The other side's last frame of a stream has come.
+    pub(in crate::proxy::http2) fn peer_ended(&mut self, at: usize, trailers: Option<OwnedFields>) {
         let stream = &mut self.streams[at];
         if stream.left.is_some_and(|left| left > 0) {
             return self.reset(at, Code::Protocol);
@@ -144,16 +158,23 @@ impl Inner {
         self.wake(at);
     }
 
-    /// Whether the client has more to send on it.
+    /// Whether the other side has no more to send on it.
     pub(in crate::proxy::http2) fn is_ended(&self, at: usize) -> bool {
         self.streams[at].ended
     }
 
-    pub(super) fn give_credit(&mut self, count: usize) {
+    /// Bytes of a body were taken, or never will be.
+    pub(super) fn taken(&mut self, count: usize) {
+        if self.terms.serves {
+            self.give_credit(count);
+        }
+    }
+
+    fn give_credit(&mut self, count: usize) {
         self.credit += count as u32;
         // Where streams that do not move hold much of it, the rest is less than half.
         let little = i64::from(self.credit) > self.receive && self.credit >= MAX_FRAME as u32;
-        if little || self.credit >= CONNECTION_WINDOW / 2 {
+        if little || self.credit >= self.terms.connection_window / 2 {
             self.receive += i64::from(self.credit);
             frame::write_window(&mut self.out, 0, self.credit);
             self.credit = 0;
@@ -162,9 +183,10 @@ impl Inner {
     }
 
     pub(super) fn credit_stream(&mut self, at: usize, count: usize) {
+        let (half, serves) = (self.terms.stream_window / 2, self.terms.serves);
         let stream = &mut self.streams[at];
         stream.credit += count as u32;
-        if stream.credit >= STREAM_WINDOW / 2 && !stream.ended && !stream.closed {
+        if stream.credit >= half && !stream.ended && !(serves && stream.closed) {
             let credit = std::mem::take(&mut stream.credit);
             stream.receive += i64::from(credit);
             frame::write_window(&mut self.out, self.ids[at], credit);

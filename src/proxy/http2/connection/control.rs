@@ -1,15 +1,15 @@
 //! Frames about the connection rather than its requests (RFC 9113 sections 6.3 to 6.9).
 
-use super::frame::{self, Code, Fault, FrameHead};
-use super::{Connection, Leaving};
+use super::super::frame::{self, Code, Fault, FrameHead};
+use super::{Connection, Role};
 
-impl Connection {
+impl<R: Role> Connection<R> {
     pub(super) fn window_update(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
         if payload.len() != 4 {
             return Err(Fault::size("WINDOW_UPDATE has not 4 bytes"));
         }
         let more = frame::number(payload).unwrap_or(0);
-        if head.stream != 0 && self.is_idle(head.stream) {
+        if head.stream != 0 && R::is_idle(self, head.stream) {
             return Err(Fault::protocol("WINDOW_UPDATE is on no stream"));
         }
         let mut inner = self.shared.lend_out();
@@ -41,15 +41,26 @@ impl Connection {
         if payload.len() != 4 {
             return Err(Fault::size("RST_STREAM has not 4 bytes"));
         }
-        if self.is_idle(head.stream) {
+        if R::is_idle(self, head.stream) {
             return Err(Fault::protocol("RST_STREAM is on no stream"));
         }
-        let mut inner = self.shared.borrow();
-        let Some(at) = inner.find(head.stream) else {
-            return Ok(());
+        let code = frame::code(payload);
+        let found = self.shared.borrow().find(head.stream);
+        match found {
+            Some(at) => R::reset(self, at, code),
+            // Sent before it knew that the stream is no more.
+            None => self.unasked(),
+        }
+    }
+
+    pub(super) fn go_away(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
+        if head.stream != 0 {
+            return Err(Fault::protocol("GOAWAY is on a stream"));
+        }
+        let (Some(last), Some(code)) = (frame::number(payload), payload.get(4..8)) else {
+            return Err(Fault::size("GOAWAY has not 8 bytes"));
         };
-        inner.reset_by_client(at);
-        Ok(())
+        R::go_away(self, last, frame::code(code))
     }
 
     pub(super) fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Fault> {
@@ -85,10 +96,13 @@ impl Connection {
                     return Err(Fault::protocol("MAX_FRAME_SIZE is out of its range"));
                 }
                 frame::MAX_FRAME_SIZE => inner.set_max_frame(value),
+                frame::MAX_CONCURRENT_STREAMS => inner.set_max_streams(value),
                 _ => {}
             }
         }
         frame::write_settings_ack(&mut inner.out);
+        drop(inner);
+        R::settled(self);
         Ok(())
     }
 
@@ -99,19 +113,15 @@ impl Connection {
         if payload.len() != 8 {
             return Err(Fault::size("PING has not 8 bytes"));
         }
-        let mut inner = self.shared.lend_out();
-        if !head.has(frame::ACK) {
+        if head.has(frame::ACK) {
+            R::pong(self, payload);
+        } else {
+            let mut inner = self.shared.lend_out();
             frame::write_ping(&mut inner.out, frame::ACK, payload);
-        } else if payload == LEAVING && self.leaving == Leaving::Told {
-            // It knows: what it had on its way is here.
-            self.leaving = Leaving::Last;
-            frame::write_go_away(&mut inner.out, self.last, Code::NoError, "");
         }
         Ok(())
     }
 }
 
-/// The PING that follows GOAWAY.
-pub(super) const LEAVING: &[u8] = b"\x00goaway\x00";
 /// Settings in one frame, as nghttp2 has it: each may touch every stream.
 const MAX_SETTINGS: usize = 32;

@@ -9,8 +9,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use pin_project_lite::pin_project;
 
-use super::frame::{Code, DATA, END_STREAM, HEAD, MAX_FRAME, fill_head};
-use super::shared::{Came, Shared, Slot};
+use super::super::frame::{Code, DATA, END_STREAM, HEAD, MAX_FRAME, fill_head};
+use super::super::hpack::Encoder;
+use super::super::shared::{Came, Shared, Slot};
 use crate::proxy::clock::Timer;
 use crate::proxy::exchange::{Chunks, Client, ExchangeError, Part, Response, ResponsePart};
 use crate::proxy::fields::{Fields, OwnedFields, lines};
@@ -20,6 +21,7 @@ use crate::proxy::head::RequestHead;
 use crate::proxy::headers::{self, Extra, Kept};
 use crate::proxy::page::Page;
 use crate::proxy::service;
+use crate::proxy::state::ConnState;
 use crate::proxy::tail::Tail;
 
 /// What a stream has to do.
@@ -67,11 +69,11 @@ enum Filled {
 }
 
 /// A stream from its head to its end.
-pub(super) fn stream(slot: Slot, job: Job) -> impl Future<Output = ()> {
+pub(super) fn stream(slot: Slot, state: Rc<ConnState>, job: Job) -> impl Future<Output = ()> {
     Task {
         shared: Rc::clone(&slot.shared),
         at: slot.at,
-        future: run(slot, job),
+        future: run(slot, state, job),
     }
 }
 
@@ -91,7 +93,7 @@ impl<F: Future<Output = ()>> Future for Task<F> {
     }
 }
 
-async fn run(mut slot: Slot, job: Job) {
+async fn run(mut slot: Slot, state: Rc<ConnState>, job: Job) {
     let shared = Rc::clone(&slot.shared);
     let mut side = Side {
         slot: &mut slot,
@@ -104,7 +106,7 @@ async fn run(mut slot: Slot, job: Job) {
         Job::Refuse(page) => return side.page(&page, true).await,
     };
     side.expects = head.has_body() && headers::expects_continue(head.fields());
-    let mut tail = Tail::begin(&shared.worker, &shared.state, head);
+    let mut tail = Tail::begin(&shared.worker, &state, head);
     match service::answer(&mut tail, &mut side).await {
         Answer::Response(response) => side.respond(response, &mut tail).await,
         Answer::Page(page) => {
@@ -213,12 +215,7 @@ impl Side<'_> {
         });
     }
 
-    fn head(
-        &self,
-        last: bool,
-        status: StatusCode,
-        write: impl FnOnce(&mut super::hpack::Encoder, &mut Vec<u8>),
-    ) {
+    fn head(&self, last: bool, status: StatusCode, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
         let mut inner = self.shared().lend_out();
         inner.headers(self.slot.at, last, |encoder, out| {
             encoder.status(out, status.as_u16());

@@ -6,9 +6,10 @@ use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use super::shared::Slot;
+use super::super::shared::Slot;
 use super::stream::{Job, stream};
 use crate::proxy::spare::Spare;
+use crate::proxy::state::ConnState;
 
 /// A worker's tasks for streams.
 pub(crate) struct Lanes {
@@ -25,7 +26,7 @@ struct Lane {
 enum Next {
     #[default]
     Wait,
-    Run(Slot, Job),
+    Run(Slot, Rc<ConnState>, Job),
     End,
 }
 
@@ -37,12 +38,12 @@ impl Lanes {
     }
 
     /// Runs a stream in a task of its own.
-    pub(super) fn run(&self, slot: Slot, job: Job) {
+    pub(super) fn run(&self, slot: Slot, state: Rc<ConnState>, job: Job) {
         if let Some(lane) = self.idle.take() {
-            return lane.tell(Next::Run(slot, job));
+            return lane.tell(Next::Run(slot, state, job));
         }
         let lane = Rc::new(Lane {
-            next: Cell::new(Next::Run(slot, job)),
+            next: Cell::new(Next::Run(slot, state, job)),
             waker: Cell::new(None),
         });
         tokio::task::spawn_local(lane.serve(Rc::downgrade(&self.idle)));
@@ -65,8 +66,8 @@ impl Lane {
     }
 
     async fn serve(self: Rc<Self>, idle: Weak<Spare<Rc<Self>>>) {
-        while let Next::Run(slot, job) = poll_fn(|cx| self.poll_next(cx)).await {
-            stream(slot, job).await;
+        while let Next::Run(slot, state, job) = poll_fn(|cx| self.poll_next(cx)).await {
+            stream(slot, state, job).await;
             let kept = idle.upgrade().map(|idle| idle.give(Rc::clone(&self)));
             if !matches!(kept, Some(Ok(()))) {
                 return;

@@ -1,7 +1,7 @@
 //! DATA frames, taken as they come rather than whole (RFC 9113 section 6.1).
 
-use super::Connection;
-use super::frame::{self, Code, Fault, FrameHead, HEAD};
+use super::super::frame::{self, Code, Fault, FrameHead, HEAD};
+use super::{Connection, Role};
 
 /// A DATA frame that has begun.
 pub(super) struct Data {
@@ -13,9 +13,9 @@ pub(super) struct Data {
     last: bool,
 }
 
-impl Connection {
+impl<R: Role> Connection<R> {
     pub(super) fn data(&mut self, head: FrameHead, payload: &[u8]) -> Result<usize, Fault> {
-        if self.is_idle(head.stream) {
+        if R::is_idle(self, head.stream) {
             return Err(Fault::protocol("DATA is on no stream"));
         }
         let padding = match (head.has(frame::PADDED), payload.first()) {
@@ -44,7 +44,7 @@ impl Connection {
         inner.discard(at, lead);
         drop(inner);
         if at.is_none() || (head.len == padding && !last) {
-            self.unasked()?;
+            R::pointless(self, at.is_some())?;
         }
         self.data = Some(Data {
             at,
@@ -85,7 +85,7 @@ impl Connection {
             if let Some(at) = data.at.filter(|at| inner.is_live(*at))
                 && data.last
             {
-                inner.client_ended(at, None);
+                inner.peer_ended(at, None);
             }
             self.data = None;
         }
