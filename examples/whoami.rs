@@ -21,7 +21,8 @@
 //! | `/asked`         | the names `/ask` was asked about so far, a line each |
 //! | `/health`        | 200 or `HEALTH`, or the status last sent with `POST /health` (the number as the body) |
 //!
-//! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`, and on `ALSO_PORT` where that is set; `NAME` is a word it repeats, `START_DELAY_MS` holds back the
+//! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`, and on `ALSO_PORT` where that is set; with `SOCKET` it
+//! listens on a Unix socket at that path instead, in place of what is there. `NAME` is a word it repeats, `START_DELAY_MS` holds back the
 //! listener. `whoami healthcheck` asks a running instance for `/health`: a HEALTHCHECK command for
 //! images without a shell. SIGTERM ends it at once, or not at all with `IGNORE_TERM=1`;
 //! with `TERM_DELAY_MS` it listens no more and ends after that time, its connections meanwhile served;
@@ -36,8 +37,10 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,7 +61,7 @@ use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -77,6 +80,53 @@ fn main() -> std::io::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(serve(port))
+}
+
+/// Where it listens.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn bind(port: u16) -> std::io::Result<Self> {
+        if let Ok(path) = std::env::var("SOCKET") {
+            let _ = std::fs::remove_file(&path);
+            let listener = UnixListener::bind(&path)?;
+            // Whoever is in front of it may run as somebody else.
+            std::fs::set_permissions(&path, Permissions::from_mode(0o666))?;
+            println!("listening on {path}");
+            return Ok(Self::Unix(listener));
+        }
+        let address = std::env::var("ADDRESS").ok();
+        let address = address.and_then(|text| text.parse::<IpAddr>().ok());
+        // IPv6 wildcard takes both families; without IPv6 in the kernel, IPv4 alone.
+        let wildcard = address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let listener = match TcpListener::bind((wildcard, port)).await {
+            Ok(listener) => listener,
+            Err(error) if address.is_some() => return Err(error),
+            Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?,
+        };
+        println!("listening on {}", listener.local_addr()?);
+        Ok(Self::Tcp(listener))
+    }
+
+    /// A connection, where it is from (port 0 for a Unix socket), and the port it came to.
+    async fn accept(&self) -> std::io::Result<(Box<dyn Io>, SocketAddr, Option<u16>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                let port = stream.local_addr()?.port();
+                Ok((Box::new(stream), peer, Some(port)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Box::new(stream), SocketAddr::from(([0, 0, 0, 0], 0)), None))
+            }
+        }
+    }
 }
 
 /// What the app knows about itself.
@@ -106,18 +156,12 @@ async fn serve(port: u16) -> std::io::Result<()> {
         if let Some(delay) = number("START_DELAY_MS") {
             tokio::time::sleep(Duration::from_millis(delay.into())).await;
         }
-        let address = std::env::var("ADDRESS").ok();
-        let address = address.and_then(|text| text.parse::<IpAddr>().ok());
-        // IPv6 wildcard takes both families; without IPv6 in the kernel, IPv4 alone.
-        let wildcard = address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let listener = match TcpListener::bind((wildcard, port)).await {
-            Ok(listener) => listener,
-            Err(error) if address.is_some() => return Err(error),
-            Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?,
-        };
-        println!("listening on {}", listener.local_addr()?);
+        let listener = Listener::bind(port).await?;
         let also = match number("ALSO_PORT") {
-            Some(port) => Some(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?),
+            Some(port) => {
+                let also = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
+                Some(Listener::Tcp(also))
+            }
             None => None,
         };
         loop {
@@ -127,17 +171,15 @@ async fn serve(port: u16) -> std::io::Result<()> {
                 accepted = async { also.as_ref().expect("asked").accept().await },
                     if also.is_some() => accepted,
             };
-            let Ok((stream, peer)) = accepted else {
+            let Ok((stream, peer, local)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             };
-            let _ = stream.set_nodelay(true);
-            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-            let port = stream.local_addr().map_or(port, |address| address.port());
+            let port = local.unwrap_or(port);
             let (me, mut stop, tls) = (me.clone(), stop.clone(), tls.clone());
             tokio::spawn(async move {
                 let (stream, session): (Box<dyn Io>, _) = match tls {
-                    None => (Box::new(stream), None),
+                    None => (stream, None),
                     // A client that does not believe us leaves.
                     Some(tls) => match tls.accept(stream).await {
                         Err(_) => return,

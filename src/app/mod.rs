@@ -25,8 +25,9 @@ use crate::ask;
 use crate::config::{Config, DataDir};
 use crate::control::{self, ControlConfig, Published};
 use crate::docker::plan::PlanOptions;
-use crate::docker::{EngineState, Watcher, WatcherConfig};
+use crate::docker::{EngineState, Watcher, WatcherConfig, engine};
 use crate::metrics::Metrics;
+use crate::model::Sockets;
 use crate::names;
 use crate::probe;
 use crate::proxy::{self, Engine, Listeners};
@@ -136,6 +137,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
                     network: config.network.clone(),
                     filter: config.filter.clone(),
                     prefix: config.label_prefix.clone(),
+                    sockets: sockets(&config),
                     dns: config.dns.iter().map(|rule| rule.zone.clone()).collect(),
                     ..PlanOptions::default()
                 },
@@ -259,6 +261,16 @@ impl Drop for Ended {
 }
 
 /// What to do about it; the error itself follows as the source.
+/// Which Unix sockets may be apps': those in the directory, but never the one Wharf itself is given.
+fn sockets(config: &Config) -> Option<Arc<Sockets>> {
+    let engine = match engine::Address::parse(&config.docker_host) {
+        Ok(engine::Address::Unix(path)) => Some(path),
+        Ok(engine::Address::Tcp(_)) | Err(_) => None,
+    };
+    let directory = config.sockets.clone()?;
+    Some(Arc::new(Sockets { directory, engine }))
+}
+
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => ": another process has it (`ss -ltnp` shows which)",

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::docker::plan::PlanOptions;
 use crate::docker::{Attachment, Container, Health, Network, Position, Snapshot, State};
-use crate::model::LabelPrefix;
+use crate::model::{LabelPrefix, Sockets};
 
 use super::service::{Label, Project, Service};
 
@@ -22,6 +24,7 @@ pub(super) fn snapshot(projects: &[Project], prefix: &LabelPrefix) -> (Snapshot,
     let mut options = PlanOptions {
         prefix: prefix.clone(),
         dns: vec![None],
+        sockets: Some(sockets("/sockets")),
         ..PlanOptions::default()
     };
     for (project, service) in services(projects) {
@@ -33,6 +36,9 @@ pub(super) fn snapshot(projects: &[Project], prefix: &LabelPrefix) -> (Snapshot,
         }
         if is_wharf(service) && made.position == Position::Host {
             made.position = Position::Container { id: id(index) };
+            if let Some(directory) = service.variable("WHARF_SOCKETS") {
+                options.sockets = Some(sockets(directory));
+            }
             options.network = service.variable("WHARF_NETWORK").map(str::to_owned);
             if service.variable("WHARF_DNS").is_none() {
                 options.dns.clear();
@@ -61,6 +67,14 @@ pub(super) fn snapshot(projects: &[Project], prefix: &LabelPrefix) -> (Snapshot,
         position: made.position,
     };
     (snapshot, options)
+}
+
+fn sockets(directory: &str) -> Arc<Sockets> {
+    let directory = PathBuf::from(directory);
+    Arc::new(Sockets {
+        directory,
+        engine: None,
+    })
 }
 
 /// Every service with its project.

@@ -48,6 +48,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the operator's own certificates are, default `/certs`, which need not exist.
     pub certs: PathBuf,
+    /// Where apps' Unix sockets are, default `/sockets`; `None` where that does not exist.
+    pub sockets: Option<PathBuf>,
     /// Names and addresses the built-in CA may certify beside local ones. Default none.
     pub ca_names: Vec<Host>,
     /// Who is asked for public certificates, in this order; never empty. Default Let's Encrypt.
@@ -116,6 +118,14 @@ pub struct Raw {
     /// Directory with certificates of your own, PEM files of any name [default: /certs]
     #[arg(long, env = "WHARF_CERTS", hide_env_values = true, value_name = "DIR")]
     pub certs: Option<String>,
+    /// Directory with Unix sockets of apps, for wharf.upstream: unix:app.sock [default: /sockets]
+    #[arg(
+        long,
+        env = "WHARF_SOCKETS",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    pub sockets: Option<String>,
     /// What the built-in CA may certify beside local names and private addresses, separated by commas; a name
     /// stands for all below it [default: none]
     #[arg(

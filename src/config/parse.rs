@@ -10,7 +10,7 @@ use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, Fault, LogFormat, Raw, acme, dns, trusted};
-use crate::model::{Host, LabelPrefix, parse_bool, parse_duration};
+use crate::model::{Host, LabelPrefix, is_plain_path, parse_bool, parse_duration};
 
 /// See [`Config::resolve`].
 pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
@@ -90,6 +90,9 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         admin,
         data: read.value(DATA, &raw.data, PathBuf::from("/data"), |text| {
             Ok(text.into())
+        }),
+        sockets: read.value(SOCKETS, &raw.sockets, default_sockets(), |text| {
+            sockets(text).map(Some)
         }),
         ca_names: read.value(CA_NAMES, &raw.ca_names, Vec::new(), ca_names),
         certs: read.value(
@@ -269,6 +272,23 @@ fn ca_names(text: &str) -> Result<Vec<Host>, String> {
 }
 
 /// A directory that is there now; what is in it may come later.
+/// Where nothing is mounted there are no sockets.
+fn default_sockets() -> Option<PathBuf> {
+    Some(PathBuf::from("/sockets")).filter(|path| path.is_dir())
+}
+
+fn sockets(text: &str) -> Result<PathBuf, String> {
+    let path = existing_directory(text)?;
+    let path = std::path::absolute(path).map_err(|fault| fault.to_string())?;
+    if path.parent().is_none() {
+        return Err("is the whole file system: name the directory that holds apps' sockets".into());
+    }
+    if !path.to_str().is_some_and(is_plain_path) {
+        return Err("has characters other than letters, digits and /._-+=@:~".to_owned());
+    }
+    Ok(path)
+}
+
 fn existing_directory(text: &str) -> Result<PathBuf, String> {
     match std::fs::metadata(text) {
         Ok(meta) if meta.is_dir() => Ok(text.into()),
@@ -411,6 +431,7 @@ const ADMIN: Setting = Setting("--admin", "WHARF_ADMIN");
 const DATA: Setting = Setting("--data", "WHARF_DATA");
 const CA_NAMES: Setting = Setting("--ca-names", "WHARF_CA_NAMES");
 const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
+const SOCKETS: Setting = Setting("--sockets", "WHARF_SOCKETS");
 pub(super) const ACME: Setting = Setting("--acme", "WHARF_ACME");
 pub(super) const ACME_EAB: Setting = Setting("--acme-eab", "WHARF_ACME_EAB");
 const ACME_PROFILE: Setting = Setting("--acme-profile", "WHARF_ACME_PROFILE");

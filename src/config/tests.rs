@@ -14,6 +14,7 @@ fn given(pairs: &[(&str, &str)]) -> Raw {
             "acme" => &mut raw.acme,
             "acme_eab" => &mut raw.acme_eab,
             "acme_profile" => &mut raw.acme_profile,
+            "sockets" => &mut raw.sockets,
             "acme_root" => &mut raw.acme_root,
             "acme_email" => &mut raw.acme_email,
             "trusted_proxies" => &mut raw.trusted_proxies,
@@ -52,6 +53,7 @@ fn defaults() {
             admin: Some("127.0.0.1:9900".parse().unwrap()),
             data: "/data".into(),
             certs: "/certs".into(),
+            sockets: None,
             ca_names: Vec::new(),
             cas: vec![CaConfig {
                 name: "letsencrypt".into(),
@@ -81,6 +83,26 @@ fn defaults() {
         }
     );
     assert!((1..=256).contains(&config.workers));
+}
+
+#[test]
+fn sockets_are_in_a_directory_of_their_own() {
+    let directory = std::env::temp_dir();
+    let text = directory.to_str().unwrap();
+    assert_eq!(
+        resolved(&[("sockets", text)]).sockets,
+        Some(directory.clone())
+    );
+    let relative = resolved(&[("sockets", ".")]).sockets.unwrap();
+    assert_eq!(relative, std::env::current_dir().unwrap());
+    for (text, reason) in [
+        ("/", "is the whole file system"),
+        ("/nonexistent", "cannot be read"),
+        ("/etc/passwd", "is no directory"),
+    ] {
+        let told = faults(&[("sockets", text)]);
+        assert!(told[0].contains(reason), "{text}: {told:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::{Published, own};
 use crate::docker::{Attachment, Snapshot, State};
-use crate::model::Via;
+use crate::model::{EndpointSpec, Via};
 use crate::route::RouteTable;
 
 /// Endpoints that have left the table. What is under way to them goes on while their containers are
@@ -38,8 +38,10 @@ impl Departed {
         let old = before.table.upstreams.iter().flat_map(|up| &up.endpoints);
         for endpoint in old.filter(|endpoint| !there.contains(&endpoint.live.id)) {
             let spec = specs.get(&(&*endpoint.container_id, &endpoint.addr));
-            // Where a label names the address it is no container's.
-            if let Some(spec) = spec.filter(|spec| spec.via != Via::Label) {
+            // Where a label names the address it is no container's. The end of a Unix socket is told by the
+            // kernel, and the new app may have been behind it before the old one was gone.
+            let known = |spec: &&&EndpointSpec| !matches!(spec.via, Via::Label | Via::Socket);
+            if let Some(spec) = spec.filter(known) {
                 self.0.push(Endpoint {
                     id: endpoint.live.id,
                     container: endpoint.container_id.to_string(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -31,6 +31,37 @@ pub struct Sockets {
     pub directory: PathBuf,
     /// The engine's, which is never one of them, wherever it is mounted.
     pub engine: Option<PathBuf>,
+}
+
+impl Sockets {
+    /// The socket that a label names: below the directory, whether the label says so or not.
+    ///
+    /// # Errors
+    /// That it names one elsewhere.
+    pub fn file(self: &Arc<Self>, path: &str) -> Result<SocketFile, String> {
+        let path = Path::new(path);
+        let name = match path.is_absolute() {
+            false => Some(path),
+            true => path.strip_prefix(&self.directory).ok(),
+        };
+        let name = name.filter(|name| !name.as_os_str().is_empty());
+        let Some(name) = name.and_then(Path::to_str) else {
+            return Err(format!(
+                "only sockets in {} can be an app's (WHARF_SOCKETS)",
+                self.directory.display()
+            ));
+        };
+        Ok(SocketFile {
+            sockets: Arc::clone(self),
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// Whether `path` may be written in labels, settings and log lines as it is.
+pub fn is_plain_path(path: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=@:~".contains(&byte);
+    path.bytes().all(plain)
 }
 
 impl Address {
@@ -80,5 +111,37 @@ impl fmt::Display for SocketFile {
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_in_the_directory_however_it_is_written() {
+        let sockets = Arc::new(Sockets {
+            directory: "/sockets".into(),
+            engine: None,
+        });
+        for (path, shown) in [
+            ("app.sock", Some("unix:/sockets/app.sock")),
+            ("shop/app.sock", Some("unix:/sockets/shop/app.sock")),
+            ("/sockets/app.sock", Some("unix:/sockets/app.sock")),
+            ("/sockets//shop/./app", Some("unix:/sockets/shop/./app")),
+            ("/sockets", None),
+            ("/sockets/", None),
+            ("/socketsx/app", None),
+            ("/run/app.sock", None),
+        ] {
+            let file = sockets.file(path);
+            match shown {
+                Some(shown) => assert_eq!(file.unwrap().to_string().replace("//", "/"), shown),
+                None => assert!(
+                    file.unwrap_err().contains("only sockets in /sockets"),
+                    "{path}"
+                ),
+            }
+        }
     }
 }

@@ -27,7 +27,7 @@ mod units;
 mod via;
 
 pub use access::{AccessSpec, Blocked, Maintenance};
-pub use address::{Address, SocketFile, Sockets};
+pub use address::{Address, SocketFile, Sockets, is_plain_path};
 pub use app_tls::{AppTls, Proto, SentHost, Verify};
 pub use ask::{AskAt, AskUrl};
 pub use auth::{BasicSpec, Hash, User, UserSource};

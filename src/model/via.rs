@@ -21,6 +21,8 @@ pub enum Via {
     Published,
     /// The address its label names.
     Label,
+    /// The Unix socket its label names (`wharf.upstream: unix:app.sock`).
+    Socket,
 }
 
 /// `network front (also on back)`.
@@ -35,6 +37,7 @@ impl fmt::Display for Via {
             Self::Gateway => f.write_str("the host, through the gateway"),
             Self::Published => f.write_str("its published port"),
             Self::Label => f.write_str("wharf.upstream"),
+            Self::Socket => f.write_str("its socket"),
         }
     }
 }

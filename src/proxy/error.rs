@@ -13,6 +13,7 @@ use crate::filter::Refusal;
 use crate::metrics::ErrorKind;
 use crate::model::{Address, UpstreamKey, nothing_listens};
 use crate::tls::{HandshakeFault, ObtainError};
+use crate::upstream::Failure;
 
 /// Why a request was not answered by its upstream. See [`ProxyError::status`].
 #[derive(Debug, thiserror::Error)]
@@ -350,9 +351,19 @@ impl ProxyError {
             Self::NoEndpoint(_) => "each of its containers has wharf.weight: 0: give one another weight".into(),
             Self::Breaker { .. } => "`docker logs` may tell why requests fail; wharf.breaker says when it opens and for how long".into(),
             Self::Full { .. } => "wharf.max_conns sets how many requests each container has at once, how many wait (queue=) and how long (wait=); more containers share them".into(),
-            Self::Connect { endpoint, exposed, cause, .. } if cause.kind() == io::ErrorKind::ConnectionRefused => {
+            Self::Connect { endpoint, exposed, cause, .. }
+                if Failure::of_connect(cause) == Failure::Refused =>
+            {
                 nothing_listens(endpoint, exposed)
             }
+            Self::Connect { endpoint: endpoint @ Address::Unix(_), cause, .. } => match cause.kind() {
+                // It says itself what is wrong with the path.
+                io::ErrorKind::PermissionDenied if cause.raw_os_error().is_none() => return None,
+                io::ErrorKind::PermissionDenied => format!(
+                    "let Wharf write to {endpoint}: by its mode, or its group in `group_add` of Wharf's service"
+                ),
+                _ => format!("see whether {endpoint} is in the volume that Wharf has"),
+            },
             Self::Connect { container, endpoint, .. } | Self::ConnectTimeout { container, endpoint, .. } => format!(
                 "see whether {endpoint} can be reached from where Wharf runs: the networks of {container}, and firewalls between"
             ),

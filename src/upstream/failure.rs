@@ -12,6 +12,8 @@ pub enum Failure {
     Refused,
     /// There is no way to its address.
     NoWay,
+    /// Its Unix socket may not be used.
+    Denied,
     /// No answer to a connect.
     ConnectTimeout,
     Connect,
@@ -41,7 +43,9 @@ impl Failure {
     /// Of a connect.
     pub fn of_connect(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::ConnectionRefused => Self::Refused,
+            // A Unix socket that is not there yet.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused,
+            io::ErrorKind::PermissionDenied => Self::Denied,
             io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::NoWay,
             io::ErrorKind::TimedOut => Self::ConnectTimeout,
             _ => Self::Connect,
@@ -54,6 +58,7 @@ impl fmt::Display for Failure {
         f.write_str(match self {
             Self::Refused => "connection refused",
             Self::NoWay => "no way to its address",
+            Self::Denied => "Wharf may not connect to it",
             Self::ConnectTimeout => "no answer to a connect",
             Self::Connect => "connecting failed",
             Self::Tls => "no TLS connection that can be trusted (wharf.upstream.verify)",
@@ -91,9 +96,10 @@ impl LastFailure {
     }
 }
 
-pub(super) const ALL: [Failure; 9] = [
+pub(super) const ALL: [Failure; 10] = [
     Failure::Refused,
     Failure::NoWay,
+    Failure::Denied,
     Failure::ConnectTimeout,
     Failure::Connect,
     Failure::Tls,

@@ -113,19 +113,38 @@ impl Load {
 const PAUSE: Duration = Duration::from_millis(10);
 
 fn deploys(what: &str, environment: &[(&str, &str)], grace: &str) {
+    deploys_at(
+        what,
+        environment,
+        grace,
+        ("wharf.tls: off", ""),
+        Builder::new(),
+    );
+}
+
+/// With a label of its own, lines for the compose file, and a Wharf that knows of them.
+fn deploys_at(
+    what: &str,
+    environment: &[(&str, &str)],
+    grace: &str,
+    (label, more): (&str, &str),
+    wharf: Builder,
+) {
+    let label = label.split_once(": ").unwrap();
     let host = format!("{}.test", unique("deploy"));
     let compose = Compose::new();
     let up = |version: &str| {
         let mut environment = environment.to_vec();
         environment.extend([("VERSION", version), ("START_DELAY_MS", "1000")]);
         compose.up_service(&Service {
-            labels: &[("wharf.host", &host), ("wharf.tls", "off")],
+            labels: &[("wharf.host", &host), ("wharf.https", "both"), label],
             environment: &environment,
             stop_grace_period: grace,
+            more,
         });
     };
     up("0");
-    let wharf = Builder::new().start();
+    let wharf = wharf.start();
     wharf.wait_answer(&host, "/", |answer| answer.status == 200);
     let load = Load::start(&wharf, &host);
     for version in ["1", "2", "3"] {
@@ -151,4 +170,18 @@ fn an_app_that_ignores_the_signal() {
 fn an_app_that_finishes_what_it_has() {
     let environment = [("TERM_DELAY_MS", "500")];
     deploys("finishes", &environment, "10s");
+}
+
+/// B35: the new app puts its socket in the place of the old one's.
+#[test]
+fn an_app_behind_a_unix_socket() {
+    let volume = tempfile::tempdir().unwrap();
+    let more = format!(
+        "    network_mode: none\n    volumes:\n      - {}:/sockets\n",
+        volume.path().display()
+    );
+    let environment = [("SOCKET", "/sockets/app.sock")];
+    let label = ("wharf.upstream: unix:app.sock", &*more);
+    let wharf = Builder::new().env("WHARF_SOCKETS", volume.path().to_str().unwrap());
+    deploys_at("Unix socket", &environment, "10s", label, wharf);
 }

@@ -24,6 +24,8 @@ mod broken;
 mod check;
 // Clients that show certificates, and other rules of connections.
 mod client_certificates;
+// Apps behind Unix sockets.
+mod sockets;
 // Hundreds of containers at once.
 mod burst;
 // Wharf in a container.

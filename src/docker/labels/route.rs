@@ -391,6 +391,10 @@ impl<'a> Layers<'a> {
                 &["port", "network", "proto"][..],
                 "without effect: `upstream` says where the app is",
             ),
+            Some(UpstreamAt::Socket(_)) => (
+                &["port", "network", "health.port"][..],
+                "without effect: `upstream` is a Unix socket",
+            ),
             Some(UpstreamAt::Published) => (
                 &["network"][..],
                 "without effect: `upstream` is the published port",
@@ -422,6 +426,16 @@ impl<'a> Layers<'a> {
         if let Some((given, reason)) = self.torn() {
             problem(Severity::Error, &given.label, &given.text, reason.clone());
             fault.get_or_insert_with(|| format!("{}: {reason}", excerpt(&given.label)));
+        }
+        if let (Some(given), Some(UpstreamAt::Socket(_)), Proto::Https) = (
+            self.get("proto"),
+            dial.upstream.as_ref().map(|label| &label.at),
+            dial.proto,
+        ) {
+            let reason = "an app behind a Unix socket is spoken to in clear: nobody can listen in between; leave `proto` out";
+            let (label, text) = (&given.label, &given.text);
+            problem(Severity::Error, label, text, reason.to_owned());
+            fault.get_or_insert_with(|| format!("{}: {reason}", excerpt(label)));
         }
         if let Some(name) = name.filter(|_| hosts.is_empty() && fault.is_none()) {
             let reason = format!("route `{name}` has no host: set wharf.host or wharf.{name}.host");

@@ -74,7 +74,7 @@ pub const OPTIONS: &[Entry] = &[
     on("breaker.min", Route, Least, "of so many requests at least", "20", "50"),
     on("breaker.open", Route, BreakerTime, "how long requests are refused before a few are let through", "10s", "30s"),
     on("network", Route, Name, "Docker network to reach the app on, plain or project-prefixed name", "a shared one", "proxy"),
-    on("upstream", Route, Upstream, "where the app is instead: at the port the container publishes on the host, or at addresses and names outside Docker", "the container", "http://192.168.1.5:8080"),
+    on("upstream", Route, Upstream, "where the app is instead: at the port the container publishes on the host, at addresses and names outside Docker, or behind a Unix socket in `WHARF_SOCKETS`", "the container", "http://192.168.1.5:8080"),
     on("upstream.host", Route, SentHost, "Host field the app gets: the client's, that of where the app is, or always this one", "keep", "upstream"),
     on("proto", Route, Proto, "what the app speaks; a URL in `upstream` says so itself", "http", "https"),
     on("upstream.verify", Route, Verify, "whose word counts for the certificate of an app that speaks HTTPS: the public authorities', that of a PEM file in Wharf's container, or anybody's (`off`)", "on", "file:ca.pem sni=app.internal"),

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::docker::Snapshot;
-use crate::model::{Host, Maintenance, Names, UpstreamKey};
+use crate::model::{Host, Maintenance, Names, Sockets, UpstreamKey};
 use crate::model::{
     HostPattern, HttpsMode, LabelPrefix, Plan, Problem, RouteKey, RouteSpec, Severity, ShareSpec,
     TlsMode,
@@ -47,6 +47,8 @@ pub struct PlanOptions {
     pub dns: Vec<Option<Host>>,
     /// Hosts that `wharf maintenance` has put to rest.
     pub resting: Arc<BTreeMap<HostPattern, Maintenance>>,
+    /// Which Unix sockets may be apps'; `None` where there is no directory of them.
+    pub sockets: Option<Arc<Sockets>>,
     /// What names in `wharf.upstream` stand for.
     pub names: Arc<Names>,
 }

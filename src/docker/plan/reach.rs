@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::docker::labels::{Dial, NetworkLabel, excerpt};
 use crate::docker::{Attachment, Container, Network, Position, Snapshot, State};
-use crate::model::{Names, Problem, Severity, Via};
+use crate::model::{Address, Names, Problem, Severity, Sockets, Via};
 
 use super::PlanOptions;
 use super::published::{self, Host};
@@ -18,6 +19,7 @@ pub(super) struct Reach<'a> {
     network: Option<&'a str>,
     /// What names outside Docker stand for.
     pub(super) names: &'a Names,
+    sockets: Option<&'a Arc<Sockets>>,
     /// The container Wharf runs in, and the one whose network that is. `None` on the host.
     own: Option<&'a Container>,
     /// Whose is an address of a network, by the network's id.
@@ -53,6 +55,7 @@ impl<'a> Reach<'a> {
             networks: networks.map(|n| (n.id.as_str(), n)).collect(),
             network: options.network.as_deref(),
             names: &options.names,
+            sockets: options.sockets.as_ref(),
             own: None,
             holders: holders(snapshot),
         };
@@ -96,6 +99,14 @@ impl<'a> Reach<'a> {
                 passing: miss.passing,
             }
         })
+    }
+
+    /// The Unix socket at `path`.
+    pub(super) fn socket(&self, path: &str) -> Result<Address, String> {
+        let sockets = self.sockets.ok_or(
+            "Wharf has no directory of sockets: mount the app's volume at /sockets in its container, or set WHARF_SOCKETS",
+        )?;
+        Ok(Address::Unix(sockets.file(path)?.into()))
     }
 
     /// The address at which the host forwards to `container`.

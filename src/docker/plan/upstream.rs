@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::docker::labels::{Dial, UpstreamAt, excerpt};
+use crate::docker::labels::{Dial, UpstreamAt, UpstreamLabel, excerpt};
 use crate::docker::{Container, Health, State};
 use crate::model::{
-    AppTls, EndpointSpec, HealthCheck, Host, HostPattern, Plan, Problem, Proto, Severity,
+    Address, AppTls, EndpointSpec, HealthCheck, Host, HostPattern, Plan, Problem, Proto, Severity,
     UpstreamKey, UpstreamSpec, Via,
 };
 
@@ -173,24 +173,23 @@ fn endpoint(
     problems: &mut Vec<Problem>,
 ) -> Result<EndpointSpec, Apart> {
     let container = member.container;
-    let published = dial
-        .upstream
-        .as_ref()
-        .filter(|label| label.at == UpstreamAt::Published);
-    let (addr, via) = match published {
-        Some(label) if !dial.port_broken => {
-            let found = reach.published(container, dial).map_err(|reason| {
-                let sentence = format!("{}: {reason}", excerpt(&container.name));
-                problems.push(label.problem(&container.name, Severity::Error, reason));
-                Apart::lasting(sentence)
-            });
-            (found?, Via::Published)
+    let label = dial.upstream.as_ref();
+    let (addr, via) = match label.map(|label| (label, &label.at)) {
+        Some((label, UpstreamAt::Published)) if !dial.port_broken => {
+            let found = reach.published(container, dial);
+            let found = found.map_err(|reason| unusable(container, label, reason, problems));
+            (found?.into(), Via::Published)
+        }
+        Some((label, UpstreamAt::Socket(path))) => {
+            let found = reach.socket(path);
+            let found = found.map_err(|reason| unusable(container, label, reason, problems));
+            (found?, Via::Socket)
         }
         _ => {
             // First: without a network, the engine tells no ports either.
             let (ip, via) = reach.address(container, dial.network.as_ref(), problems)?;
             let port = port(container, dial, before, problems).map_err(Apart::lasting)?;
-            (SocketAddr::new(ip, port), via)
+            (SocketAddr::new(ip, port).into(), via)
         }
     };
     let exposed = exposed(container);
@@ -200,9 +199,9 @@ fn endpoint(
         container: container.name.clone(),
         created: container.created,
         ended: container.ended,
-        addr: addr.into(),
+        authority: authority(&addr, tls.is_some()),
+        addr,
         via,
-        authority: authority(addr, tls.is_some()),
         tls,
         exposed: exposed
             .into_iter()
@@ -216,8 +215,23 @@ fn endpoint(
     })
 }
 
+/// Why the address that `label` names is none.
+fn unusable(
+    container: &Container,
+    label: &UpstreamLabel,
+    reason: String,
+    problems: &mut Vec<Problem>,
+) -> Apart {
+    let sentence = format!("{}: {reason}", excerpt(&container.name));
+    problems.push(label.problem(&container.name, Severity::Error, reason));
+    Apart::lasting(sentence)
+}
+
 /// An address as a Host field names it: without the scheme's own port.
-fn authority(addr: SocketAddr, tls: bool) -> String {
+fn authority(addr: &Address, tls: bool) -> String {
+    let Some(addr) = addr.tcp() else {
+        return "localhost".to_owned(); // as nginx and curl do
+    };
     match (addr, addr.port()) {
         (_, port) if port != if tls { 443 } else { 80 } => addr.to_string(),
         (SocketAddr::V4(v4), _) => v4.ip().to_string(),

@@ -38,6 +38,7 @@ fn deploys(style: &str, environment: &[(&str, &str)], grace: &str) -> Deploys {
             ],
             environment: &[environment, &own].concat(),
             stop_grace_period: grace,
+            more: "",
         });
     };
     up(0);

@@ -27,6 +27,7 @@ fn from_one_container_to_five_to_two_to_two_new_ones() {
                 ("START_DELAY_MS", "500"),
             ],
             stop_grace_period: "10s",
+            more: "",
         };
         compose.up_service_with(&service, args);
     };

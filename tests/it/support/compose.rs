@@ -17,6 +17,8 @@ pub(crate) struct Service<'a> {
     pub(crate) labels: &'a [(&'a str, &'a str)],
     pub(crate) environment: &'a [(&'a str, &'a str)],
     pub(crate) stop_grace_period: &'a str,
+    /// Lines below `web`.
+    pub(crate) more: &'a str,
 }
 
 impl Compose {
@@ -40,7 +42,8 @@ impl Compose {
 
     pub(crate) fn up_service_with(&self, service: &Service<'_>, args: &[&str]) {
         let grace = service.stop_grace_period;
-        let mut more = format!("    stop_grace_period: {grace}\n    environment:\n");
+        let more = service.more;
+        let mut more = format!("{more}    stop_grace_period: {grace}\n    environment:\n");
         for (key, value) in service.environment {
             let _ = writeln!(more, "      {key}: '{value}'");
         }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::{NOT_YET, Parsed, Value, items, note, number};
+use crate::dial::is_engine;
 use crate::docker::labels::text::quote;
-use crate::model::{Host, HostError};
+use crate::model::{Host, HostError, is_plain_path};
 
 /// Where a route's requests go, if not to the container's own address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum UpstreamAt {
     Container,
     /// To the port it publishes on the host.
     Published,
+    /// To the Unix socket at this path, which is below the directory of sockets, or said to be.
+    Socket(String),
     /// To these; at least one, without duplicates.
     Origins(Vec<Origin>),
 }
@@ -65,6 +68,16 @@ pub(super) fn upstream(text: &str) -> Parsed {
         parsed.value = Some(Value::Upstream(at));
         return parsed;
     }
+    if let Some(path) = text.trim().strip_prefix("unix:") {
+        match socket(path) {
+            Ok(path) => parsed.value = Some(Value::Upstream(UpstreamAt::Socket(path))),
+            Err(reason) => note(
+                &mut parsed.errors,
+                format!("{}: {reason}", quote(text.trim())),
+            ),
+        }
+        return parsed;
+    }
     let mut found: Vec<Origin> = Vec::new();
     for item in items(text) {
         match origin(item) {
@@ -96,7 +109,7 @@ fn origin(text: &str) -> Result<Origin, String> {
     let https = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,
         "https" => true,
-        "unix" => return Err(format!("a Unix socket is {NOT_YET}")),
+        "unix" => return Err("a Unix socket stands alone: unix:app.sock".to_owned()),
         other if LATER.contains(&other) => return Err(format!("{other}:// is {NOT_YET}")),
         _ => return Err(FORM.to_owned()),
     };
@@ -136,6 +149,32 @@ fn origin(text: &str) -> Result<Origin, String> {
     Ok(Origin { https, host, port })
 }
 
+/// A path as it stands behind `unix:`; with `//` in front, as in other URLs of sockets.
+fn socket(path: &str) -> Result<String, String> {
+    let path = match path.strip_prefix("//") {
+        Some(rest) if rest.starts_with('/') => rest,
+        Some(_) => {
+            return Err("a socket looks like unix:app.sock or unix:/sockets/app.sock".into());
+        }
+        None => path,
+    };
+    if path.is_empty() || path.ends_with('/') {
+        return Err("a socket is named by its path, as in unix:app.sock".into());
+    }
+    if path.len() > MAX_SOCKET || !is_plain_path(path) {
+        return Err(format!(
+            "the path of a socket has letters, digits and /._-+=@:~, and at most {MAX_SOCKET} of them"
+        ));
+    }
+    if path.split('/').any(|part| part == "..") {
+        return Err("the path of a socket has no `..`".into());
+    }
+    if is_engine(path) {
+        return Err("this is the socket of a container engine, and no app's: whoever may write to it has the machine".into());
+    }
+    Ok(path.to_owned())
+}
+
 /// Why no upstream may have this address, whatever the label or a name server says.
 pub(crate) fn refused(ip: IpAddr) -> Option<&'static str> {
     let ip = ip.to_canonical();
@@ -161,6 +200,8 @@ pub(super) fn ends_in_number(name: &str) -> bool {
         || hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// Characters of a socket's path.
+const MAX_SOCKET: usize = 200;
 /// Addresses of one label, and of one name.
 pub(in crate::docker) const MAX_ORIGINS: usize = 16;
 
@@ -168,7 +209,7 @@ const LATER: &[&str] = &[
     "h2c", "h2", "grpc", "grpcs", "fastcgi", "fcgi", "uwsgi", "ws", "wss", "tcp",
 ];
 
-const FORM: &str = "an upstream is `published`, or looks like http://192.168.1.5:8080 or https://nas.lan:8443, or several of these";
+const FORM: &str = "an upstream is `published`, or looks like http://192.168.1.5:8080 or https://nas.lan:8443, or several of these, or like unix:app.sock";
 
 #[cfg(test)]
 mod tests {
@@ -202,6 +243,9 @@ mod tests {
             ("http://my_app-1:3000", "http://my_app-1:3000"),
             ("http://127.0.0.1:9", "http://127.0.0.1:9"),
             ("HTTPS://nas.lan", "https://nas.lan:443"),
+            (" unix:app.sock", "Socket(\"app.sock\")"),
+            ("unix:/sockets/app", "Socket(\"/sockets/app\")"),
+            ("unix:///sockets/app", "Socket(\"/sockets/app\")"),
             (
                 "https://[fd00::1]:8443, http://[fd00::1]:8443",
                 "https://[fd00::1]:8443 http://[fd00::1]:8443",
@@ -219,7 +263,16 @@ mod tests {
             ("nas.lan:8080", "looks like"),
             ("http:nas.lan", "looks like"),
             ("h2c://nas.lan", "h2c:// is not supported yet"),
-            ("unix:/run/app.sock", "Unix socket is not supported yet"),
+            ("unix:", "named by its path"),
+            ("unix:shop/", "named by its path"),
+            ("unix://app.sock", "looks like unix:app.sock"),
+            ("unix:../app.sock", "no `..`"),
+            ("unix:/sockets/../run/app.sock", "no `..`"),
+            ("unix:a b", "letters, digits"),
+            ("unix:a.sock,unix:b.sock", "letters, digits"),
+            ("http://10.0.0.1, unix:a.sock", "stands alone"),
+            ("unix:/var/run/docker.sock", "container engine"),
+            ("unix:Podman.sock", "container engine"),
             ("http://nas.lan/base", "wharf.rewrite"),
             ("http://nas.lan?x", "no path"),
             ("http://me@nas.lan", "no user name"),

@@ -30,7 +30,7 @@ use super::super::{PlanOptions, plan};
 use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
     ActiveCheck, FailLimit, HealthAsk, HealthCheck, Host, Lookup, MaxConns, Plan, Problem, Retry,
-    RouteSpec, Settings, Severity, StatusSet, UpstreamSpec, Via,
+    RouteSpec, Settings, Severity, Sockets, StatusSet, UpstreamSpec, Via,
 };
 
 #[test]
@@ -108,6 +108,12 @@ pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
                     options.filter.push((key.to_owned(), value));
                 }
                 ("dns", zone) => options.dns.push(Some(Host::parse(zone).unwrap())),
+                ("sockets", directory) => {
+                    options.sockets = Some(Arc::new(Sockets {
+                        directory: directory.into(),
+                        engine: None,
+                    }));
+                }
                 (other, _) => panic!("unknown option {other}"),
             },
             "name" => {
