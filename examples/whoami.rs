@@ -19,6 +19,8 @@
 //! | `/trailers`      | a chunked body followed by the trailer `x-checksum` (to clients with `TE: trailers`) |
 //! | `/ask?domain=N`  | whether the name N may have a certificate: by its first letters `no`, `hang` (never), `fail` (500), else yes |
 //! | `/asked`         | the names `/ask` was asked about so far, a line each |
+//! | `/api/authz/forward-auth`, `/oauth2/auth`, `/outpost.goauthentik.io/auth/traefik` | whether a request gets in, as Authelia, oauth2-proxy and authentik say it; see `whoami/auth.rs` |
+//! | `/questions`     | what these were asked, as JSON, the last first |
 //! | `/health`        | 200 or `HEALTH`, or the status last sent with `POST /health` (the number as the body) |
 //!
 //! `PORT` (3000) is where it listens, on all addresses or on `ADDRESS`, and on `ALSO_PORT` where that is set; with `SOCKET` it
@@ -129,6 +131,10 @@ impl Listener {
     }
 }
 
+// Whether others get in.
+#[path = "whoami/auth.rs"]
+mod auth;
+
 /// What the app knows about itself.
 struct Me {
     hostname: String,
@@ -138,6 +144,7 @@ struct Me {
     ballast: Mutex<Vec<Vec<u8>>>,
     /// What `/ask` was asked about.
     asked: Mutex<String>,
+    questions: auth::Questions,
 }
 
 async fn serve(port: u16) -> std::io::Result<()> {
@@ -148,6 +155,7 @@ async fn serve(port: u16) -> std::io::Result<()> {
         health: AtomicU16::new(number("HEALTH").unwrap_or(200)),
         ballast: Mutex::default(),
         asked: Mutex::default(),
+        questions: auth::Questions::default(),
     });
     // Every connection has a receiver: the sender sees when they are gone.
     let (stopping, stop) = watch::channel(false);
@@ -284,6 +292,9 @@ fn tls() -> std::io::Result<Option<TlsAcceptor>> {
 
 async fn answer(me: &Me, request: Request<Incoming>, client: &Client) -> Answer {
     let path = request.uri().path().to_owned();
+    if let Some(answer) = me.questions.answer(&request) {
+        return answer;
+    }
     let (first, rest) = path[1.min(path.len())..]
         .split_once('/')
         .unwrap_or_else(|| (path.trim_start_matches('/'), ""));

@@ -73,7 +73,8 @@ impl Filters {
             return Err(Refusal::Denied { client, by });
         }
         let listed_in = within(&access.allow);
-        let either = access.satisfy_any && self.basic.is_some();
+        let asks = self.basic.is_some() || access.forward.is_some();
+        let either = access.satisfy_any && asks;
         if listed_in == Some(false) && !either {
             let list = listed(&access.allow);
             return Err(Refusal::NotAllowed { client, list });
@@ -86,7 +87,7 @@ impl Filters {
             resting(rest, client)?;
         }
         Ok(Admitted {
-            login: self.basic.is_some() && !(either && listed_in == Some(true)),
+            login: asks && !(either && listed_in == Some(true)),
         })
     }
 }

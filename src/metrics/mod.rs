@@ -116,6 +116,8 @@ pub enum ErrorKind {
     Denied,
     /// No right name and password.
     Login,
+    /// The server that decides who gets in has given no answer.
+    Auth,
     /// A path nobody gets.
     Blocked,
     /// The route is down for maintenance.
@@ -288,7 +290,7 @@ impl BreakerBecame {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
@@ -296,6 +298,7 @@ impl ErrorKind {
         Self::RouteFault,
         Self::Denied,
         Self::Login,
+        Self::Auth,
         Self::Blocked,
         Self::Maintenance,
         Self::Misdirected,
@@ -321,6 +324,7 @@ impl ErrorKind {
             Self::RouteFault => "route_fault",
             Self::Denied => "denied",
             Self::Login => "login",
+            Self::Auth => "auth",
             Self::Blocked => "blocked",
             Self::Maintenance => "maintenance",
             Self::Misdirected => "misdirected",

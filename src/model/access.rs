@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{BasicSpec, Glob, Networks, PathGlob, duration};
+use super::{BasicSpec, ForwardSpec, Glob, Networks, PathGlob, duration};
 
 /// `wharf.allow`, `wharf.deny`, `wharf.block` and `wharf.maintenance`. Default: nothing is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +19,9 @@ pub struct AccessSpec {
     /// `wharf.auth.basic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<BasicSpec>,
+    /// `wharf.auth.forward`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward: Option<ForwardSpec>,
     /// `wharf.satisfy: any`: a place in `allow` or a login is enough (nginx `satisfy any`). Default off.
     #[serde(skip_serializing_if = "is_off")]
     pub satisfy_any: bool,

@@ -30,6 +30,8 @@ pub struct RouteSpec {
     /// `wharf.match`: what else a request has to meet, all of it; sorted, without duplicates.
     pub conditions: Vec<Matcher>,
     pub upstream: UpstreamKey,
+    /// Where `wharf.auth.forward` leads, if the route has it.
+    pub auth: Option<UpstreamKey>,
     pub settings: Settings,
     /// Name of the container whose labels define the route now.
     pub container: String,

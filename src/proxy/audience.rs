@@ -70,6 +70,7 @@ mod tests {
             path: PathPattern::root(),
             conditions: Vec::new(),
             upstream: upstream.key.clone(),
+            auth: None,
             settings: Settings::default(),
             container: "c".into(),
             service: "c".into(),

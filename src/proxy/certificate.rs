@@ -103,6 +103,7 @@ mod tests {
             path: PathPattern::root(),
             conditions: Vec::new(),
             upstream: UpstreamKey("u".into()),
+            auth: None,
             settings,
             container: name.into(),
             service: name.into(),

@@ -46,6 +46,17 @@ pub(crate) enum ProxyError {
     Login { realm: Box<str> },
     #[error("too many log in at the moment")]
     Logins,
+    #[error("the server at {at} (wharf.auth.forward) does not say who gets in: {cause}")]
+    Auth {
+        /// The route that asks it.
+        route: Box<str>,
+        at: Box<str>,
+        cause: Box<Self>,
+    },
+    #[error(
+        "this is a question of Wharf's who gets in, and its answer would be asked about in turn"
+    )]
+    AuthLoop,
     #[error("a label of this route has an error: {0}")]
     RouteFault(Box<str>),
     #[error("no certificate for this host yet: {0}")]
@@ -160,6 +171,12 @@ impl ProxyError {
             Self::HttpsOnly | Self::ClientCertificate | Self::WebSocketOff => StatusCode::FORBIDDEN,
             Self::Login { .. } => StatusCode::UNAUTHORIZED,
             Self::Logins => StatusCode::SERVICE_UNAVAILABLE,
+            // Never a status that its cause has by itself: the app has not been asked.
+            Self::Auth { cause, .. } => match cause.status() {
+                StatusCode::GATEWAY_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
+                _ => StatusCode::BAD_GATEWAY,
+            },
+            Self::AuthLoop => StatusCode::LOOP_DETECTED,
             Self::Refused(refusal) => match refusal {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } | Refusal::Origin { .. } => {
                     StatusCode::FORBIDDEN
@@ -216,6 +233,7 @@ impl ProxyError {
                 Refusal::Maintenance { .. } => ErrorKind::Maintenance,
             },
             Self::Login { .. } | Self::Logins => ErrorKind::Login,
+            Self::Auth { .. } | Self::AuthLoop => ErrorKind::Auth,
             Self::Misdirected => ErrorKind::Misdirected,
             Self::RouteFault(_) => ErrorKind::RouteFault,
             Self::NoCertificate(_) => ErrorKind::NoCertificate,
@@ -249,7 +267,11 @@ impl ProxyError {
             | Self::WebSocketOff
             | Self::Login { .. }
             | Self::Logins
+            | Self::AuthLoop
             | Self::NoCertificate(_) => self.to_string(),
+            Self::Auth { .. } => {
+                "this site asks another server who gets in, and that one does not answer".into()
+            }
             Self::Refused(refusal) => match refusal {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } => {
                     "this address is not let in".into()
@@ -329,6 +351,15 @@ impl ProxyError {
         }
     }
 
+    /// Whether nobody has said that the request may go on; that it waited for that is no other matter.
+    pub(crate) fn is_of_auth(&self) -> bool {
+        match self {
+            Self::Auth { .. } => true,
+            Self::Waited { cause, .. } | Self::Crowded { cause, .. } => cause.is_of_auth(),
+            _ => false,
+        }
+    }
+
     /// How long the request would wait for a place, if that is all that is wrong.
     pub(crate) fn waits_in_line(&self) -> Option<Duration> {
         match self {
@@ -392,6 +423,14 @@ impl ProxyError {
                 Refusal::Maintenance { .. } => "wharf.maintenance: on allow=private lets you see the site meanwhile".into(),
             },
             Self::Login { .. } => "wharf.auth.basic says who gets in".into(),
+            Self::Auth { cause, .. } => {
+                let step = cause.next_step().map(|step| format!("; {step}"));
+                format!(
+                    "nobody gets in without its word: see whether it runs and answers where wharf.auth.forward says{}",
+                    step.unwrap_or_default()
+                )
+            }
+            Self::AuthLoop => "wharf.auth.forward: off on the server's own route; or name its container, not its public host".into(),
             Self::Logins => "passwords are verified few at once; those that were right count on for five minutes without".into(),
             Self::HttpsOnly => "ask with https://; wharf.https: redirect sends clients there".into(),
             Self::ClientCertificate => "wharf.tls.client_ca asks for one; `optional` lets others in, too".into(),

@@ -18,7 +18,8 @@ use super::queue::full;
 use super::{h1, hints, service};
 use crate::config::TrustedProxies;
 use crate::model::{ContainerNote, HttpsMode};
-use crate::route::{HostEntry, Route, RouteTable};
+use crate::route::{ForwardAuth, HostEntry, Route, RouteTable};
+use crate::upstream::Choice;
 
 /// A request that nobody has sent.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub(crate) struct Decision<'t> {
     pub(crate) redirect: Option<(StatusCode, String)>,
     /// What the app is asked for, where that is not what the client asks for.
     pub(crate) target: Option<String>,
+    /// Who is asked first, and can say no.
+    pub(crate) asks: Option<&'t ForwardAuth>,
     pub(crate) verdict: Verdict,
     /// Whether an error page would name containers to this client.
     pub(crate) detail: bool,
@@ -86,6 +89,7 @@ pub(crate) fn decide<'t>(
         shares: Vec::new(),
         redirect: None,
         target: None,
+        asks: None,
         verdict: Verdict::Forward(Vec::new()),
         detail: may_see_details(table, &request, client),
         hints: Vec::new(),
@@ -138,10 +142,23 @@ impl<'t> Decision<'t> {
             }
             self.redirect = Some(service::redirect(head, port));
         }
-        let (_, login) = service::admit(entry, route, head)?;
-        if let Some(basic) = login.filter(|_| !request.fields().has(Known::Authorization)) {
+        let admission = service::admit(entry, route, head)?;
+        self.asks = admission.forward;
+        if let Some(basic) =
+            (admission.basic).filter(|_| !request.fields().has(Known::Authorization))
+        {
             let realm = basic.realm.clone();
             return Err(ProxyError::Login { realm });
+        }
+        if let Some(auth) = admission.forward {
+            let upstream = &auth.route.upstream;
+            if upstream.candidates(Choice::Turn, Instant::now()).is_empty() {
+                return Err(ProxyError::Auth {
+                    route: route.key.0.as_str().into(),
+                    at: auth.at.clone(),
+                    cause: Box::new(nobody(upstream)),
+                });
+            }
         }
         self.target = service::changed_target(head, route)?;
         if let Some(error) = route.breaker.as_ref().and_then(|one| refusal(one)) {

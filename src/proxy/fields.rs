@@ -190,6 +190,22 @@ impl FieldIndex {
 }
 
 impl OwnedFields {
+    /// The same without the fields of a set of names.
+    pub(crate) fn without(&self, dropped: u32) -> Self {
+        let all = self.index.spans.iter();
+        let spans: Vec<Span> = all
+            .filter(|one| !one.known.is_in(dropped))
+            .copied()
+            .collect();
+        Self {
+            text: self.text.clone(),
+            index: FieldIndex {
+                seen: spans.iter().fold(0, |seen, one| seen | one.known.bit()),
+                spans,
+            },
+        }
+    }
+
     pub(crate) fn fields(&self) -> Fields<'_> {
         Fields::new(&self.text, &self.index)
     }

@@ -40,6 +40,8 @@ pub(crate) struct Forward<'a> {
     /// Of the request as the client sent it; the path as it was written.
     pub(crate) facts: Facts<'a>,
     pub(crate) websocket: bool,
+    /// Lines for the client beside the app's own: cookies of the server that has let the request through.
+    pub(crate) cookies: &'a [u8],
 }
 
 /// What comes of it.
@@ -229,6 +231,7 @@ impl Forward<'_> {
             headers::write_cors(&mut lines, cors, asked, fields, edits);
             exchange.extra.lines = lines;
         }
+        exchange.extra.lines.extend_from_slice(self.cookies);
         self.answer(endpoint, exchange).map_err(Refusal::Final)
     }
 
@@ -429,6 +432,7 @@ impl Forward<'_> {
         let terms = Terms {
             timeouts: self.route.timeouts,
             keepalive: self.route.keepalive,
+            reserved: self.route.reserved.clone(),
             repeats: self.repeats(),
             earlier,
         };

@@ -127,6 +127,25 @@ impl RequestHead {
         }
     }
 
+    /// A question about this request: GET without a body, and what the request says of itself. What its route
+    /// was found by is not what a trusted proxy may say beside it.
+    pub(crate) fn question(&self) -> Self {
+        let told = Known::set(&[
+            Known::XForwardedHost,
+            Known::XForwardedPort,
+            Known::XForwardedPrefix,
+            Known::XForwardedProto,
+        ]);
+        Self {
+            method: Method::GET,
+            version: Version::HTTP_11,
+            framing: RequestFraming::None,
+            keep_alive: true,
+            target: Target::Origin { at: 0, len: 0 },
+            fields: self.fields.without(told),
+        }
+    }
+
     /// Gives back what its buffer has to spare: it will be kept for long.
     pub(crate) fn shrink(&mut self) {
         self.fields.text.shrink_to_fit();

@@ -11,6 +11,7 @@
 
 mod attempts;
 mod audience;
+mod auths;
 mod breaker;
 mod buffers;
 mod certificate;

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use http::Version;
 
+use super::auths::Pass;
 use super::exchange::Kept;
 use super::fields::{Fields, Known};
 use super::head::RequestHead;
@@ -52,6 +53,8 @@ pub(crate) struct Record {
     pub(crate) queued: Option<Queued>,
     /// What was sent of the body by a try that has failed, while there may be another.
     pub(crate) kept: Option<Box<Kept>>,
+    /// What the server that decides who gets in has said of it.
+    pub(crate) passed: Option<Rc<Pass>>,
     /// Whether its upstream has counted it.
     pub(crate) asked: bool,
 }

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use super::auths::Auths;
 use super::buffers::Buffers;
 use super::clock::{Clock, Ticker};
 use super::exchange::KeptBytes;
@@ -37,6 +38,8 @@ pub(crate) struct Worker {
     pub(crate) lanes: Lanes,
     pub(crate) pipes: Rc<Pipes>,
     cached: RefCell<Cached>,
+    /// Who was let in a moment ago.
+    pub(crate) auths: Auths,
     pinned: RefCell<Rc<Pinned>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
@@ -103,6 +106,7 @@ impl Worker {
             kept: KeptBytes::default(),
             lanes: Lanes::new(),
             pipes: Rc::default(),
+            auths: Auths::default(),
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),

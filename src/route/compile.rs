@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    Asking, Back, Breaker, Edits, HostEntry, Hosts, Route, RouteTable, Share, Split, Sticky,
-    Stripped,
+    Asking, Back, Breaker, Edits, ForwardAuth, HostEntry, Hosts, Route, RouteTable, Share, Split,
+    Sticky, Stripped,
 };
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
 use crate::model::{
-    ClientAuth, CorsSpec, EditOp, FieldText, HeaderEdit, HostPattern, HttpsMode, Maintenance,
-    Matcher, PathPattern, Plan, Rewrite, RouteKey, RouteSpec, SentHost, Settings, TlsMode,
-    TlsPolicy, UpstreamKey, escape_path,
+    AccessSpec, ClientAuth, CorsSpec, EditOp, FieldNames, FieldText, ForwardSpec, HeaderEdit,
+    HostPattern, HttpsMode, Maintenance, Matcher, PathPattern, Plan, Rewrite, RouteKey, RouteSpec,
+    SentHost, Settings, Timeouts, TlsMode, TlsPolicy, UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
 
@@ -60,7 +60,16 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
             breakers.insert(spec.key.clone(), Arc::clone(breaker));
         }
         let filters = filters.get(&spec.key).copied();
-        let route = Arc::new(route(spec, upstream, breaker, filters, secret));
+        let mut route = route(spec, upstream, breaker, filters, secret);
+        if let Some(forward) = &spec.settings.access.forward {
+            let auth = spec.auth.as_ref().and_then(|auth| upstreams.get(auth));
+            match auth {
+                Some(auth) => guard(&mut route, spec, forward, auth, secret),
+                // `docker::plan` never makes one; nobody may get in past it.
+                None => route.fault = Some("wharf.auth.forward: there is no such server".into()),
+            }
+        }
+        let route = Arc::new(route);
         for host in &spec.hosts {
             hosts
                 .entry(host)
@@ -81,6 +90,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
             routes,
             before.unwrap_or_default(),
             plan.resting.get(pattern).cloned(),
+            secret,
         ));
         match pattern {
             HostPattern::Exact(host) => insert(&mut table.exact, host.as_str(), entry),
@@ -135,6 +145,15 @@ fn route(
         sent_host: settings.sent_host.clone(),
         websocket: settings.websocket,
         filters: Filters::compile(&settings.access, filters),
+        forward: None,
+        reserved: (settings.access.basic.as_ref())
+            .and_then(|basic| basic.user_header.clone())
+            .map(|header| {
+                Arc::new(FieldNames {
+                    whole: vec![header],
+                    beginnings: Vec::new(),
+                })
+            }),
         // Without TLS there is nothing to redirect to.
         https: if settings.tls == TlsMode::Off {
             HttpsMode::Off
@@ -161,6 +180,95 @@ fn route(
         owner: spec.owner.as_str().into(),
         fault: spec.fault.as_deref().map(Into::into),
     }
+}
+
+/// Has `route` ask the server at `auth`.
+fn guard(
+    route: &mut Route,
+    spec: &RouteSpec,
+    forward: &ForwardSpec,
+    auth: &Arc<Upstream>,
+    secret: &Secret,
+) {
+    let default = Timeouts::default();
+    let asking = RouteSpec {
+        path: PathPattern::root(),
+        conditions: Vec::new(),
+        upstream: auth.key.clone(),
+        auth: None,
+        settings: Settings {
+            sent_host: SentHost::Upstream,
+            timeouts: Timeouts {
+                connect: default.connect.min(forward.timeout),
+                first: forward.timeout,
+                read: forward.timeout,
+                send: forward.timeout,
+                body: default.body,
+            },
+            hold: spec.settings.hold,
+            hold_max: spec.settings.hold_max,
+            ..Settings::default()
+        },
+        share: None,
+        fault: None,
+        ..spec.clone()
+    };
+    let mut asked = self::route(&asking, auth, None, None, secret);
+    // Its addresses are not the app's: nothing is changed in what it says.
+    asked.back = None;
+    let mut reserved = forward.copy.clone();
+    if let Some(others) = &route.reserved {
+        reserved.whole.extend_from_slice(&others.whole);
+    }
+    route.reserved = Some(Arc::new(reserved));
+    route.forward = Some(Arc::new(ForwardAuth::new(forward, asked, &spec.key)));
+}
+
+/// What a server that decides who gets in serves itself on the hosts of those that ask it, before they are asked
+/// for: the pages by which a visitor comes to be let in. Nothing where a label has a route for that path.
+fn own_pages(routes: &[(&RouteSpec, Arc<Route>)], secret: &Secret) -> Vec<Arc<Route>> {
+    let mut own: Vec<Arc<Route>> = Vec::new();
+    for (spec, route) in routes {
+        let forward = route.forward.as_ref().filter(|_| route.fault.is_none());
+        let path = forward.and_then(|forward| forward.kind?.own_path());
+        let (Some(forward), Some(Ok(path))) = (forward, path.map(PathPattern::parse)) else {
+            continue;
+        };
+        let taken = |route: &Arc<Route>| route.path == path && route.conditions.is_empty();
+        if routes.iter().any(|(_, route)| taken(route)) || own.iter().any(taken) {
+            continue;
+        }
+        let settings = &spec.settings;
+        let access = AccessSpec {
+            forward: None,
+            // A login was enough, and here is where that begins.
+            allow: (settings.access.allow.clone()).filter(|_| !settings.access.satisfy_any),
+            ..settings.access.clone()
+        };
+        let pages = RouteSpec {
+            key: RouteKey(format!("{}#auth.forward", spec.key)),
+            path,
+            conditions: Vec::new(),
+            upstream: forward.route.upstream.key.clone(),
+            auth: None,
+            settings: Settings {
+                access,
+                https: settings.https,
+                tls: settings.tls,
+                tls_file: settings.tls_file.clone(),
+                client: settings.client.clone(),
+                hsts: settings.hsts,
+                hold: settings.hold,
+                hold_max: settings.hold_max,
+                ..Settings::default()
+            },
+            share: None,
+            ..(*spec).clone()
+        };
+        let upstream = &forward.route.upstream;
+        own.push(Arc::new(self::route(&pages, upstream, None, None, secret)));
+    }
+    own
 }
 
 /// What becomes of addresses in answers: paths that were changed, and the host that an app was told.
@@ -215,6 +323,7 @@ fn entry(
     mut routes: Vec<(&RouteSpec, Arc<Route>)>,
     before: &[Split],
     rest: Option<Maintenance>,
+    secret: &Secret,
 ) -> HostEntry {
     // Services that share a place stay together, whatever each says of its priority.
     let mut priorities: BTreeMap<(&PathPattern, &Vec<Matcher>), i32> = BTreeMap::new();
@@ -249,7 +358,9 @@ fn entry(
     let tls = tls.map_or(TlsMode::Off, |settings| settings.tls);
     let policy = policy(&routes);
     let ask = ask(pattern, tls, &routes);
-    let routes: Vec<Arc<Route>> = routes.into_iter().map(|(_, route)| route).collect();
+    let own = own_pages(&routes, secret);
+    let routes = routes.into_iter().map(|(_, route)| route);
+    let routes: Vec<Arc<Route>> = own.into_iter().chain(routes).collect();
     let certificate = match pattern {
         HostPattern::Below(suffix) if tls != TlsMode::File && ask.is_none() => {
             HostPattern::Wildcard(suffix.clone())

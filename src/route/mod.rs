@@ -5,6 +5,7 @@
 
 mod breaker;
 mod compile;
+mod forward;
 mod path;
 mod split;
 mod sticky;
@@ -22,14 +23,15 @@ use tokio::sync::watch;
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
 use crate::model::{
-    AskAt, Balance, ClientAuth, ContainerNote, EditOp, HeaderEdit, Host, HostPattern, HttpsMode,
-    Keepalive, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey, Rule,
-    SentHost, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
+    AskAt, Balance, ClientAuth, ContainerNote, EditOp, FieldNames, HeaderEdit, Host, HostPattern,
+    HttpsMode, Keepalive, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey,
+    Rule, SentHost, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 
 pub use breaker::{Admitted, Breaker, BreakerChange, BreakerState};
 pub use compile::compile;
+pub use forward::ForwardAuth;
 pub use path::{Normal, climbs, normalize};
 pub use split::{Share, Split};
 pub use sticky::Sticky;
@@ -135,6 +137,10 @@ pub struct Route {
     pub websocket: bool,
     /// What it asks of a request, where it asks anything.
     pub filters: Option<Box<Filters>>,
+    /// Who is asked about each request.
+    pub forward: Option<Arc<ForwardAuth>>,
+    /// Fields that tell the app who asks: no client may set them.
+    pub reserved: Option<Arc<FieldNames>>,
     pub https: HttpsMode,
     /// Who may ask: those that the host's policy has let show a certificate.
     pub client: Option<ClientAuth>,

@@ -12,6 +12,7 @@ fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
         path: PathPattern::parse(path).unwrap(),
         conditions: Vec::new(),
         upstream: UpstreamKey("u".into()),
+        auth: None,
         settings: Settings::default(),
         container: key.into(),
         service: key.into(),

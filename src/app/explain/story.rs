@@ -11,7 +11,7 @@ use crate::model::{
     AppTls, Host, HostPattern, HttpsMode, RouteSpec, Standing, TlsMode, nothing_listens,
 };
 use crate::proxy::{self, Decision, Question, Verdict};
-use crate::route::{Asking, HostEntry, Route};
+use crate::route::{Asking, ForwardAuth, HostEntry, Route};
 use crate::tls::{Answer, CertReport};
 use crate::upstream::Failure;
 
@@ -271,6 +271,38 @@ impl Story<'_> {
         if !settings.is_empty() {
             self.step("settings", "note", settings.join(", "));
         }
+        if let Some(auth) = self.decision.asks {
+            self.auth(auth);
+        }
+    }
+
+    /// Who is asked whether the request may go on, and can be. What it would say nobody knows.
+    fn auth(&mut self, auth: &ForwardAuth) {
+        let upstream = &auth.route.upstream;
+        let endpoints = upstream.endpoints.iter().filter(|one| !one.is_out());
+        let asked: Vec<String> = endpoints
+            .take(MAX_NAMED)
+            .map(|one| format!("{} at {}", one.container, one.addr))
+            .collect();
+        let (state, told) = match asked.is_empty() {
+            false => (
+                "note",
+                format!(
+                    "{} ({}) is asked first (wharf.auth.forward): with any answer but 2xx the app hears nothing",
+                    auth.at,
+                    asked.join(", ")
+                ),
+            ),
+            true => (
+                "stop",
+                format!(
+                    "{} (wharf.auth.forward) cannot be asked, so nobody gets in: {}",
+                    auth.at,
+                    upstream.unreachable.join("; ")
+                ),
+            ),
+        };
+        self.step("login", state, told);
     }
 
     fn endpoints(&mut self, route: &Route, dials: &[Option<Failure>]) {

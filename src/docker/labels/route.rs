@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    AccessSpec, BasicSpec, BreakerSpec, CorsSpec, HeaderEdit, HostPattern, Hsts, HttpsMode,
-    Keepalive, Maintenance, Matcher, Origins, PathPattern, Problem, Proto, Retry, Rewrite,
-    Settings, Severity, StickySpec, Timeouts, TlsMode, Verify,
+    AccessSpec, AuthKind, BasicSpec, BreakerSpec, CorsSpec, ForwardAt, ForwardSpec, HeaderEdit,
+    HostPattern, Hsts, HttpsMode, Keepalive, Maintenance, Matcher, Origins, PathPattern, Problem,
+    Proto, Retry, Rewrite, Settings, Severity, StickySpec, Timeouts, TlsMode, Verify,
 };
 
 use super::Dial;
@@ -296,6 +296,7 @@ impl<'a> Layers<'a> {
                 user_header: pick!(self, "auth.user_header", Value::Name),
                 ..basic
             }),
+            forward: self.forward_auth(),
             satisfy_any: pick!(self, "satisfy", Value::Switch).unwrap_or(false),
             deny: pick!(self, "deny", Value::Networks),
             block: pick!(self, "block", Value::Block).unwrap_or_default(),
@@ -305,6 +306,39 @@ impl<'a> Layers<'a> {
                 retry: retry.unwrap_or(Maintenance::RETRY),
             }),
         }
+    }
+
+    fn forward_auth(&self) -> Option<ForwardSpec> {
+        let at: ForwardAt = pick!(self, "auth.forward", Value::Forward)?;
+        let known = || at.kind.map(AuthKind::copy);
+        Some(ForwardSpec {
+            copy: pick!(self, "auth.forward.copy", Value::Copy)
+                .or_else(known)
+                .unwrap_or_default(),
+            timeout: pick!(self, "auth.forward.timeout", Value::Duration)
+                .unwrap_or(ForwardSpec::TIMEOUT),
+            cache: pick!(self, "auth.forward.cache", Value::Duration).unwrap_or_default(),
+            session: pick!(self, "auth.forward.session", Value::Switch).unwrap_or(false),
+            at,
+        })
+    }
+
+    /// Fields of `auth.forward` that change nothing.
+    fn auth_warnings(&self, settings: &Settings) -> Vec<(&'a Given, &'static str)> {
+        let own = |option: &str| self.own.values.get(option);
+        let Some(forward) = &settings.access.forward else {
+            let fields = ["copy", "timeout", "cache", "session"];
+            let given = fields
+                .into_iter()
+                .find_map(|field| own(&format!("auth.forward.{field}")));
+            let given = given.filter(|_| self.get("auth.forward").is_none());
+            let why = "without effect: wharf.auth.forward names no server";
+            return given.map(|given| (given, why)).into_iter().collect();
+        };
+        let given = own("auth.forward.session");
+        let idle = given.filter(|_| forward.session && forward.cache.is_zero());
+        let why = "without effect: wharf.auth.forward.cache says for how long";
+        idle.map(|given| (given, why)).into_iter().collect()
     }
 
     /// Any of its numbers is wish enough.
@@ -380,6 +414,9 @@ impl<'a> Layers<'a> {
             problem(Severity::Warning, &given.label, &given.text, reason);
         }
         for (given, why) in self.tls_warnings(&settings) {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
+        }
+        for (given, why) in self.auth_warnings(&settings) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
         for (given, why) in self.cors_warnings(&settings) {

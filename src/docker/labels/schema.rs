@@ -137,6 +137,14 @@ pub enum Kind {
     Networks,
     /// Users and hashes, in a list or a file.
     Basic,
+    /// A URL or a server that Wharf knows, and what is made of its answer.
+    Forward,
+    /// Names of fields, and beginnings of them, in a list.
+    Copy,
+    /// A limit on an answer, which there always is.
+    AuthTimeout,
+    /// How long a yes holds.
+    AuthCache,
     /// The name of a header nobody else writes.
     UserHeader,
     /// `all` or `any`.
@@ -280,6 +288,12 @@ impl Kind {
             Self::Basic => {
                 "`file:<path>`, or list of `<name>:<hash>`; and `strip`, `realm=\"…\"`; or `off`"
             }
+            Self::Forward => {
+                "`http://…` or `https://…`, or `authelia`, `authentik`, `oauth2-proxy`, `tinyauth`, or both; `copy=` `timeout=` `cache=` `session` as below; or `off`"
+            }
+            Self::Copy => "list of names, and beginnings of names with a `*` behind",
+            Self::AuthTimeout => "duration, 1ms to 1m",
+            Self::AuthCache => "duration up to 5m, or `off`",
             Self::UserHeader => "name of a header",
             Self::Satisfy => "`all` or `any`",
             Self::Block => {

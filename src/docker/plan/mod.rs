@@ -4,6 +4,7 @@
 //! arguments give the same plan, whatever the order of the containers. It never fails: what cannot
 //! be used is a [`Problem`], and costs the route it stands on.
 
+mod auth;
 mod bypass;
 mod conflict;
 mod member;
@@ -78,9 +79,17 @@ pub fn plan(
     claims.extend(left);
     conflict::settle(&mut claims, previous, &mut problems);
     let reach = Reach::new(snapshot, options, &mut problems);
-    let upstreams = upstream::upstreams(&claims, &reach, previous, &mut problems);
+    let mut upstreams = upstream::upstreams(&claims, &reach, previous, &mut problems);
     bypass::warn(snapshot, &upstreams, &mut problems);
-    let names = outside::names(&claims);
+    let mut names = outside::names(&claims);
+    auth::upstreams(
+        &mut claims,
+        snapshot,
+        &reach,
+        &mut upstreams,
+        &mut names,
+        &mut problems,
+    );
     for claim in &claims {
         warn_of_names_without_certificate(claim, options, &mut problems);
     }
@@ -201,6 +210,7 @@ fn claim<'a>(
             path: labels.path.clone(),
             conditions: labels.conditions.clone(),
             upstream,
+            auth: None,
             settings: labels.settings.clone(),
             container: member.container.name.clone(),
             service: member.service.clone(),

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::headers::Extra;
 use super::pool::Link;
 use super::worker::Worker;
 use crate::metrics::RetryReason;
-use crate::model::{Keepalive, Timeouts};
+use crate::model::{FieldNames, Keepalive, Timeouts};
 use crate::upstream::Failure;
 
 mod client;
@@ -63,6 +64,7 @@ pub(crate) struct Exchange {
     waiting: Waiting,
     timeouts: Timeouts,
     keepalive: Keepalive,
+    reserved: Option<Arc<FieldNames>>,
     /// Sending broke off; nothing more may be written, least of all an end of the body.
     broken: bool,
 }
@@ -71,6 +73,8 @@ pub(crate) struct Exchange {
 pub(crate) struct Terms {
     pub(crate) timeouts: Timeouts,
     pub(crate) keepalive: Keepalive,
+    /// Fields that have no place in the client's trailers.
+    pub(crate) reserved: Option<Arc<FieldNames>>,
     /// Doing it twice is harmless, so that there may be another.
     pub(crate) repeats: bool,
     /// What was taken of the client's body by one before.
@@ -177,6 +181,7 @@ impl Exchange {
             waiting: Waiting::Nothing,
             timeouts: terms.timeouts,
             keepalive: terms.keepalive,
+            reserved: terms.reserved,
             broken: false,
         }
     }

@@ -131,7 +131,9 @@ impl Exchange {
                         out.extend_from_slice(b"0\r\n");
                         // An upstream that merges trailers into the head must not be told who it
                         // talks to.
-                        trailers.fields().copy(out, headers::may_trail_request);
+                        let reserved = self.reserved.as_deref();
+                        let may = |field| headers::may_trail_request(field, reserved);
+                        trailers.fields().copy(out, may);
                         out.extend_from_slice(b"\r\n");
                     }
                 }

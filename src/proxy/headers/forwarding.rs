@@ -6,6 +6,7 @@ use crate::access::RequestId;
 use crate::filter::auth::Basic;
 
 use super::super::fields::{Fields, Known, write_field as field};
+use crate::model::FieldNames;
 use crate::route::Edits;
 
 /// What the forwarding headers of one request are made from.
@@ -35,6 +36,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) prefix: Option<&'a str>,
     /// `Forwarded` is written, too.
     pub(crate) forwarded: bool,
+    /// Fields that the server which decides who gets in writes, and nobody else, and what it has written.
+    pub(crate) reserved: Option<(&'a FieldNames, &'a [u8])>,
     /// What labels take from the client's fields and add to them.
     pub(crate) edited: Option<&'a Edited<'a>>,
 }

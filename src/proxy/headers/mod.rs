@@ -110,6 +110,7 @@ mod tests {
             login: None,
             prefix: None,
             forwarded: false,
+            reserved: None,
             edited: None,
         }
     }

@@ -8,6 +8,7 @@ use super::forwarding::{Origin, write_forwarded, write_forwarding};
 use super::length::write_length;
 use super::nominated::{Nominated, has_token};
 use super::{CHUNKED, HOP_BY_HOP, REWRITTEN, SWITCH, is_websocket};
+use crate::model::FieldNames;
 
 /// What an endpoint is told of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,9 @@ pub(crate) fn write_request(
     out.extend_from_slice(origin.certificate.unwrap_or_default());
     if let Some(edited) = origin.edited {
         out.extend_from_slice(&edited.lines);
+    }
+    if let Some((_, lines)) = origin.reserved {
+        out.extend_from_slice(lines);
     }
     match head.framing {
         RequestFraming::None => {}
@@ -100,6 +104,7 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
         nominated.holds(name)
             || edited.is_some_and(|edited| edited.edits.without(name))
             || header.is_some_and(|header| reads_as(name, header))
+            || origin.reserved.is_some_and(|(names, _)| names.covers(name))
     };
     fields.copy(out, |field| {
         !field.known.is_in(dropped) && !gone(field.name)
@@ -119,7 +124,8 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
 
 /// Whether a field may stand in the trailers of a request: none that frames it, says who sent it or
 /// what that one may do.
-pub(crate) fn may_trail_request(field: Field<'_>) -> bool {
+/// `reserved` are those that Wharf vouches for on this route.
+pub(crate) fn may_trail_request(field: Field<'_>, reserved: Option<&FieldNames>) -> bool {
     let personal = Known::set(&[
         Known::Forwarded,
         Known::ClientCertificate,
@@ -127,6 +133,7 @@ pub(crate) fn may_trail_request(field: Field<'_>) -> bool {
         Known::Authorization,
     ]);
     !field.known.is_in(personal | REWRITTEN | HOP_BY_HOP)
+        && !reserved.is_some_and(|names| names.covers(field.name))
 }
 
 /// Whether the client waits for a 100 before it sends its body (RFC 9110 section 10.1.1).

@@ -5,6 +5,7 @@ mod acme;
 mod admit;
 mod cors;
 mod find;
+mod forward_auth;
 mod head;
 mod login;
 mod page;
@@ -30,6 +31,7 @@ use super::worker::Worker;
 use crate::access::RequestId;
 use cors::preflighted;
 use find::{check_sni, share};
+use forward_auth::{Asking, Word};
 use login::log_in;
 use redirect::moved;
 use target::{rewritten, target};
@@ -97,8 +99,14 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     record.busy = None;
     record.queued = None;
     worker.metrics.count_error(error.kind());
-    tracing::debug!(%error, %request_id);
-    let page = page::refused(worker, conn, head, client, request_id, &error);
+    match error.is_of_auth() && worker.auths.tells() {
+        true => tracing::warn!(%error, %request_id, "nobody gets in"),
+        false => tracing::debug!(%error, %request_id),
+    }
+    let mut page = page::refused(worker, conn, head, client, request_id, &error);
+    if let Some(pass) = &record.passed {
+        page::add_lines(&mut page, &pass.client);
+    }
     Answer::Page(Box::new(page))
 }
 
@@ -151,11 +159,27 @@ async fn steps<C: ClientSide>(
     if entry.policy.is_some() || route.client.is_some() {
         check_policy(worker, conn, entry.policy.as_deref(), route)?;
     }
-    let (websocket, login) = admit(entry, route, &head)?;
-    let user = match login {
+    let admission = admit(entry, route, &head)?;
+    let user = match admission.basic {
         Some(basic) => Some(log_in(basic, &head).await?),
         None => None,
     };
+    let mut passed = None;
+    if let Some(auth) = admission.forward {
+        let asking = Asking {
+            worker,
+            conn,
+            head: &head,
+            route,
+            auth,
+            request_id,
+        };
+        // Boxed, so that other requests need not carry its room along.
+        match Box::pin(asking.word(side, record.passed.as_ref())).await? {
+            Word::Yes(pass) => passed = Some(Rc::clone(record.passed.insert(pass))),
+            Word::No(answer) => return Ok(answer),
+        }
+    }
     if let Some(breaker) = &route.breaker {
         pass(worker, breaker, record)?;
     }
@@ -186,12 +210,15 @@ async fn steps<C: ClientSide>(
             prefix,
             forwarded: route.forwarded,
             edited: edited.as_deref(),
+            reserved: (route.reserved.as_deref())
+                .map(|names| (names, passed.as_ref().map_or(&[][..], |pass| &pass.app))),
             login: (route.filters.as_ref())
                 .and_then(|filters| filters.basic.as_ref())
                 .map(|basic| (basic, user.as_deref())),
         },
         facts,
-        websocket,
+        websocket: admission.websocket,
+        cookies: passed.as_ref().map_or(&[], |pass| &pass.client),
     };
     match forward.send(side, record).await {
         Ok(answer) => Ok(answer),

@@ -1,12 +1,13 @@
 //! Wharf's own answers as a route's clients get them.
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 
 use super::Head;
 use super::find::{find_host, find_route};
 use crate::access::RequestId;
 use crate::proxy::audience::{Client, may_see_details};
 use crate::proxy::error::ProxyError;
+use crate::proxy::fields::lines;
 use crate::proxy::head::RequestHead;
 use crate::proxy::headers;
 use crate::proxy::hints::hints;
@@ -42,6 +43,16 @@ pub(super) fn refused(
         dress(&mut page, head, route);
     }
     page
+}
+
+/// Adds lines as `write_field` writes them.
+pub(super) fn add_lines(page: &mut Page, text: &[u8]) {
+    for (name, value) in lines(text) {
+        let (name, value) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value));
+        if let (Ok(name), Ok(value)) = (name, value) {
+            page.headers_mut().append(name, value);
+        }
+    }
 }
 
 /// What a route's labels add to an answer of Wharf's own.

@@ -8,6 +8,7 @@ use crate::support::curl::{Answer, curl};
 mod addresses;
 mod block;
 mod cors;
+mod forward_auth;
 mod login;
 mod maintenance;
 

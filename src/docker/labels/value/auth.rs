@@ -106,7 +106,7 @@ pub(super) fn satisfy(text: &str) -> Result<bool, String> {
 
 const FORM: &str =
     "it is file:/run/secrets/users, or a list of name:hash as `htpasswd -nB name` prints it";
-const TAKEN: [&str; 14] = [
+pub(super) const TAKEN: [&str; 14] = [
     "host",
     "connection",
     "content-length",

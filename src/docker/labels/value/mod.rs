@@ -7,6 +7,7 @@ mod ask;
 mod auth;
 mod breaker;
 mod cors;
+mod forward;
 mod headers;
 pub(super) mod health;
 mod limits;
@@ -20,9 +21,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, BasicSpec, Blocked, ClientAuth, FailLimit, HeaderEdit, Host, HostError,
-    HostPattern, HttpsMode, Matcher, Networks, Origins, PathPattern, Pattern, Proto, Redirect,
-    RetryOn, Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
+    AskAt, Balance, BasicSpec, Blocked, ClientAuth, FailLimit, FieldNames, ForwardAt, HeaderEdit,
+    Host, HostError, HostPattern, HttpsMode, Matcher, Networks, Origins, PathPattern, Pattern,
+    Proto, Redirect, RetryOn, Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify,
+    parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -86,6 +88,8 @@ pub(super) enum Value {
     SentHost(SentHost),
     Networks(Networks),
     Basic(BasicSpec),
+    Forward(ForwardAt),
+    Copy(FieldNames),
     /// In label order.
     Block(Vec<Blocked>),
     /// Fields by their full option name.
@@ -109,6 +113,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Tls
             | Kind::Fail
             | Kind::Duration
+            | Kind::AuthCache
             | Kind::Hold
             | Kind::Timeouts
             | Kind::Keepalive
@@ -124,7 +129,10 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         false => text,
     };
     // For a named route that is to be without what it inherits.
-    let access = matches!(kind, Kind::Networks | Kind::Block | Kind::Basic);
+    let access = matches!(
+        kind,
+        Kind::Networks | Kind::Block | Kind::Basic | Kind::Forward
+    );
     if access && matches!(parse_bool(text), Ok(false)) {
         return Parsed {
             value: Some(Value::Switch(false)),
@@ -152,6 +160,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Redirects => return rewrite::redirects(text),
         Kind::Block => return access::block(text),
         Kind::Basic => return auth::basic(text),
+        Kind::Forward => return forward::forward(text),
         Kind::Maintenance => return access::maintenance(text),
         _ => {}
     }
@@ -191,6 +200,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::CheckCount => health::count(text).map(Value::CheckCount),
         Kind::Statuses => health::statuses(text).map(Value::Statuses),
         Kind::Authority => health::authority(text).map(Value::Authority),
+        Kind::Copy => forward::copy(text).map(Value::Copy),
+        Kind::AuthTimeout => forward::timeout(text).map(Value::Duration),
+        Kind::AuthCache => forward::cache(text).map(Value::Duration),
         Kind::UserHeader => auth::user_header(text).map(Value::Name),
         Kind::Satisfy => auth::satisfy(text).map(Value::Switch),
         Kind::Proto => choose(PROTO, PROTO_LATER, text).map(Value::Proto),
@@ -219,6 +231,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Redirects
         | Kind::Block
         | Kind::Basic
+        | Kind::Forward
         | Kind::Maintenance
         | Kind::Text => Err(NOT_YET.to_owned()),
     };

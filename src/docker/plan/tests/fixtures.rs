@@ -321,6 +321,22 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if let Some(cors) = &now.cors {
         let _ = write!(out, " cors=({cors})");
     }
+    if let Some(forward) = &now.access.forward {
+        let _ = write!(
+            out,
+            " auth=({} copy={} timeout={:?}",
+            forward.at, forward.copy, forward.timeout
+        );
+        if !forward.cache.is_zero() {
+            let _ = write!(
+                out,
+                " cache={:?} session={}",
+                forward.cache, forward.session
+            );
+        }
+        let at = route.auth.as_ref().map(ToString::to_string);
+        let _ = write!(out, " -> {})", at.unwrap_or_default());
+    }
     for redirect in &now.redirects {
         let _ = write!(out, " redirect=({redirect})");
     }
