@@ -133,6 +133,16 @@ pub(crate) enum ProxyError {
         container: Box<str>,
         endpoint: Address,
     },
+    /// To a client whose WebSocket Wharf opens for it.
+    #[error("{container} at {endpoint} answered {status} to the opening of a WebSocket, {}", match status.as_u16() {
+        101 => "without the Sec-WebSocket-Accept that belongs to it",
+        _ => "and did not switch",
+    })]
+    NoWebSocket {
+        container: Box<str>,
+        endpoint: Address,
+        status: StatusCode,
+    },
 }
 
 /// Why a request does not wait for a place, or no longer.
@@ -198,7 +208,8 @@ impl ProxyError {
             Self::Unreachable { .. }
             | Self::Connect { .. }
             | Self::Handshake { .. }
-            | Self::UnsolicitedUpgrade { .. } => StatusCode::BAD_GATEWAY,
+            | Self::UnsolicitedUpgrade { .. }
+            | Self::NoWebSocket { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Exchange { cause, .. } => match cause {
                 ExchangeError::Closed(_)
@@ -246,7 +257,9 @@ impl ProxyError {
             Self::Crowded { cause, .. } | Self::Waited { cause, .. } => cause.kind(),
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
             Self::Handshake { .. } => ErrorKind::UpstreamTls,
-            Self::UnsolicitedUpgrade { .. } => ErrorKind::UpstreamProtocol,
+            Self::UnsolicitedUpgrade { .. } | Self::NoWebSocket { .. } => {
+                ErrorKind::UpstreamProtocol
+            }
             Self::Exchange { cause, .. } => cause.kind(),
         }
     }
@@ -308,6 +321,7 @@ impl ProxyError {
             }
             Self::ConnectTimeout { .. } => "the application could not be reached in time".into(),
             Self::UnsolicitedUpgrade { .. } => "the application's answer is unusable".into(),
+            Self::NoWebSocket { .. } => "there is no WebSocket here".into(),
             Self::Exchange { cause, .. } => match cause {
                 ExchangeError::Closed(_) => {
                     "the application closed the connection without an answer".into()
@@ -445,7 +459,8 @@ impl ProxyError {
             | Self::Misdirected
             | Self::Unreachable { .. }
             | Self::Left { .. }
-            | Self::UnsolicitedUpgrade { .. } => return None,
+            | Self::UnsolicitedUpgrade { .. }
+            | Self::NoWebSocket { .. } => return None,
         })
     }
 

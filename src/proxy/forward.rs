@@ -461,11 +461,27 @@ impl Forward<'_> {
     }
 
     fn answer(&self, endpoint: &Endpoint, exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
+        let key = self.head.key();
         if exchange.head.status != StatusCode::SWITCHING_PROTOCOLS {
+            // On a stream it would say that the WebSocket is open.
+            if key.is_some() && exchange.head.status.is_success() {
+                return Err(ProxyError::NoWebSocket {
+                    container: (&*endpoint.container).into(),
+                    endpoint: endpoint.addr.clone(),
+                    status: exchange.head.status,
+                });
+            }
             return Ok(Answer::Response(Response::new(exchange)));
         }
         if self.websocket && headers::is_websocket(exchange.fields()) {
-            return Ok(Answer::Switched(exchange));
+            if key.is_none_or(|key| key.is_accepted(exchange.fields())) {
+                return Ok(Answer::Switched(exchange));
+            }
+            return Err(ProxyError::NoWebSocket {
+                container: (&*endpoint.container).into(),
+                endpoint: endpoint.addr.clone(),
+                status: exchange.head.status,
+            });
         }
         Err(ProxyError::UnsolicitedUpgrade {
             container: (&*endpoint.container).into(),

@@ -4,6 +4,7 @@ use http::{Method, Uri, Version};
 
 use super::fields::{Fields, Known, OwnedFields};
 use super::headers;
+use super::websocket::Key;
 
 /// A request without its body.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct RequestHead {
     pub(crate) keep_alive: bool,
     target: Target,
     fields: OwnedFields,
+    /// Of a WebSocket that the client opens without one of its own (RFC 8441).
+    key: Option<Box<Key>>,
 }
 
 /// How a request body is framed.
@@ -57,7 +60,22 @@ impl RequestHead {
             keep_alive,
             target,
             fields,
+            key: None,
         }
+    }
+
+    /// A request that opens a WebSocket on a stream (RFC 8441): to everybody behind it what it is on HTTP/1.1, a GET
+    /// without a body.
+    pub(crate) fn opening(version: Version, target: Target, fields: OwnedFields) -> Self {
+        let none = RequestFraming::None;
+        let mut head = Self::new(Method::GET, version, target, fields, none);
+        head.key = Some(Box::new(Key::new()));
+        head
+    }
+
+    /// Where the WebSocket it opens is Wharf's to shake hands for.
+    pub(crate) fn key(&self) -> Option<&Key> {
+        self.key.as_deref()
     }
 
     pub(crate) fn fields(&self) -> Fields<'_> {
@@ -143,6 +161,7 @@ impl RequestHead {
             keep_alive: true,
             target: Target::Origin { at: 0, len: 0 },
             fields: self.fields.without(told),
+            key: None,
         }
     }
 

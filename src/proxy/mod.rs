@@ -41,6 +41,7 @@ mod state;
 mod stream;
 mod tail;
 mod tunnel;
+mod websocket;
 mod worker;
 
 use std::sync::Arc;

@@ -184,4 +184,4 @@ impl Direction {
 /// One read of a busy tunnel: what comes back from the cache when it is written.
 const READ: usize = 64 * 1024;
 /// A tunnel one side of which has ended goes when the other is silent for this long.
-const HALF_OPEN: Duration = Duration::from_secs(60);
+pub(super) const HALF_OPEN: Duration = Duration::from_secs(60);

@@ -136,3 +136,5 @@ mod upstream;
 mod watcher;
 // WebSocket: through both listeners, and what is refused.
 mod websocket;
+// WebSocket on HTTP/2.
+mod websocket_h2;

@@ -4,6 +4,7 @@ use http::{Method, Version};
 
 use super::super::fields::{Field, Fields, Known, write_field};
 use super::super::head::{RequestFraming, RequestHead};
+use super::super::websocket::is_key;
 use super::forwarding::{Origin, write_forwarded, write_forwarding};
 use super::length::write_length;
 use super::nominated::{Nominated, has_token};
@@ -39,7 +40,7 @@ pub(crate) fn write_request(
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(host.as_bytes());
     out.extend_from_slice(b"\r\n");
-    copy_fields(out, fields, origin);
+    copy_fields(out, fields, origin, head.key().is_some());
     write_forwarding(out, fields, origin);
     if origin.forwarded {
         write_forwarded(out, fields, origin);
@@ -61,6 +62,9 @@ pub(crate) fn write_request(
         Connection::Close => out.extend_from_slice(b"connection: close\r\n"),
         Connection::Switch => out.extend_from_slice(SWITCH),
     }
+    if let Some(key) = head.key() {
+        write_field(out, b"sec-websocket-key", key.as_str().as_bytes());
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -77,7 +81,8 @@ fn reads_as(name: &[u8], header: &str) -> bool {
             .eq(header.as_bytes().iter().map(plain))
 }
 
-fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
+/// `keyed`: the key of a WebSocket is Wharf's own.
+fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>, keyed: bool) {
     let nominated = Nominated::of(fields);
     let mut dropped = HOP_BY_HOP | REWRITTEN;
     if !origin.trusted {
@@ -103,6 +108,7 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>) {
         let edited = origin.edited;
         nominated.holds(name)
             || edited.is_some_and(|edited| edited.edits.without(name))
+            || keyed && is_key(name)
             || header.is_some_and(|header| reads_as(name, header))
             || origin.reserved.is_some_and(|(names, _)| names.covers(name))
     };
@@ -142,9 +148,12 @@ pub(crate) fn expects_continue(fields: Fields<'_>) -> bool {
     value.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Whether the request asks to become a WebSocket (RFC 6455 section 4.1).
+/// Whether the request asks to become a WebSocket (RFC 6455 section 4.1, RFC 8441 section 4).
 pub(crate) fn wants_websocket(head: &RequestHead) -> bool {
     let fields = head.fields();
+    if head.key().is_some() {
+        return true;
+    }
     fields.has(Known::Upgrade)
         && head.method == Method::GET
         && head.version == Version::HTTP_11

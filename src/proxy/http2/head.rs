@@ -18,6 +18,8 @@ pub(super) enum Unusable {
     Malformed(&'static str),
     /// More than [`MAX_LIST`].
     TooLarge,
+    /// An extended CONNECT for something else than a WebSocket.
+    Protocol,
 }
 
 /// What one block holds.
@@ -32,6 +34,7 @@ struct Block {
     scheme: Option<Range<usize>>,
     authority: Option<Range<usize>>,
     path: Option<Range<usize>>,
+    protocol: Option<Range<usize>>,
     regular: bool,
 }
 
@@ -93,6 +96,7 @@ impl Block {
             Name::Method => return self.pseudo(found, |block| &mut block.method),
             Name::Scheme => return self.pseudo(found, |block| &mut block.scheme),
             Name::Path => return self.pseudo(found, |block| &mut block.path),
+            Name::Protocol => return self.pseudo(found, |block| &mut block.protocol),
             Name::Authority => {
                 self.pseudo(found, |block| &mut block.authority)?;
                 // From here on it is what HTTP/1 knows as `Host`.
@@ -100,7 +104,7 @@ impl Block {
                 return Ok(());
             }
             Name::Field(known) => known,
-            Name::Status | Name::Protocol | Name::UnknownPseudo => {
+            Name::Status | Name::UnknownPseudo => {
                 return Err("a request has a pseudo-field that is none of its own");
             }
             Name::Invalid => return Err("a field has bytes that no field may have"),
@@ -171,15 +175,27 @@ impl Block {
             }
             _ => return Err(malformed("the path does not start with a slash")),
         };
-        let framing = framing(&method, self.fields.fields(), last).map_err(malformed)?;
-        let fields = self.fields;
-        Ok(RequestHead::new(
-            method,
-            Version::HTTP_2,
-            target,
-            fields,
-            framing,
-        ))
+        let Some(protocol) = self.protocol else {
+            let framing = framing(&method, self.fields.fields(), last).map_err(malformed)?;
+            let version = Version::HTTP_2;
+            return Ok(RequestHead::new(
+                method,
+                version,
+                target,
+                self.fields,
+                framing,
+            ));
+        };
+        // RFC 8441 section 4.
+        if method != Method::CONNECT || last || self.fields.fields().has(Known::ContentLength) {
+            return Err(malformed(
+                "`:protocol` is not on a CONNECT with a stream behind it",
+            ));
+        }
+        if !text[protocol].eq_ignore_ascii_case(b"websocket") {
+            return Err(Unusable::Protocol);
+        }
+        Ok(RequestHead::opening(Version::HTTP_2, target, self.fields))
     }
 
     fn into_trailers(self) -> Result<OwnedFields, Unusable> {
@@ -191,7 +207,13 @@ impl Block {
     }
 
     fn has_pseudo(&self) -> bool {
-        let all = [&self.method, &self.scheme, &self.authority, &self.path];
+        let all = [
+            &self.method,
+            &self.scheme,
+            &self.authority,
+            &self.path,
+            &self.protocol,
+        ];
         all.iter().any(|value| value.is_some())
     }
 }
@@ -317,6 +339,43 @@ mod tests {
         }
         let late = [("x", "1"), GOOD[0], GOOD[1], GOOD[3]];
         assert!(read(&late, true).is_err());
+    }
+
+    /// RFC 8441 section 4.
+    #[test]
+    fn an_extended_connect_is_a_get_that_opens_a_websocket() {
+        let connect = |protocol| {
+            let mut fields = vec![(":method", "CONNECT"), (":protocol", protocol)];
+            fields.extend_from_slice(&GOOD[1..]);
+            fields
+        };
+        let head = read(&connect("WebSocket"), false).unwrap();
+        assert_eq!((&head.method, head.target()), (&Method::GET, "/x?y"));
+        assert_eq!(head.framing, RequestFraming::None);
+        assert!(head.key().is_some() && headers::wants_websocket(&head));
+        assert_eq!(
+            read(&connect("connect-udp"), false).unwrap_err(),
+            Unusable::Protocol
+        );
+        let malformed = |fields: &[Field<'_>], last| {
+            let read = read(fields, last);
+            assert!(matches!(read, Err(Unusable::Malformed(_))), "{fields:?}");
+        };
+        malformed(&connect("websocket"), true);
+        malformed(&with(&[(":protocol", "websocket")]), false);
+        malformed(
+            &[GOOD[0], (":protocol", "websocket"), GOOD[1], GOOD[3]],
+            false,
+        );
+        let mut twice = connect("websocket");
+        twice.push((":protocol", "websocket"));
+        malformed(&twice, false);
+        let mut long = connect("websocket");
+        long.push(("content-length", "0"));
+        malformed(&long, false);
+        let pathless = [(":method", "CONNECT"), (":protocol", "websocket"), GOOD[1]];
+        malformed(&pathless, false);
+        assert!(read(GOOD, true).unwrap().key().is_none());
     }
 
     #[test]

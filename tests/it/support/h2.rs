@@ -120,6 +120,13 @@ impl H2 {
         })
     }
 
+    /// Sends a request and leaves its stream open; the response read to its end.
+    pub(crate) fn ask(&self, request: Request<()>) -> Whole {
+        let (response, _open) = self.send(request, false);
+        let response = self.wait(response).unwrap();
+        self.whole(response).unwrap()
+    }
+
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.background.block_on(future)
     }

@@ -236,6 +236,10 @@ impl Peer {
         !self.read.is_empty() || self.more().is_none()
     }
 
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     pub(crate) fn local(&self) -> SocketAddr {
         self.tcp.local_addr().unwrap()
     }

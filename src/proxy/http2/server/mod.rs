@@ -20,6 +20,7 @@ use crate::proxy::worker::Worker;
 mod lanes;
 mod request;
 mod stream;
+mod tunnel;
 
 pub(crate) use lanes::Lanes;
 
@@ -115,6 +116,7 @@ impl Connection {
                     (frame::MAX_CONCURRENT_STREAMS, shared::MAX_STREAMS),
                     (frame::INITIAL_WINDOW_SIZE, TERMS.stream_window),
                     (frame::MAX_HEADER_LIST_SIZE, head::MAX_LIST as u32),
+                    (frame::ENABLE_CONNECT_PROTOCOL, 1),
                     (frame::NO_RFC7540_PRIORITIES, 1),
                 ],
             );

@@ -41,12 +41,21 @@ impl Connection {
                 tracing::debug!(peer = %self.role.state.peer, cause, "request refused");
                 return self.refuse(id, Code::Protocol);
             }
-            Err(Unusable::TooLarge) => {
-                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            Err(unusable @ (Unusable::TooLarge | Unusable::Protocol)) => {
+                let (status, cause) = match unusable {
+                    Unusable::Protocol => (
+                        StatusCode::NOT_IMPLEMENTED,
+                        "of what can be opened on a stream only `websocket` is served",
+                    ),
+                    _ => (
+                        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                        "the request head is larger than 32 KiB",
+                    ),
+                };
                 let metrics = &self.shared.worker.metrics;
                 metrics.count_error(ErrorKind::BadRequest);
                 metrics.count_status(status.as_u16());
-                let page = page::unreadable(status, "the request head is larger than 32 KiB");
+                let page = page::unreadable(status, cause);
                 Job::Refuse(Box::new(page))
             }
         };

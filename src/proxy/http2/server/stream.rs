@@ -42,8 +42,8 @@ pin_project! {
 }
 
 /// The client's side of one request.
-struct Side<'a> {
-    slot: &'a mut Slot,
+pub(super) struct Side<'a> {
+    pub(super) slot: &'a mut Slot,
     /// The client waits for a 100 before it sends its body.
     expects: bool,
     /// Runs while the client keeps the response waiting; most fit its window and never need one.
@@ -52,7 +52,7 @@ struct Side<'a> {
 }
 
 /// Why a response could not be brought to its end.
-enum Broken {
+pub(super) enum Broken {
     Upstream(ExchangeError),
     /// The client takes nothing of it.
     Client,
@@ -117,16 +117,17 @@ async fn run(mut slot: Slot, state: Rc<ConnState>, job: Job) {
             }
             side.page(&page, body).await;
         }
-        // Neither happens here: no stream asks for WebSocket, and this future is dropped when the
-        // client leaves.
-        Answer::Switched(..) | Answer::Gone => return tail.gone(),
+        // Boxed, so that other requests need not carry its room along.
+        Answer::Switched(exchange) => return Box::pin(side.tunnel(exchange, &mut tail)).await,
+        // It does not happen here: this future is dropped when the client leaves.
+        Answer::Gone => return tail.gone(),
     }
     drop(tail);
     side.part().await;
 }
 
 impl Side<'_> {
-    fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Shared {
         &self.slot.shared
     }
 
@@ -215,7 +216,12 @@ impl Side<'_> {
         });
     }
 
-    fn head(&self, last: bool, status: StatusCode, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
+    pub(super) fn head(
+        &self,
+        last: bool,
+        status: StatusCode,
+        write: impl FnOnce(&mut Encoder, &mut Vec<u8>),
+    ) {
         let mut inner = self.shared().lend_out();
         inner.headers(self.slot.at, last, |encoder, out| {
             encoder.status(out, status.as_u16());
@@ -317,7 +323,7 @@ impl Side<'_> {
     }
 
     /// Puts the frames back, with one more of DATA that stands at `start`.
-    fn put_data(&self, mut out: Vec<u8>, start: usize, last: bool) {
+    pub(super) fn put_data(&self, mut out: Vec<u8>, start: usize, last: bool) {
         let at = self.slot.at;
         let count = out.len() - start - HEAD;
         let flags = if last { END_STREAM } else { 0 };
@@ -344,7 +350,7 @@ impl Side<'_> {
         });
     }
 
-    fn poll_head_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    pub(super) fn poll_head_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if self.shared().borrow().has_room(self.slot.at) {
             self.moves();
             return Poll::Ready(Ok(()));
