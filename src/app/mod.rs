@@ -102,6 +102,7 @@ pub fn run(config: Config) -> Result<(), AppError> {
         table: Arc::clone(&table),
         certs: certs.clone(),
         trusted: config.trusted_proxies.clone(),
+        proxied_by: config.proxy_protocol_from.clone(),
         hold: config.tls_hold,
         alarm: Arc::clone(&alarm),
         prefix: config.label_prefix.clone(),

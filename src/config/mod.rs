@@ -64,6 +64,8 @@ pub struct Config {
     pub dns_wait: Duration,
     /// Peers whose forwarding headers are believed. Default none.
     pub trusted_proxies: TrustedProxies,
+    /// Peers that may say in front of a connection whose it is (PROXY protocol). Default none.
+    pub proxy_protocol_from: TrustedProxies,
     /// How long a first handshake waits for its certificate, default 10 s, 1 s to 25 s.
     pub tls_hold: Duration,
     /// Worker threads, default one per available core, 1 to 256.
@@ -199,7 +201,7 @@ pub struct Raw {
     #[arg(skip)]
     pub dns_credentials: Vec<(String, String)>,
     /// Proxies whose forwarding headers are believed: addresses, CIDRs, private, loopback, docker,
-    /// cloudflare; separated by commas [default: none]
+    /// tailscale, cloudflare, cloudfront, fastly; separated by commas [default: none]
     #[arg(
         long,
         env = "WHARF_TRUSTED_PROXIES",
@@ -207,6 +209,15 @@ pub struct Raw {
         value_name = "LIST"
     )]
     pub trusted_proxies: Option<String>,
+    /// Load balancers that may say whose a connection is by the PROXY protocol, version 1 or 2: as
+    /// for trusted proxies [default: none]
+    #[arg(
+        long,
+        env = "WHARF_PROXY_PROTOCOL_FROM",
+        hide_env_values = true,
+        value_name = "LIST"
+    )]
+    pub proxy_protocol_from: Option<String>,
     /// How long a first handshake waits for its certificate: 1s to 25s [default: 10s]
     #[arg(
         long,

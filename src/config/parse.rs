@@ -80,7 +80,14 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         TRUSTED_PROXIES,
         &raw.trusted_proxies,
         Default::default(),
-        trusted::parse,
+        |text| trusted::parse(text, TRUSTED_PROXIES.1),
+    );
+    read.warnings.extend(warnings);
+    let (proxy_protocol_from, warnings) = read.value(
+        PROXY_PROTOCOL_FROM,
+        &raw.proxy_protocol_from,
+        Default::default(),
+        |text| trusted::parse(text, PROXY_PROTOCOL_FROM.1),
     );
     read.warnings.extend(warnings);
 
@@ -107,6 +114,7 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         dns_resolvers,
         dns_wait,
         trusted_proxies,
+        proxy_protocol_from,
         tls_hold: read.value(TLS_HOLD, &raw.tls_hold, Duration::from_secs(10), hold),
         workers: read.value(WORKERS, &raw.workers, cores(), workers),
         log: log_level(&mut read, &raw.log),
@@ -441,6 +449,7 @@ const DNS: Setting = Setting("--dns", "WHARF_DNS");
 const DNS_RESOLVERS: Setting = Setting("--dns-resolvers", "WHARF_DNS_RESOLVERS");
 const DNS_WAIT: Setting = Setting("--dns-wait", "WHARF_DNS_WAIT");
 const TRUSTED_PROXIES: Setting = Setting("--trusted-proxies", "WHARF_TRUSTED_PROXIES");
+const PROXY_PROTOCOL_FROM: Setting = Setting("--proxy-protocol-from", "WHARF_PROXY_PROTOCOL_FROM");
 const TLS_HOLD: Setting = Setting("--tls-hold", "WHARF_TLS_HOLD");
 const WORKERS: Setting = Setting("--workers", "WHARF_WORKERS");
 const LOG: Setting = Setting("--log", "WHARF_LOG");

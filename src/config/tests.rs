@@ -70,6 +70,7 @@ fn defaults() {
             dns_resolvers: Vec::new(),
             dns_wait: Duration::from_secs(120),
             trusted_proxies: TrustedProxies::default(),
+            proxy_protocol_from: TrustedProxies::default(),
             tls_hold: Duration::from_secs(10),
             workers: config.workers,
             log: "info".into(),

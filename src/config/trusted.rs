@@ -50,16 +50,17 @@ fn unmapped(network: IpNet) -> IpNet {
 /// # Errors
 /// That it is none of them.
 pub fn networks(item: &str) -> Result<Vec<IpNet>, String> {
-    Ok(parse(item)?.0.0)
+    Ok(parse(item, "")?.0.0)
 }
 
-/// A comma list of addresses, networks and sets, with warnings for what is accepted but odd.
-pub(super) fn parse(text: &str) -> Result<(TrustedProxies, Vec<String>), String> {
+/// A comma list of addresses, networks and sets, with warnings, by the name of the `variable`, for what is accepted but
+/// odd.
+pub(super) fn parse(text: &str, variable: &str) -> Result<(TrustedProxies, Vec<String>), String> {
     let mut networks = Vec::new();
     let mut warnings = Vec::new();
     let items = text.split([',', ' ', '\t']).filter(|item| !item.is_empty());
     for item in items {
-        if let Some(set) = set(item)? {
+        if let Some(set) = set(item) {
             // The sets are constants; their text is covered by a test.
             networks.extend(set.iter().filter_map(|net| net.parse::<IpNet>().ok()));
             continue;
@@ -67,11 +68,11 @@ pub(super) fn parse(text: &str) -> Result<(TrustedProxies, Vec<String>), String>
         let network = network(item)?;
         if network.prefix_len() == 0 {
             warnings.push(format!(
-                "WHARF_TRUSTED_PROXIES: {item} lets every client choose the address it is seen with"
+                "{variable}: {item} lets every client choose the address it is seen with"
             ));
         } else if network.trunc() != network {
             warnings.push(format!(
-                "WHARF_TRUSTED_PROXIES: {item} is taken as {}",
+                "{variable}: {item} is taken as {}",
                 network.trunc()
             ));
         }
@@ -93,24 +94,16 @@ fn network(item: &str) -> Result<IpNet, String> {
         })
 }
 
-fn set(item: &str) -> Result<Option<&'static [&'static str]>, String> {
+fn set(item: &str) -> Option<&'static [&'static str]> {
     let name = item.to_ascii_lowercase();
-    if LATER.contains(&name.as_str()) {
-        return Err(format!("the set {name} is not supported yet; {ACCEPTED}"));
-    }
-    Ok(SETS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, nets)| *nets))
+    let known = SETS.iter().find(|(known, _)| *known == name);
+    known.map(|(_, nets)| *nets)
 }
 
 const ACCEPTED: &str = "expected addresses, networks such as 10.0.0.0/8, or the sets private, \
-     loopback, docker, tailscale, cloudflare, fastly";
+     loopback, docker, tailscale, cloudflare, cloudfront, fastly";
 
-/// Sets other proxies know and we do not have yet.
-const LATER: [&str; 1] = ["cloudfront"];
-
-const SETS: [(&str, &[&str]); 6] = [
+const SETS: [(&str, &[&str]); 7] = [
     // RFC 1918, RFC 4193.
     (
         "private",
@@ -157,6 +150,61 @@ const SETS: [(&str, &[&str]); 6] = [
             "2a04:4e42::/32",
         ],
     ),
+    // https://ip-ranges.amazonaws.com/ip-ranges.json of 2026-08-22, service CLOUDFRONT_ORIGIN_FACING: those it asks
+    // origins from, neighbours put together.
+    (
+        "cloudfront",
+        &[
+            "3.29.57.0/26",
+            "3.172.0.0/17",
+            "13.124.199.0/24",
+            "15.158.0.0/16",
+            "18.68.0.0/16",
+            "24.110.128.0/17",
+            "52.46.0.0/18",
+            "52.82.128.0/23",
+            "52.82.134.0/23",
+            "54.182.128.0/20",
+            "54.182.144.0/21",
+            "54.182.154.0/23",
+            "54.182.156.0/22",
+            "54.182.160.0/21",
+            "54.182.172.0/22",
+            "54.182.176.0/21",
+            "54.182.184.0/22",
+            "54.182.188.0/23",
+            "54.182.224.0/21",
+            "54.182.240.0/21",
+            "54.182.248.0/22",
+            "54.239.134.0/23",
+            "54.239.170.0/23",
+            "54.239.204.0/22",
+            "54.239.208.0/21",
+            "64.252.64.0/18",
+            "64.252.128.0/18",
+            "70.132.0.0/18",
+            "130.176.0.0/18",
+            "130.176.64.0/21",
+            "130.176.72.0/22",
+            "130.176.76.0/24",
+            "130.176.78.0/23",
+            "130.176.80.0/22",
+            "130.176.86.0/23",
+            "130.176.88.0/21",
+            "130.176.96.0/19",
+            "130.176.128.0/21",
+            "130.176.136.0/23",
+            "130.176.140.0/22",
+            "130.176.144.0/20",
+            "130.176.160.0/19",
+            "130.176.192.0/19",
+            "204.246.166.0/24",
+            "205.251.218.0/24",
+            "2600:9000:1000::/36",
+            "2600:9000:5200::/40",
+            "2600:9000:6000::/36",
+        ],
+    ),
     // https://www.cloudflare.com/ips/
     (
         "cloudflare",
@@ -192,7 +240,7 @@ mod tests {
     use super::*;
 
     fn trusts(list: &str, peer: &str) -> bool {
-        parse(list).unwrap().0.contains(peer.parse().unwrap())
+        parse(list, "X").unwrap().0.contains(peer.parse().unwrap())
     }
 
     #[test]
@@ -217,6 +265,10 @@ mod tests {
             ("docker", "192.168.1.1", false),
             ("cloudflare", "104.16.0.9", true),
             ("cloudflare", "2606:4700::1", true),
+            ("cloudfront", "130.176.88.10", true),
+            ("cloudfront", "2600:9000:1fff::1", true),
+            ("cloudfront", "52.95.1.1", false),
+            ("fastly", "151.101.1.1", true),
             ("0.0.0.0/0", "2001:db8::1", false),
         ] {
             assert_eq!(trusts(list, peer), trusted, "{list} {peer}");
@@ -228,7 +280,7 @@ mod tests {
     fn every_network_of_a_set_is_one() {
         for (name, nets) in SETS {
             assert_eq!(
-                parse(name).unwrap().0.networks().len(),
+                parse(name, "X").unwrap().0.networks().len(),
                 nets.len(),
                 "{name}"
             );
@@ -243,18 +295,21 @@ mod tests {
                 "`10.0.0.0/33` is unknown; expected addresses",
             ),
             ("privat", "`privat` is unknown; did you mean private?"),
-            ("cloudfront", "the set cloudfront is not supported yet"),
+            (
+                "cloudfronts",
+                "`cloudfronts` is unknown; did you mean cloudfront?",
+            ),
             ("10.0.0.1;10.0.0.2", "`10.0.0.1;10.0.0.2` is unknown"),
         ] {
-            let fault = parse(list).unwrap_err();
+            let fault = parse(list, "X").unwrap_err();
             assert!(fault.starts_with(reason), "{list}: {fault}");
         }
     }
 
     #[test]
     fn odd_items_are_warned_about() {
-        assert_eq!(parse("10.1.2.3/8").unwrap().1.len(), 1);
-        assert_eq!(parse("0.0.0.0/0, ::/0").unwrap().1.len(), 2);
-        assert_eq!(parse("10.0.0.0/8").unwrap().1.len(), 0);
+        assert_eq!(parse("10.1.2.3/8", "X").unwrap().1.len(), 1);
+        assert_eq!(parse("0.0.0.0/0, ::/0", "X").unwrap().1.len(), 2);
+        assert_eq!(parse("10.0.0.0/8", "X").unwrap().1.len(), 0);
     }
 }

@@ -49,6 +49,9 @@ pub struct WorkerMetrics {
     pub http: ConnectionMetrics,
     /// TLS listener.
     pub https: ConnectionMetrics,
+    /// PROXY headers that were read, and connections that were closed over one.
+    pub proxy_headers: Counter,
+    pub proxy_headers_refused: Counter,
     pub handshakes_ok: Counter,
     pub handshakes_failed: Counter,
     /// Those of `handshakes_ok`, by what was negotiated.

@@ -107,6 +107,13 @@ fn workers(page: &mut Page, t: &Totals) {
     page.sample(&[("listener", "http")], t.http.open);
     page.sample(&[("listener", "https")], t.https.open);
     page.family(
+        "wharf_proxy_headers_total",
+        "counter",
+        "PROXY protocol headers of trusted peers.",
+    );
+    page.sample(&[("result", "ok")], t.proxy_headers);
+    page.sample(&[("result", "refused")], t.proxy_headers_refused);
+    page.family(
         "wharf_tls_handshakes_total",
         "counter",
         "TLS handshakes with clients.",

@@ -10,6 +10,8 @@ use super::{
 pub struct Totals {
     pub http: ConnectionTotals,
     pub https: ConnectionTotals,
+    pub proxy_headers: u64,
+    pub proxy_headers_refused: u64,
     pub handshakes_ok: u64,
     pub handshakes_failed: u64,
     pub sessions: SessionTotals,
@@ -78,6 +80,8 @@ impl Totals {
         let WorkerMetrics {
             http,
             https,
+            proxy_headers,
+            proxy_headers_refused,
             handshakes_ok,
             handshakes_failed,
             sessions,
@@ -121,6 +125,8 @@ impl Totals {
             *sum += counter.get();
         }
         for (sum, value) in [
+            (&mut self.proxy_headers, proxy_headers.get()),
+            (&mut self.proxy_headers_refused, proxy_headers_refused.get()),
             (&mut self.handshakes_ok, handshakes_ok.get()),
             (&mut self.handshakes_failed, handshakes_failed.get()),
             (&mut self.requests_h1, requests_h1.get()),

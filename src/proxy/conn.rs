@@ -24,7 +24,7 @@ use super::start::{FIRST_TABLE, first_table};
 use super::state::{ConnState, HEAD_TIMEOUT, Protocol, Ruled, Security};
 use super::stream::ClientStream;
 use super::worker::{Open, Worker};
-use super::{http1, http2};
+use super::{http1, http2, proxied};
 use crate::metrics::{KeyExchange, TlsVersion};
 use crate::model::TlsMode;
 use crate::tls::{ObtainError, Policy, Preference, client_lines};
@@ -32,10 +32,13 @@ use crate::tls::{ObtainError, Policy, Preference, client_lines};
 /// Serves one connection of the plain listener. `open` counts it.
 pub(crate) async fn serve_plain(
     worker: Rc<Worker>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     _open: Open,
 ) {
+    let Some(peer) = proxied::peer_of(&worker, &mut stream, peer).await else {
+        return;
+    };
     // Boxed, as everything that is done with early: a connection keeps the room it ever needed.
     let first =
         Box::pin(worker.wait_for_client(HEAD_TIMEOUT, Duration::ZERO, speaks_http2(&stream)));
@@ -52,10 +55,13 @@ pub(crate) async fn serve_plain(
 /// Serves one connection of the TLS listener. `open` counts it.
 pub(crate) async fn serve_tls(
     worker: Rc<Worker>,
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     _open: Open,
 ) {
+    let Some(peer) = proxied::peer_of(&worker, &mut stream, peer).await else {
+        return;
+    };
     let Some((stream, security)) = Box::pin(accept_tls(&worker, stream, peer)).await else {
         return;
     };

@@ -33,6 +33,7 @@ mod linger;
 mod page;
 mod pipe;
 mod pool;
+mod proxied;
 mod queue;
 mod service;
 mod spare;
@@ -65,6 +66,8 @@ pub struct Engine {
     pub certs: Certs,
     /// Peers whose forwarding headers are believed.
     pub trusted: TrustedProxies,
+    /// Peers that may say in front of a connection whose it is.
+    pub proxied_by: TrustedProxies,
     /// What labels are called in texts.
     pub prefix: LabelPrefix,
     /// Told of every failed dial.

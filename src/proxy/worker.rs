@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     pub(crate) auths: Auths,
     pinned: RefCell<Rc<Pinned>>,
     draining: Cell<bool>,
+    /// When a peer's fault was last told as a warning.
+    complained: Cell<Option<Instant>>,
     connections: Cell<usize>,
     /// The table has changed, or something of what it holds.
     pub(crate) changed: Notify,
@@ -110,6 +112,7 @@ impl Worker {
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),
+            complained: Cell::new(None),
             connections: Cell::new(0),
             changed: Notify::new(),
             closed: Notify::new(),
@@ -214,6 +217,17 @@ impl Worker {
             first = tokio::time::timeout(limit, first) => first.ok(),
             () = drained => None,
         }
+    }
+
+    /// Whether a peer's fault may be told as a warning: now and then, however many there are.
+    pub(crate) fn may_complain(&self) -> bool {
+        let now = Instant::now();
+        let told = self.complained.get();
+        let may = told.is_none_or(|told| now.duration_since(told) > ACCEPT_TELL);
+        if may {
+            self.complained.set(Some(now));
+        }
+        may
     }
 
     async fn tick(self: Rc<Self>) {
@@ -323,7 +337,7 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-/// Between two log lines of accept errors.
+/// Between two log lines of accept errors, and of faults of peers.
 const ACCEPT_TELL: Duration = Duration::from_secs(60);
 /// After an accept error.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

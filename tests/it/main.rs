@@ -24,6 +24,8 @@ mod broken;
 mod check;
 // Clients that show certificates, and other rules of connections.
 mod client_certificates;
+// Load balancers that say whose a connection is.
+mod proxied;
 // Apps behind Unix sockets.
 mod sockets;
 // Hundreds of containers at once.

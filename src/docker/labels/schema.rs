@@ -283,7 +283,7 @@ impl Kind {
             Self::ServerName => "host name",
             Self::SentHost => "`keep`, `upstream`, or a host, with or without a port",
             Self::Networks => {
-                "list of addresses, networks and sets: `private`, `loopback`, `docker`, `tailscale`, `cloudflare`, `fastly`; or `off`"
+                "list of addresses, networks and sets: `private`, `loopback`, `docker`, `tailscale`, `cloudflare`, `cloudfront`, `fastly`; or `off`"
             }
             Self::Basic => {
                 "`file:<path>`, or list of `<name>:<hash>`; and `strip`, `realm=\"…\"`; or `off`"

@@ -21,6 +21,8 @@ pub(crate) mod engine;
 pub(crate) mod frames;
 // An HTTP/2 client below the level of messages.
 pub(crate) mod h2;
+// Debian's haproxy, in front of Wharf.
+pub(crate) mod haproxy;
 // The smallest HTTP/1.1 client.
 pub(crate) mod http;
 // Clients that ask all the time.
