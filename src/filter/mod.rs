@@ -3,11 +3,13 @@
 pub mod auth;
 mod block;
 pub mod cors;
+pub mod ratelimit;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use self::auth::Basic;
+use self::ratelimit::Exceeded;
 use crate::model::{AccessSpec, Maintenance, Networks};
 
 /// A route's filters; [`Filters::admit`] has their order.
@@ -36,6 +38,8 @@ pub enum Refusal {
     Blocked { by: Box<str> },
     #[error("wharf.cors: {origin} is none of the origins whose pages may call")]
     Origin { origin: Box<str> },
+    #[error("{0}")]
+    RateLimit(Box<Exceeded>),
     #[error("{}", .message.as_deref().unwrap_or(MAINTENANCE))]
     Maintenance {
         message: Option<Box<str>>,

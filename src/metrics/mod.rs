@@ -83,6 +83,10 @@ pub struct WorkerMetrics {
     pub retries_refused: Counter,
     /// Requests that had to wait for an endpoint.
     pub held: Counter,
+    /// Requests that had to wait to be within a rate limit.
+    pub rate_delayed: Counter,
+    /// Requests that a limit with `dryrun` would have refused.
+    pub rate_dry_run: Counter,
     /// Requests that had to wait for a place at an endpoint.
     pub queued: Counter,
     /// Changes of routes' breakers, by what they became.
@@ -121,6 +125,8 @@ pub enum ErrorKind {
     Login,
     /// The server that decides who gets in has given no answer.
     Auth,
+    /// Beyond a rate limit.
+    RateLimit,
     /// A path nobody gets.
     Blocked,
     /// The route is down for maintenance.
@@ -293,7 +299,7 @@ impl BreakerBecame {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
@@ -302,6 +308,7 @@ impl ErrorKind {
         Self::Denied,
         Self::Login,
         Self::Auth,
+        Self::RateLimit,
         Self::Blocked,
         Self::Maintenance,
         Self::Misdirected,
@@ -328,6 +335,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::Login => "login",
             Self::Auth => "auth",
+            Self::RateLimit => "rate_limit",
             Self::Blocked => "blocked",
             Self::Maintenance => "maintenance",
             Self::Misdirected => "misdirected",

@@ -205,6 +205,18 @@ fn workers(page: &mut Page, t: &Totals) {
         t.held,
     );
     page.one(
+        "wharf_requests_delayed_total",
+        "counter",
+        "Requests that had to wait to be within a rate limit (wharf.ratelimit).",
+        t.rate_delayed,
+    );
+    page.one(
+        "wharf_requests_dry_refused_total",
+        "counter",
+        "Requests that a rate limit with dryrun would have refused.",
+        t.rate_dry_run,
+    );
+    page.one(
         "wharf_requests_queued_total",
         "counter",
         "Requests that had to wait for a place at an endpoint (wharf.max_conns).",

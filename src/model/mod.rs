@@ -20,6 +20,7 @@ mod path;
 mod pattern;
 mod prefix;
 mod query;
+mod ratelimit;
 mod retry;
 mod route;
 mod template;
@@ -45,6 +46,7 @@ pub use path::{PathError, PathPattern, behind, escape_path, escaped, push_escape
 pub use pattern::{Pattern, PatternError};
 pub use prefix::{LabelPrefix, WORDS};
 pub use query::unescape;
+pub use ratelimit::{Delay, LimitKey, Per, Rate, RateLimit, RateLimits};
 pub use retry::{Retry, RetryOn};
 pub use route::{
     Balance, EndpointSpec, FailLimit, HashOn, HttpsMode, RouteKey, RouteSpec, Settings, ShareSpec,

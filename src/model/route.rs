@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{
     AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, HeaderEdit, HealthCheck,
-    Host, HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, Redirect, Retry, Rewrite,
-    SentHost, Timeouts, TlsVersion, Via, duration,
+    Host, HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, RateLimits, Redirect,
+    Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -151,6 +151,8 @@ pub struct Settings {
     /// `wharf.hsts`.
     pub hsts: Option<Hsts>,
     pub access: AccessSpec,
+    /// `wharf.ratelimit`.
+    pub rate_limits: RateLimits,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     pub breaker: Option<BreakerSpec>,
@@ -303,6 +305,7 @@ impl Default for Settings {
             client: None,
             hsts: None,
             access: AccessSpec::default(),
+            rate_limits: RateLimits::default(),
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),
             breaker: None,

@@ -193,6 +193,7 @@ impl ProxyError {
                 }
                 Refusal::Blocked { .. } => StatusCode::NOT_FOUND,
                 Refusal::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                Refusal::RateLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             },
             Self::Starting
             | Self::RouteFault(_)
@@ -242,6 +243,7 @@ impl ProxyError {
                 }
                 Refusal::Blocked { .. } => ErrorKind::Blocked,
                 Refusal::Maintenance { .. } => ErrorKind::Maintenance,
+                Refusal::RateLimit(_) => ErrorKind::RateLimit,
             },
             Self::Login { .. } | Self::Logins => ErrorKind::Login,
             Self::Auth { .. } | Self::AuthLoop => ErrorKind::Auth,
@@ -293,6 +295,7 @@ impl ProxyError {
                 // As if there were nothing.
                 Refusal::Blocked { .. } => Self::NoPath.to_string(),
                 Refusal::Maintenance { .. } => self.to_string(),
+                Refusal::RateLimit(_) => "too many requests; slow down".into(),
             },
             Self::RouteFault(_) => {
                 "this site's configuration has an error; its operator finds it with `wharf status`"
@@ -434,6 +437,7 @@ impl ProxyError {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } => "behind another proxy, WHARF_TRUSTED_PROXIES makes its clients' addresses count".into(),
                 Refusal::Origin { .. } => "wharf.cors names the origins, with scheme and port as the browser does".into(),
                 Refusal::Blocked { .. } => "wharf.block on a route of its own, or off, lets this path through".into(),
+                Refusal::RateLimit(_) => "wharf.ratelimit sets how many there may be; behind another proxy, WHARF_TRUSTED_PROXIES makes its clients' addresses count".into(),
                 Refusal::Maintenance { .. } => "wharf.maintenance: on allow=private lets you see the site meanwhile".into(),
             },
             Self::Login { .. } => "wharf.auth.basic says who gets in".into(),
@@ -470,6 +474,9 @@ impl ProxyError {
             Self::Full { .. } | Self::Logins => Some(1),
             Self::Refused(Refusal::Maintenance { retry, .. }) => {
                 (!retry.is_zero()).then(|| retry.as_secs().clamp(1, 604_800) as u32)
+            }
+            Self::Refused(Refusal::RateLimit(exceeded)) => {
+                Some(u32::try_from(exceeded.retry_after()).unwrap_or(u32::MAX))
             }
             Self::Breaker { left, .. } => Some(left.as_secs_f64().ceil().clamp(1.0, 3600.0) as u32),
             _ => matches!(self.status(), StatusCode::SERVICE_UNAVAILABLE).then_some(5),

@@ -18,6 +18,8 @@ pub(super) enum Stop {
     Held(Box<Hold>),
     /// All endpoints have as many requests as they may.
     Full(Arc<Upstream>),
+    /// It is beyond its client's rate, and may go on after this time.
+    Early(Duration),
     /// Nobody knows the containers yet.
     Starting,
 }
@@ -57,6 +59,18 @@ impl From<ProxyError> for Stop {
 
 /// A wait under way: its end, and the place it takes.
 pub(super) type Wait = Option<(Instant, Held)>;
+
+/// Waits for a time. `false` when the client has left.
+pub(super) async fn pause<C: Client>(side: &mut C, wait: Duration) -> bool {
+    let mut pause = pin!(tokio::time::sleep(wait));
+    let over = poll_fn(|cx| {
+        if side.poll_gone(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        pause.as_mut().poll(cx).map(|()| true)
+    });
+    over.await
+}
 
 /// Waits until it is worth another try. `false` when the client has left.
 pub(super) async fn hold<C: Client>(

@@ -4,14 +4,35 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::error::ProxyError;
 use super::fields::{Fields, Known};
 use crate::access::RequestId;
 use crate::filter::Refusal;
+use crate::filter::ratelimit::Exceeded;
 use crate::model::LabelPrefix;
+
+/// What a client needs to know to be within a limit (draft-ietf-httpapi-ratelimit-headers-07).
+fn rate(headers: &mut HeaderMap, exceeded: &Exceeded) {
+    let limit = &exceeded.limit;
+    let (quota, window) = (limit.rate.requests, limit.rate.per.duration().as_secs());
+    let policy = match limit.burst {
+        0 => format!("{quota};w={window}"),
+        burst => format!("{quota};w={window};burst={burst}"),
+    };
+    for (name, value) in [
+        ("ratelimit-limit", quota.to_string()),
+        ("ratelimit-remaining", "0".to_owned()),
+        ("ratelimit-reset", exceeded.retry_after().to_string()),
+        ("ratelimit-policy", policy),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
 
 /// An answer of Wharf's own.
 pub(crate) type Page = Response<Bytes>;
@@ -79,6 +100,9 @@ pub(crate) fn error(
     );
     if let Some(seconds) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let ProxyError::Refused(Refusal::RateLimit(exceeded)) = error {
+        rate(headers, exceeded);
     }
     if let ProxyError::Login { realm } = error
         && let Ok(question) =

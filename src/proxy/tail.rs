@@ -55,6 +55,8 @@ pub(crate) struct Record {
     pub(crate) kept: Option<Box<Kept>>,
     /// What the server that decides who gets in has said of it.
     pub(crate) passed: Option<Rc<Pass>>,
+    /// Whether the route's rate limits have counted it.
+    pub(crate) counted: bool,
     /// Whether its upstream has counted it.
     pub(crate) asked: bool,
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
+use crate::filter::ratelimit::{Buckets, Limiter};
 use crate::model::{
     AccessSpec, ClientAuth, CorsSpec, EditOp, FieldNames, FieldText, ForwardSpec, HeaderEdit,
     HostPattern, HttpsMode, Maintenance, Matcher, PathPattern, Plan, Rewrite, RouteKey, RouteSpec,
@@ -46,6 +47,11 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
     let filters: HashMap<&RouteKey, &Filters> = old_routes
         .filter_map(|route| Some((&route.key, route.filters.as_deref()?)))
         .collect();
+    let limited = |spec: &RouteSpec| !spec.settings.rate_limits.limits.is_empty();
+    let buckets = match &previous.buckets {
+        None if plan.routes.iter().any(limited) => Some(Arc::new(Buckets::new(now))),
+        before => before.clone(),
+    };
     let mut breakers = HashMap::new();
     let mut hosts: BTreeMap<&HostPattern, Vec<(&RouteSpec, Arc<Route>)>> = BTreeMap::new();
     for spec in &plan.routes {
@@ -60,7 +66,9 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
             breakers.insert(spec.key.clone(), Arc::clone(breaker));
         }
         let filters = filters.get(&spec.key).copied();
-        let mut route = route(spec, upstream, breaker, filters, secret);
+        let limiter = (buckets.as_ref())
+            .and_then(|all| Limiter::compile(&spec.settings.rate_limits, &spec.key, all));
+        let mut route = route(spec, upstream, breaker, limiter, filters, secret);
         if let Some(forward) = &spec.settings.access.forward {
             let auth = spec.auth.as_ref().and_then(|auth| upstreams.get(auth));
             match auth {
@@ -81,6 +89,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
     let mut table = RouteTable {
         generation: previous.generation + 1,
         breakers,
+        buckets,
         ..RouteTable::default()
     };
     for (pattern, routes) in hosts {
@@ -113,6 +122,7 @@ fn route(
     spec: &RouteSpec,
     upstream: &Arc<Upstream>,
     breaker: Option<Arc<Breaker>>,
+    limiter: Option<Limiter>,
     filters: Option<&Filters>,
     secret: &Secret,
 ) -> Route {
@@ -167,6 +177,7 @@ fn route(
         timeouts: settings.timeouts,
         keepalive: settings.keepalive,
         breaker,
+        limiter,
         balance: settings.balance.clone(),
         sticky,
         slow_start: settings.slow_start,
@@ -213,7 +224,7 @@ fn guard(
         fault: None,
         ..spec.clone()
     };
-    let mut asked = self::route(&asking, auth, None, None, secret);
+    let mut asked = self::route(&asking, auth, None, None, None, secret);
     // Its addresses are not the app's: nothing is changed in what it says.
     asked.back = None;
     let mut reserved = forward.copy.clone();
@@ -266,7 +277,7 @@ fn own_pages(routes: &[(&RouteSpec, Arc<Route>)], secret: &Secret) -> Vec<Arc<Ro
             ..(*spec).clone()
         };
         let upstream = &forward.route.upstream;
-        own.push(Arc::new(self::route(&pages, upstream, None, None, secret)));
+        own.push(Arc::new(self::route(&pages, upstream, None, None, None, secret)));
     }
     own
 }

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
+use crate::filter::ratelimit::{Buckets, Limiter};
 use crate::model::{
     AskAt, Balance, ClientAuth, ContainerNote, EditOp, FieldNames, HeaderEdit, Host, HostPattern,
     HttpsMode, Keepalive, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey,
@@ -51,6 +52,8 @@ pub struct RouteTable {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Of the routes that have one.
     pub breakers: HashMap<RouteKey, Arc<Breaker>>,
+    /// Of all rate limits, from the first table on that has any.
+    pub buckets: Option<Arc<Buckets>>,
     /// Where clients reach the TLS listener, for redirects; `None` when there is none.
     pub https_port: Option<u16>,
     /// Gateways of Wharf's own container: clients that come from there may be anybody.
@@ -149,6 +152,7 @@ pub struct Route {
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     pub breaker: Option<Arc<Breaker>>,
+    pub limiter: Option<Limiter>,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
     /// See `model::Settings::slow_start`.

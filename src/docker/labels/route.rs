@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use crate::model::{
     AccessSpec, AuthKind, BasicSpec, BreakerSpec, CorsSpec, ForwardAt, ForwardSpec, HeaderEdit,
     HostPattern, Hsts, HttpsMode, Keepalive, Maintenance, Matcher, Origins, PathPattern, Problem,
-    Proto, Retry, Rewrite, Settings, Severity, StickySpec, Timeouts, TlsMode, Verify,
+    Proto, RateLimits, Retry, Rewrite, Settings, Severity, StickySpec, Timeouts, TlsMode, Verify,
 };
 
 use super::Dial;
 use super::read::{Draft, Given};
 use super::text::excerpt;
 use super::value::Value;
+use super::value::ratelimit::of_fields;
 use super::value::upstream::UpstreamAt;
 use super::{NetworkLabel, RouteLabels, UpstreamLabel};
 
@@ -128,6 +129,7 @@ impl<'a> Layers<'a> {
             client: pick!(self, "tls.client_ca", Value::ClientCa),
             hsts: self.hsts(),
             access: self.access(),
+            rate_limits: self.rate_limits(),
             timeouts: self.timeouts(default.timeouts),
             keepalive: self.keepalive(default.keepalive),
             breaker: self.breaker(),
@@ -339,6 +341,25 @@ impl<'a> Layers<'a> {
         let idle = given.filter(|_| forward.session && forward.cache.is_zero());
         let why = "without effect: wharf.auth.forward.cache says for how long";
         idle.map(|given| (given, why)).into_iter().collect()
+    }
+
+    /// A named route's own replace those it inherits as a whole: it would be another limit that has the burst of one
+    /// and the rate of the other.
+    fn rate_limits(&self) -> RateLimits {
+        let has = |draft: &Draft| LIMIT.iter().any(|name| draft.values.contains_key(*name));
+        let (draft, shared) = match self.base {
+            Some(base) if !has(self.own) => (base, true),
+            _ => (self.own, false),
+        };
+        let given = |name: &&'static str| Some((*name, draft.values.get(*name)?.value.clone()));
+        let fields: Vec<_> = LIMIT.iter().filter_map(given).collect();
+        let limits = match draft.values.get("ratelimit").map(|given| &given.value) {
+            Some(Value::RateLimits(limits)) => limits.clone(),
+            Some(Value::Switch(false)) => Vec::new(),
+            _ if !draft.values.contains_key("ratelimit.rate") => Vec::new(),
+            _ => vec![of_fields(&fields)],
+        };
+        RateLimits { limits, shared }
     }
 
     /// Any of its numbers is wish enough.
@@ -579,6 +600,15 @@ impl<'a> Layers<'a> {
 }
 
 /// How the app is spoken to.
+/// `ratelimit` and its fields.
+const LIMIT: [&str; 6] = [
+    "ratelimit",
+    "ratelimit.rate",
+    "ratelimit.burst",
+    "ratelimit.delay",
+    "ratelimit.key",
+    "ratelimit.dryrun",
+];
 const OF_TLS: [&str; 3] = ["proto", "upstream.verify", "upstream.sni"];
 
 /// Names the route of hosts that are sent to another; no route of a label can be called that.

@@ -153,6 +153,16 @@ pub enum Kind {
     Block,
     /// A switch, who is let through, and what the others read.
     Maintenance,
+    /// Limits of a rate, in a list.
+    RateLimits,
+    /// Requests in a time.
+    Rate,
+    /// Requests beyond a rate.
+    Burst,
+    /// A switch, or a number.
+    Delay,
+    /// What has a bucket of its own.
+    LimitKey,
     /// A text for visitors.
     Message,
     /// No value of its own: the word is part of the grammar of keys.
@@ -300,6 +310,13 @@ impl Kind {
                 "list of `exploits`, paths such as `/private/*`, names such as `*.sql`, and `~regex`; or `off`"
             }
             Self::Maintenance => "switch; `allow=` `retry=` `message=\"…\"` as below",
+            Self::RateLimits => {
+                "list of `<rate>` with `burst=` `nodelay` `delay=` `key=` `dryrun` as below; or `off`"
+            }
+            Self::Rate => "`<requests>r/s`, `r/m`, `r/h` or `r/d`",
+            Self::Burst => "number, 0 to 1000000",
+            Self::Delay => "switch, or number",
+            Self::LimitKey => "`ip`, `header:<name>`, `cookie:<name>`, `host` or `global`",
             Self::Message => "text, at most 1000 bytes",
             Self::Routes => "none",
             Self::Text => "text",

@@ -7,6 +7,7 @@ mod cors;
 mod find;
 mod forward_auth;
 mod head;
+mod limit;
 mod login;
 mod page;
 mod redirect;
@@ -22,7 +23,7 @@ use super::exchange::Client as ClientSide;
 use super::forward::{Answer, Forward, Refusal};
 use super::head::RequestHead;
 use super::headers::{self, Edited, Origin};
-use super::hold::{Stop, hold};
+use super::hold::{Stop, hold, pause};
 use super::queue::queue;
 use super::start::first_table;
 use super::state::ConnState;
@@ -32,6 +33,7 @@ use crate::access::RequestId;
 use cors::preflighted;
 use find::{check_sni, share};
 use forward_auth::{Asking, Word};
+use limit::within_rate;
 use login::log_in;
 use redirect::moved;
 use target::{rewritten, target};
@@ -83,6 +85,10 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
                     Err(error) => break error,
                 }
             }
+            Err(Stop::Early(wait)) => match Box::pin(pause(side, wait)).await {
+                true => {}
+                false => return Answer::Gone,
+            },
             Err(Stop::Starting) => {
                 match Box::pin(first_table(worker, |cx| side.poll_gone(cx))).await {
                     Ok(true) => {}
@@ -160,6 +166,10 @@ async fn steps<C: ClientSide>(
         check_policy(worker, conn, entry.policy.as_deref(), route)?;
     }
     let admission = admit(entry, route, &head)?;
+    // Before passwords are looked at: they are guessed no faster.
+    if let Some(limiter) = &route.limiter {
+        within_rate(worker, limiter, &head, record)?;
+    }
     let user = match admission.basic {
         Some(basic) => Some(log_in(basic, &head).await?),
         None => None,

@@ -11,6 +11,7 @@ mod cors;
 mod forward_auth;
 mod login;
 mod maintenance;
+mod rates;
 
 /// What `client`, an address of this machine, is answered at `address`.
 fn ask(address: SocketAddr, client: &str, url: &str, arg: &[&str]) -> Answer {

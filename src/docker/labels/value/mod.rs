@@ -11,6 +11,7 @@ mod forward;
 mod headers;
 pub(super) mod health;
 mod limits;
+pub(super) mod ratelimit;
 mod retry;
 mod rewrite;
 mod tls;
@@ -21,10 +22,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, BasicSpec, Blocked, ClientAuth, FailLimit, FieldNames, ForwardAt, HeaderEdit,
-    Host, HostError, HostPattern, HttpsMode, Matcher, Networks, Origins, PathPattern, Pattern,
-    Proto, Redirect, RetryOn, Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify,
-    parse_bool, parse_duration,
+    AskAt, Balance, BasicSpec, Blocked, ClientAuth, Delay, FailLimit, FieldNames, ForwardAt,
+    HeaderEdit, Host, HostError, HostPattern, HttpsMode, LimitKey, Matcher, Networks, Origins,
+    PathPattern, Pattern, Proto, Rate, RateLimit, Redirect, RetryOn, Rewrite, SentHost, StatusSet,
+    TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
 };
 
 use super::schema::Kind;
@@ -90,6 +91,11 @@ pub(super) enum Value {
     Basic(BasicSpec),
     Forward(ForwardAt),
     Copy(FieldNames),
+    /// Two or more, in label order.
+    RateLimits(Vec<RateLimit>),
+    Rate(Rate),
+    Delay(Delay),
+    LimitKey(LimitKey),
     /// In label order.
     Block(Vec<Blocked>),
     /// Fields by their full option name.
@@ -162,6 +168,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Basic => return auth::basic(text),
         Kind::Forward => return forward::forward(text),
         Kind::Maintenance => return access::maintenance(text),
+        Kind::RateLimits => return ratelimit::ratelimit(text),
         _ => {}
     }
     let one = match kind {
@@ -209,6 +216,10 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::ServerName => app_tls::server_name(text).map(Value::ServerName),
         Kind::SentHost => app_tls::sent_host(text).map(Value::SentHost),
         Kind::Networks => access::addresses(text).map(Value::Networks),
+        Kind::Rate => ratelimit::rate(text).map(Value::Rate),
+        Kind::Burst => ratelimit::burst(text).map(Value::Count),
+        Kind::Delay => ratelimit::delay(text).map(Value::Delay),
+        Kind::LimitKey => ratelimit::key_of(text).map(Value::LimitKey),
         Kind::Message => access::message(text).map(Value::Name),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Hosts
@@ -233,6 +244,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Basic
         | Kind::Forward
         | Kind::Maintenance
+        | Kind::RateLimits
         | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {

@@ -1,0 +1,64 @@
+//! How often a client asks.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::Head;
+use crate::filter;
+use crate::filter::ratelimit::{Limiter, Whose};
+use crate::model::LimitKey;
+use crate::proxy::error::ProxyError;
+use crate::proxy::headers;
+use crate::proxy::hold::Stop;
+use crate::proxy::tail::Record;
+use crate::proxy::worker::Worker;
+
+/// Counts a request, once however often it is tried.
+pub(super) fn within_rate(
+    worker: &Worker,
+    limiter: &Limiter,
+    head: &Head<'_>,
+    record: &mut Record,
+) -> Result<(), Stop> {
+    if std::mem::replace(&mut record.counted, true) {
+        return Ok(());
+    }
+    let now = Instant::now();
+    let passed = limiter
+        .admit(now, |key| whose(head, key))
+        .map_err(|exceeded| ProxyError::Refused(filter::Refusal::RateLimit(Box::new(exceeded))))?;
+    if passed.counted {
+        worker.metrics.rate_dry_run.inc();
+        if limiter.tells(now) {
+            let (host, client) = (head.host.as_str(), head.client.address);
+            tracing::info!(host, path = head.path, %client, "wharf.ratelimit would refuse this: dryrun");
+        }
+    }
+    match passed.wait.is_zero() {
+        true => Ok(()),
+        false => {
+            worker.metrics.rate_delayed.inc();
+            Err(Stop::Early(passed.wait))
+        }
+    }
+}
+
+fn whose<'h>(head: &'h Head<'_>, key: &LimitKey) -> Whose<'h> {
+    let fields = head.request.fields();
+    let found = match key {
+        LimitKey::Client => None,
+        LimitKey::Header(name) => headers::values(fields, head.authority, name).next(),
+        LimitKey::Cookie(name) => headers::cookie(fields, name.as_bytes()),
+        LimitKey::Host => return Whose::Bytes(head.host.as_str().as_bytes()),
+        LimitKey::Global => return Whose::All,
+    };
+    found.map_or_else(|| Whose::Client(network(head.client.address)), Whose::Bytes)
+}
+
+/// The address, or the network of 64 bits that it is in: who has one IPv6 address has all of these.
+fn network(client: IpAddr) -> u64 {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
+    }
+}
