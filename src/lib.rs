@@ -26,6 +26,8 @@ pub mod filter;
 
 // Docker engine -> [`model::Plan`].
 pub mod docker;
+// The operator's files: presets, and routes whose apps are no containers.
+pub mod files;
 // Compose files -> what is wrong with their labels, before anything runs.
 pub mod check;
 // A filter in front of the engine's socket; a process of its own.

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use wharf::config::{self, Config, Fault, Raw, RawSocketProxy, SocketProxyConfig};
-use wharf::docker::labels;
+use wharf::docker::labels::{self, DefaultFault, Defaults};
 
 fn main() -> ExitCode {
     let failure = match Cli::parse().command {
@@ -149,11 +149,37 @@ enum Failure {
 
 fn run(raw: &Raw) -> Result<(), Failure> {
     let raw = &raw.with_credentials(env::vars_os());
-    let config = Config::resolve(raw)?;
+    let (config, defaults) = settings(raw)?;
     cli::logs::start(&config.log, config.log_format)?;
     warn(&config.warnings);
-    wharf::app::run(config).map_err(anyhow::Error::from)?;
+    wharf::app::run(config, defaults).map_err(anyhow::Error::from)?;
     Ok(())
+}
+
+/// All settings, or all that is wrong with them.
+fn settings(raw: &Raw) -> Result<(Config, Defaults), Vec<Fault>> {
+    let config = Config::resolve(raw);
+    let given = raw.defaults.iter();
+    let defaults = Defaults::read(given.map(|(name, value)| (name.as_str(), value.as_str())));
+    let defaults = defaults.map_err(|faults| {
+        let fault = |fault: DefaultFault| Fault {
+            flag: "",
+            variable: fault.variable.into(),
+            value: fault.value,
+            reason: fault.reason,
+        };
+        faults.into_iter().map(fault).collect::<Vec<_>>()
+    });
+    match (config, defaults) {
+        (Ok(mut config), Ok((defaults, warnings))) => {
+            config.warnings.extend(warnings);
+            Ok((config, defaults))
+        }
+        (config, defaults) => {
+            let faults = [config.err(), defaults.err()];
+            Err(faults.into_iter().flatten().flatten().collect())
+        }
+    }
 }
 
 fn socket_proxy(raw: &RawSocketProxy) -> Result<(), Failure> {
@@ -232,7 +258,7 @@ mod tests {
     fn failures_are_one_line_each() {
         let fault = |value: &str| Fault {
             flag: "--http",
-            variable: "WHARF_HTTP",
+            variable: "WHARF_HTTP".into(),
             value: value.to_owned(),
             reason: "no".to_owned(),
         };

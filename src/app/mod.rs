@@ -24,8 +24,10 @@ use crate::alarm::Alarm;
 use crate::ask;
 use crate::config::{Config, DataDir};
 use crate::control::{self, ControlConfig, Published};
+use crate::docker::labels::Defaults;
 use crate::docker::plan::PlanOptions;
 use crate::docker::{EngineState, Watcher, WatcherConfig, engine};
+use crate::files::Follower;
 use crate::metrics::Metrics;
 use crate::model::Sockets;
 use crate::names;
@@ -58,7 +60,7 @@ pub enum AppError {
 ///
 /// # Errors
 /// See [`AppError`]; all of them come before anything is served, save the last.
-pub fn run(config: Config) -> Result<(), AppError> {
+pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
     let (data, warning) = DataDir::open(&config.data);
     for warning in warning.into_iter().chain(DataDir::warning(&data)) {
         tracing::warn!("{warning}");
@@ -139,9 +141,13 @@ pub fn run(config: Config) -> Result<(), AppError> {
                     filter: config.filter.clone(),
                     prefix: config.label_prefix.clone(),
                     sockets: sockets(&config),
+                    default_host: config.default_host.clone(),
+                    expose_all: config.expose_all,
+                    defaults: Arc::new(defaults),
                     dns: config.dns.iter().map(|rule| rule.zone.clone()).collect(),
                     ..PlanOptions::default()
                 },
+                files: Follower::new(config.files.clone(), config.label_prefix.clone()),
                 https_port: bound.https.map(|address| address.port()),
                 secret,
             },

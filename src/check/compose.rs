@@ -11,16 +11,17 @@ use crate::docker::labels::excerpt;
 use crate::model::{LabelPrefix, Severity};
 
 use super::fill::{self, Variables};
+use super::own::{Own, is_own};
 use super::ports::{ports, short};
 use super::service::{Project, Service, override_all};
-use super::yaml::{self, Node, Span, Value};
+use crate::files::yaml::{self, Node, Span, Value};
 
 /// A file that was read.
 pub(super) struct File {
     /// As given, or as another file names it.
     pub(super) path: PathBuf,
     pub(super) chars: Vec<char>,
-    root: Rc<Node>,
+    pub(super) root: Rc<Node>,
 }
 
 /// Something to tell, and where it stands.
@@ -40,6 +41,8 @@ pub(super) struct Reader<'a> {
     pub(super) variables: Variables,
     pub(super) prefix: &'a LabelPrefix,
     pub(super) files: Vec<File>,
+    /// Those that are no compose files.
+    pub(super) own: Vec<Own>,
     pub(super) remarks: Vec<Remark>,
 }
 
@@ -53,6 +56,12 @@ impl Reader<'_> {
         let mut files = Vec::new();
         for path in paths {
             files.extend(self.file(path).map_err(|error| (path.clone(), error))?);
+        }
+        if let [file] = files[..]
+            && let Some(file) = self.files.get(file).filter(|file| is_own(file))
+        {
+            self.own.push(Own::read(file, &mut self.remarks));
+            return Ok(Project::default());
         }
         let mut project = Project {
             name: self.project_name(&files, paths),

@@ -6,7 +6,7 @@ use crate::model::Severity;
 use super::compose::{Reader, Remark};
 use super::fill;
 use super::service::Label;
-use super::yaml::{Node, Span};
+use crate::files::yaml::{Node, Span};
 
 impl Reader<'_> {
     /// `environment`, quietly.

@@ -1,32 +1,36 @@
 //! `wharf check`: what is wrong with the labels in compose files, before anything runs.
 //!
 //! Services become the containers they would be, and go through the same parser and the same plan as
-//! those of the engine: what is told here is what a running Wharf would tell. Nobody is asked.
+//! those of the engine: what is told here is what a running Wharf would tell. Nobody is asked. Files of Wharf's own,
+//! presets and routes, are looked at beside them.
 
 mod compose;
 mod fill;
 mod labels;
+mod own;
 mod place;
 mod ports;
 mod render;
 mod service;
 mod snapshot;
-mod yaml;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::docker::labels::Presets;
 use crate::docker::plan;
 use crate::model::{LabelPrefix, Plan, Severity};
 
+use crate::files::yaml::Span;
 use compose::{Reader, Remark};
+use own::{Own, may_be_elsewhere};
 use place::{astray, remark};
 use service::{Label, Project};
-use yaml::Span;
 
 pub use fill::{Variables, variables};
 pub use render::render;
@@ -102,19 +106,41 @@ pub struct ReadError {
 /// A file that cannot be read. One that is no YAML is a finding.
 pub fn check(question: &Question) -> Result<Checked, ReadError> {
     let (mut reader, projects) = read(question)?;
-    let (snapshot, options) = snapshot::snapshot(&projects, &question.prefix);
+    let (mut snapshot, mut options) =
+        snapshot::snapshot(&projects, &question.prefix, &mut reader.remarks);
+    let own = std::mem::take(&mut reader.own);
+    let mut presets = Presets::default();
+    for file in &own {
+        file.define(&mut presets, &mut reader.remarks);
+        snapshot
+            .containers
+            .extend(file.containers(&question.prefix));
+    }
+    options.presets = Arc::new(presets);
+    snapshot.containers.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut services: usize = own.iter().map(Own::routes).sum();
+    let known = snapshot.own.is_some() || !own.is_empty();
     let (_, problems) = plan::plan(&snapshot, &options, &Plan::default(), Instant::now());
-    let mut services = 0;
     for (project, service) in snapshot::services(&projects) {
         let name = snapshot::name(&projects, project, service);
         let mine = |label: &Label| question.prefix.owns(&label.key);
         services += usize::from(service.labels.iter().chain(&service.deploy).any(mine));
         let told = problems.iter().filter(|problem| problem.container == name);
         let remarks: Vec<Remark> = told
-            .filter_map(|problem| remark(service, problem, &question.prefix))
+            .filter_map(|problem| {
+                let mut remark = remark(service, problem, &question.prefix)?;
+                if may_be_elsewhere(problem, known) {
+                    remark.severity = Severity::Warning;
+                }
+                Some(remark)
+            })
             .collect();
         reader.remarks.extend(remarks);
         reader.remarks.extend(astray(service, &question.prefix));
+    }
+    for problem in &problems {
+        let remark = { own.iter() }.find_map(|file| file.remark(problem, &question.prefix));
+        reader.remarks.extend(remark);
     }
     let findings = kept(reader.remarks.clone());
     let findings = findings
@@ -166,6 +192,7 @@ fn read(question: &Question) -> Result<(Reader<'_>, Vec<Project>), ReadError> {
         variables: Variables::new(),
         prefix: &question.prefix,
         files: Vec::new(),
+        own: Vec::new(),
         remarks: Vec::new(),
     };
     let mut projects = Vec::new();

@@ -7,7 +7,7 @@ use crate::model::{LabelPrefix, Problem, Severity};
 
 use super::compose::Remark;
 use super::service::{Label, Service};
-use super::yaml::Span;
+use crate::files::yaml::Span;
 
 /// A problem of the plan at its place in the file.
 pub(super) fn remark(service: &Service, problem: &Problem, prefix: &LabelPrefix) -> Option<Remark> {
@@ -36,7 +36,11 @@ pub(super) fn remark(service: &Service, problem: &Problem, prefix: &LabelPrefix)
 }
 
 /// The word of a label that a problem is about: one that its reason quotes, or a field it begins with.
-fn place(label: &Label, problem: &Problem, prefix: &LabelPrefix) -> (Span, Option<String>) {
+pub(super) fn place(
+    label: &Label,
+    problem: &Problem,
+    prefix: &LabelPrefix,
+) -> (Span, Option<String>) {
     let key = label.key.replace('-', "_").to_ascii_lowercase();
     let in_key =
         !is_option(&label.key, prefix) || KEYS.iter().any(|part| problem.reason.contains(part));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::docker::Published;
 
-use super::yaml::{Node, Span};
+use crate::files::yaml::{Node, Span};
 
 /// A label and where it stands.
 #[derive(Debug, Clone)]

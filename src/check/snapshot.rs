@@ -5,19 +5,26 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::docker::labels::Defaults;
 use crate::docker::plan::PlanOptions;
 use crate::docker::{Attachment, Container, Health, Network, Position, Snapshot, State};
-use crate::model::{LabelPrefix, Sockets};
+use crate::model::{DefaultHost, LabelPrefix, Severity, Sockets, parse_bool};
 
+use super::compose::Remark;
 use super::service::{Label, Project, Service};
 
 /// What the containers of all projects would be, and how Wharf would look at them. The name of a container
 /// is that of its service, or with its project's where several have one.
-pub(super) fn snapshot(projects: &[Project], prefix: &LabelPrefix) -> (Snapshot, PlanOptions) {
+pub(super) fn snapshot(
+    projects: &[Project],
+    prefix: &LabelPrefix,
+    remarks: &mut Vec<Remark>,
+) -> (Snapshot, PlanOptions) {
     let mut made = Made {
         networks: BTreeMap::new(),
         containers: Vec::new(),
         position: Position::Host,
+        own: None,
         elsewhere: Vec::new(),
     };
     // Without Wharf's own service nobody can say where it is and what it knows: the best is assumed.
@@ -39,6 +46,12 @@ pub(super) fn snapshot(projects: &[Project], prefix: &LabelPrefix) -> (Snapshot,
             if let Some(directory) = service.variable("WHARF_SOCKETS") {
                 options.sockets = Some(sockets(directory));
             }
+            made.own = Some(id(index));
+            options.defaults = Arc::new(defaults(service, remarks));
+            let host = service.variable("WHARF_DEFAULT_HOST");
+            options.default_host = host.and_then(|text| DefaultHost::parse(text).ok());
+            let all = service.variable("WHARF_EXPOSE_ALL");
+            options.expose_all = all.is_some_and(|text| parse_bool(text).unwrap_or(false));
             options.network = service.variable("WHARF_NETWORK").map(str::to_owned);
             if service.variable("WHARF_DNS").is_none() {
                 options.dns.clear();
@@ -65,6 +78,7 @@ pub(super) fn snapshot(projects: &[Project], prefix: &LabelPrefix) -> (Snapshot,
         containers: made.containers,
         networks,
         position: made.position,
+        own: made.own,
     };
     (snapshot, options)
 }
@@ -75,6 +89,34 @@ fn sockets(directory: &str) -> Arc<Sockets> {
         directory,
         engine: None,
     })
+}
+
+/// What Wharf's own service has for options of routes that say nothing of them.
+fn defaults(service: &Service, remarks: &mut Vec<Remark>) -> Defaults {
+    let is_default = |pair: &&Label| {
+        let name = pair.key.as_str();
+        let set = !pair.value.trim().is_empty();
+        name.starts_with(Defaults::VARIABLE) && name != "WHARF_DEFAULT_HOST" && set
+    };
+    let given: Vec<&Label> = service.environment.iter().filter(is_default).collect();
+    let pairs = given.iter().map(|pair| (&*pair.key, &*pair.value));
+    match Defaults::read(pairs) {
+        Ok((defaults, _)) => defaults,
+        Err(faults) => {
+            for fault in faults {
+                let pair = given.iter().find(|pair| pair.key == fault.variable);
+                remarks.extend(pair.map(|pair| Remark {
+                    severity: Severity::Error,
+                    at: pair.key_at,
+                    word: None,
+                    service: service.name.clone(),
+                    label: fault.variable.clone(),
+                    reason: format!("{}: Wharf does not start", fault.reason),
+                }));
+            }
+            Defaults::default()
+        }
+    }
 }
 
 /// Every service with its project.
@@ -102,6 +144,7 @@ struct Made {
     networks: BTreeMap<String, String>,
     containers: Vec<Container>,
     position: Position,
+    own: Option<String>,
     /// Those that use the network of another container.
     elsewhere: Vec<usize>,
 }

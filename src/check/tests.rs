@@ -189,6 +189,123 @@ fn services_are_planned_together() {
     }
 }
 
+/// Findings of several files, each a project of its own: file, line, words under the caret, reason.
+fn beside(files: &[(&str, &str)]) -> Vec<(String, usize, String, String, Severity)> {
+    let folder = tempfile::tempdir().unwrap();
+    let projects = files.iter().map(|(name, text)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Files {
+            paths: vec![path],
+            variables: Variables::new(),
+        }
+    });
+    let question = Question {
+        projects: projects.collect(),
+        ..Question::default()
+    };
+    let all = check(&question).unwrap().findings.into_iter().map(|one| {
+        let under = one.source.chars().skip(one.column - 1).take(one.width);
+        let file = one.file.rsplit('/').next().unwrap().to_owned();
+        (file, one.line, under.collect(), one.reason, one.severity)
+    });
+    all.collect()
+}
+
+/// B81 and B82, before anything runs.
+#[test]
+fn files_of_wharf_are_looked_at_beside_compose_files() {
+    let used = (
+        "compose.yaml",
+        "services:\n  a:\n    labels: {wharf.host: a.test, wharf.use: office}\n",
+    );
+    let wharf = |more: &str| format!("services:\n  wharf:\n    image: wharf\n    {more}\n");
+    let good = [
+        used,
+        ("presets.yaml", "office: {allow: private}\n"),
+        (
+            "nas.yaml",
+            "routes:\n  nas: {host: nas.test, upstream: \"http://10.0.0.9\"}\n",
+        ),
+    ];
+    assert_eq!(beside(&good), []);
+    let own = wharf("labels: {wharf.preset.office.allow: private}");
+    assert_eq!(beside(&[used, ("wharf.yaml", &own)]), []);
+    // Wharf's own labels may stand elsewhere.
+    let told = beside(&[used]);
+    assert!(
+        told[0].3.starts_with("there is no preset `office`") && told[0].4 == Severity::Warning,
+        "{told:?}"
+    );
+    let bare = wharf("ports: ['80:80']");
+    let broken = wharf("labels: {wharf.preset.office.alow: private}");
+    let default = wharf("environment: {WHARF_DEFAULT_ALOW: private}");
+    for (file, text, at, under, part) in [
+        (
+            "wharf.yaml",
+            &*bare,
+            ("compose.yaml", 3),
+            "office",
+            "there is no preset `office`",
+        ),
+        (
+            "wharf.yaml",
+            &broken,
+            ("wharf.yaml", 4),
+            "alow",
+            "did you mean `allow`?",
+        ),
+        (
+            "wharf.yaml",
+            &default,
+            ("wharf.yaml", 4),
+            "WHARF_DEFAULT_ALOW",
+            "did you mean WHARF_DEFAULT_ALLOW?",
+        ),
+        (
+            "presets.yaml",
+            "office:\n  alow: private\n",
+            ("presets.yaml", 2),
+            "alow",
+            "did you mean `allow`?",
+        ),
+        (
+            "nas.yaml",
+            "routes:\n  nas:\n    host: nas.test\n",
+            ("nas.yaml", 2),
+            "nas",
+            "set wharf.upstream",
+        ),
+        (
+            "nas.yaml",
+            "routes:\n  nas:\n    hots: nas.test\n",
+            ("nas.yaml", 3),
+            "hots",
+            "did you mean `host`?",
+        ),
+        (
+            "nas.yaml",
+            "routes:\n  nas: {host: a.test, upstream: \"http://10.0.0.9\"}\n",
+            ("compose.yaml", 3),
+            "a.test",
+            "is already served by",
+        ),
+        (
+            "nas.yaml",
+            "routes: [nas]\n",
+            ("nas.yaml", 1),
+            "[nas]",
+            "routes have names",
+        ),
+    ] {
+        let told = beside(&[used, (file, text)]);
+        let right = told.iter().any(|(file, line, words, reason, _)| {
+            (&**file, *line) == at && words == under && reason.contains(part)
+        });
+        assert!(right, "{text}: {told:#?}");
+    }
+}
+
 #[test]
 fn a_file_that_is_no_yaml_is_a_finding() {
     let found = findings("services:\n  a: [\n");

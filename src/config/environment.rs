@@ -14,6 +14,8 @@ pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<String>
         .iter()
         .filter(|name| name.starts_with("WHARF_") || DOCKER_TLS.contains(&name.as_str()))
         .filter(|name| !known.contains(name))
+        // Of `wharf run`, which does not start with one that it cannot use.
+        .filter(|name| !name.starts_with(DEFAULTS))
         .map(|name| warning(name, &known))
         .collect()
 }
@@ -22,7 +24,7 @@ fn warning(name: &str, known: &[String]) -> String {
     let shown = name.escape_debug();
     if let Some((_, instead)) = ELSEWHERE.iter().find(|(other, _)| *other == name) {
         format!("{shown} is not read: {instead}")
-    } else if LATER.contains(&name) || DOCKER_TLS.contains(&name) || name.starts_with(DEFAULTS) {
+    } else if LATER.contains(&name) || DOCKER_TLS.contains(&name) {
         format!("{shown} is not supported yet and has no effect")
     } else if let Some(near) = nearest(name, known.iter().map(String::as_str)) {
         format!("{shown} is no setting and has no effect; did you mean {near}?")
@@ -63,12 +65,10 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 /// Documented, and to come.
-const LATER: [&str; 10] = [
+const LATER: [&str; 8] = [
     "WHARF_CACHE_DIR",
     "WHARF_CACHE_SIZE",
     "WHARF_COMPAT",
-    "WHARF_DEFAULT_HOST",
-    "WHARF_EXPOSE_ALL",
     "WHARF_HEADER_TIMEOUT",
     "WHARF_PROXY_PROTOCOL_FROM",
     "WHARF_STATIC_DIR",
@@ -79,8 +79,8 @@ const LATER: [&str; 10] = [
 /// An engine behind TLS.
 const DOCKER_TLS: [&str; 2] = ["DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"];
 
-/// Turns a label's option on for every route.
-const DEFAULTS: &str = "WHARF_DEFAULT_";
+/// Begins the names of defaults for options of labels.
+pub(super) const DEFAULTS: &str = "WHARF_DEFAULT_";
 
 #[cfg(test)]
 mod tests {
@@ -107,7 +107,6 @@ mod tests {
                 "DOCKER_TLS_VERIFY is not supported yet and has no effect",
                 "WHARF_ACME_MAIL is no setting and has no effect; did you mean WHARF_ACME_EMAIL?",
                 "WHARF_COLOUR is no setting and has no effect",
-                "WHARF_DEFAULT_COMPRESS is not supported yet and has no effect",
                 "WHARF_DNS_CLOUDFLARE_TOKENS is no setting and has no effect; did you mean WHARF_DNS_CLOUDFLARE_TOKEN?",
                 "WHARF_HTPS is no setting and has no effect; did you mean WHARF_HTTPS?",
                 "WHARF_LOG_LEVEL is not read: the level is WHARF_LOG",

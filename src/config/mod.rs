@@ -14,13 +14,14 @@ mod socket_proxy;
 mod trusted;
 mod volume;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Host, LabelPrefix};
+use crate::model::{DefaultHost, Host, LabelPrefix};
 
 pub use ca::{CaConfig, Eab, Limits};
 pub use data::DataDir;
@@ -83,6 +84,12 @@ pub struct Config {
     pub filter: Vec<(String, Option<String>)>,
     /// What labels begin with, default `wharf`.
     pub label_prefix: LabelPrefix,
+    /// Directory with files of presets and routes, or one such file. Default `/etc/wharf`, which need not exist.
+    pub files: PathBuf,
+    /// Host of containers that ask for one with `wharf.enable: true`. Default none.
+    pub default_host: Option<DefaultHost>,
+    /// Whether those that do not ask get it, too. Default off.
+    pub expose_all: bool,
     /// Engine address: `unix://`, `tcp://` or `http://`. Default `unix:///var/run/docker.sock`.
     pub docker_host: String,
     /// Settings that are served but deserve a look, one line each.
@@ -279,6 +286,36 @@ pub struct Raw {
         value_name = "WORD"
     )]
     pub label_prefix: Option<String>,
+    /// Directory with presets and with routes to apps that are no containers, YAML files of any name, or one
+    /// such file [default: /etc/wharf]
+    #[arg(
+        long,
+        env = "WHARF_CONFIG",
+        hide_env_values = true,
+        value_name = "PATH"
+    )]
+    pub config: Option<String>,
+    /// Host of containers that say wharf.enable: true and name none, such as {service}.example.com; with
+    /// {service}, {project} and {name} [default: none]
+    #[arg(
+        long,
+        env = "WHARF_DEFAULT_HOST",
+        hide_env_values = true,
+        value_name = "HOST"
+    )]
+    pub default_host: Option<String>,
+    /// Give that host to all containers that expose a port: on or off [default: off]
+    #[arg(
+        long,
+        env = "WHARF_EXPOSE_ALL",
+        hide_env_values = true,
+        value_name = "SWITCH"
+    )]
+    pub expose_all: Option<String>,
+    /// The variables that begin with `WHARF_DEFAULT_` and are no settings of their own: what an option is on routes
+    /// that say nothing of it.
+    #[arg(skip)]
+    pub defaults: Vec<(String, String)>,
     /// Docker engine: unix:///path, tcp://host:port or http://host:port
     /// [default: unix:///var/run/docker.sock]
     #[arg(long, env = "DOCKER_HOST", hide_env_values = true, value_name = "URL")]
@@ -286,13 +323,20 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// The settings and the variables of the environment that have no flag: credentials.
+    /// The settings and the variables of the environment that have no flag: credentials, and defaults of options.
     pub fn with_credentials(&self, env: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let text =
             env.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
-        let credentials = text.filter(|(name, _)| name.starts_with("WHARF_DNS_"));
+        let (credentials, others): (Vec<_>, Vec<_>) =
+            text.partition(|(name, _)| name.starts_with("WHARF_DNS_"));
+        let is_default = |(name, value): &(String, String)| {
+            name.starts_with(environment::DEFAULTS)
+                && name != parse::DEFAULT_HOST.1
+                && !value.trim().is_empty()
+        };
         Self {
-            dns_credentials: credentials.collect(),
+            dns_credentials: credentials,
+            defaults: others.into_iter().filter(is_default).collect(),
             ..self.clone()
         }
     }
@@ -301,10 +345,10 @@ impl Raw {
 /// A setting that cannot be used. Displays as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// `--http`.
+    /// `--http`; empty where there is none.
     pub flag: &'static str,
     /// `WHARF_HTTP`.
-    pub variable: &'static str,
+    pub variable: Cow<'static, str>,
     /// As written.
     pub value: String,
     /// What is wrong and what is accepted.
@@ -331,14 +375,11 @@ impl fmt::Display for Fault {
         } else {
             ""
         };
-        write!(
-            f,
-            "{} ({}): `{}{cut}`: {}",
-            self.flag,
-            self.variable,
-            value.escape_debug(),
-            self.reason
-        )
+        match self.flag {
+            "" => write!(f, "{}", self.variable)?,
+            flag => write!(f, "{flag} ({})", self.variable)?,
+        }
+        write!(f, ": `{}{cut}`: {}", value.escape_debug(), self.reason)
     }
 }
 

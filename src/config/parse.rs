@@ -10,7 +10,7 @@ use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, Fault, LogFormat, Raw, acme, dns, trusted};
-use crate::model::{Host, LabelPrefix, is_plain_path, parse_bool, parse_duration};
+use crate::model::{DefaultHost, Host, LabelPrefix, is_plain_path, parse_bool, parse_duration};
 
 /// See [`Config::resolve`].
 pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
@@ -125,6 +125,22 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         network: read.value(NETWORK, &raw.network, None, |text| network(text).map(Some)),
         filter: read.value(FILTER, &raw.filter, Vec::new(), labels),
         label_prefix: label_prefix(&mut read, &raw.label_prefix),
+        files: read.value(FILES, &raw.config, PathBuf::from("/etc/wharf"), |text| {
+            match std::fs::metadata(text) {
+                Ok(_) => Ok(text.into()),
+                Err(fault) => Err(format!("cannot be read: {fault}")),
+            }
+        }),
+        default_host: read.value(DEFAULT_HOST, &raw.default_host, None, |text| {
+            DefaultHost::parse(text).map(Some)
+        }),
+        expose_all: read.value(EXPOSE_ALL, &raw.expose_all, false, |text| {
+            let on = parse_bool(text).map_err(|fault| fault.to_string())?;
+            match on && written(&raw.default_host).is_none() {
+                true => Err("without WHARF_DEFAULT_HOST they have no host".to_owned()),
+                false => Ok(on),
+            }
+        }),
         docker_host: docker_host(&mut read, &raw.docker_host),
         warnings: mem::take(&mut read.warnings),
     };
@@ -250,7 +266,7 @@ impl Reader {
     fn fault(&mut self, setting: Setting, value: &str, reason: impl Into<String>) {
         self.faults.push(Fault {
             flag: setting.0,
-            variable: setting.1,
+            variable: setting.1.into(),
             value: value.to_owned(),
             reason: reason.into(),
         });
@@ -458,6 +474,9 @@ const ACCESS_LOG: Setting = Setting("--access-log", "WHARF_ACCESS_LOG");
 const NETWORK: Setting = Setting("--network", "WHARF_NETWORK");
 const LABEL_PREFIX: Setting = Setting("--label-prefix", "WHARF_LABEL_PREFIX");
 const FILTER: Setting = Setting("--filter", "WHARF_FILTER");
+const FILES: Setting = Setting("--config", "WHARF_CONFIG");
+pub(super) const DEFAULT_HOST: Setting = Setting("--default-host", "WHARF_DEFAULT_HOST");
+const EXPOSE_ALL: Setting = Setting("--expose-all", "WHARF_EXPOSE_ALL");
 const DOCKER_HOST: Setting = Setting("--docker-host", "DOCKER_HOST");
 
 const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);

@@ -25,6 +25,9 @@ fn given(pairs: &[(&str, &str)]) -> Raw {
             "access_log" => &mut raw.access_log,
             "network" => &mut raw.network,
             "filter" => &mut raw.filter,
+            "config" => &mut raw.config,
+            "default_host" => &mut raw.default_host,
+            "expose_all" => &mut raw.expose_all,
             "docker_host" => &mut raw.docker_host,
             other => panic!("no setting {other}"),
         };
@@ -79,6 +82,9 @@ fn defaults() {
             network: None,
             filter: Vec::new(),
             label_prefix: LabelPrefix::default(),
+            files: "/etc/wharf".into(),
+            default_host: None,
+            expose_all: false,
             docker_host: "unix:///var/run/docker.sock".into(),
             warnings: Vec::new(),
         }
@@ -131,6 +137,8 @@ fn every_fault_is_told_at_once_with_both_names() {
             ("access_log", "maybe"),
             ("network", "a b"),
             ("filter", "label=a, name=b"),
+            ("config", "/nonexistent/wharf"),
+            ("default_host", "{servcie}.test"),
             ("docker_host", "ssh://host"),
         ]),
         [
@@ -156,6 +164,10 @@ fn every_fault_is_told_at_once_with_both_names() {
             "--network (WHARF_NETWORK): `a b`: expected the name of one Docker network: letters, \
              digits, `_`, `.`, `-`",
             "--filter (WHARF_FILTER): `label=a, name=b`: expected label=KEY or label=KEY=VALUE",
+            "--config (WHARF_CONFIG): `/nonexistent/wharf`: cannot be read: No such file or directory \
+             (os error 2)",
+            "--default-host (WHARF_DEFAULT_HOST): `{servcie}.test`: there is no {servcie}; there are \
+             {service} {project} {name}",
             "--docker-host (DOCKER_HOST): `ssh://host`: ssh:// is not supported yet; expected \
              unix:///path, tcp://host:port or http://host:port",
         ]

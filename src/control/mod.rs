@@ -9,13 +9,15 @@ mod lost;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use self::lost::{Departed, lost};
 use crate::docker::plan::{KEPT, PlanOptions, notes, plan};
 use crate::docker::{Container, Position, Snapshot};
+use crate::files::{Files, Follower};
 use crate::model::{ContainerNote, LabelPrefix, Names, Plan, Problem, Severity, TlsMode, Verify};
 use crate::resting::Resting;
 use crate::route::{self, RouteTable, SharedTable};
@@ -33,9 +35,11 @@ pub struct Published {
 }
 
 /// Settings of control.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ControlConfig {
     pub plan: PlanOptions,
+    /// The operator's files.
+    pub files: Follower,
     /// Port of the TLS listener, if there is one.
     pub https_port: Option<u16>,
     /// Key of what sticky clients carry.
@@ -62,11 +66,16 @@ pub async fn run(
 ) {
     let mut control = Control {
         config,
+        files: Files::default(),
         table,
         certs,
         out,
         departed: Departed::default(),
     };
+    control.config.files.look();
+    control.take_files();
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // Cancel safe, all.
         tokio::select! {
@@ -79,6 +88,12 @@ pub async fn run(
             Ok(()) = resting.changed() => {
                 control.config.plan.resting = Arc::clone(&resting.borrow_and_update());
             }
+            _ = looks.tick() => {
+                if !control.config.files.look() {
+                    continue;
+                }
+                control.take_files();
+            }
             () = control.forgetting() => {}
         }
         let snapshot = snapshots.borrow_and_update().clone();
@@ -90,6 +105,8 @@ pub async fn run(
 
 struct Control {
     config: ControlConfig,
+    /// What they said at the last look.
+    files: Files,
     table: Arc<SharedTable>,
     certs: Certs,
     out: Outputs,
@@ -97,6 +114,12 @@ struct Control {
 }
 
 impl Control {
+    fn take_files(&mut self) {
+        self.files = self.config.files.files();
+        self.config.plan.presets = Arc::clone(&self.files.presets);
+        self.config.plan.problems = Arc::clone(&self.files.problems);
+    }
+
     /// Ends when the first of the routes whose containers are gone is to be forgotten.
     fn forgetting(&self) -> impl Future<Output = ()> + use<> {
         let first = self
@@ -119,7 +142,18 @@ impl Control {
     fn apply(&mut self, snapshot: &Snapshot) {
         let before = Arc::clone(&self.out.published.borrow());
         let now = Instant::now();
-        let (plan, problems) = plan(snapshot, &self.config.plan, &before.plan, now);
+        let with_files;
+        let snapshot = if self.files.containers.is_empty() {
+            snapshot
+        } else {
+            let mut both = snapshot.clone();
+            both.containers
+                .extend(self.files.containers.iter().cloned());
+            with_files = both;
+            &with_files
+        };
+        let (plan, mut problems) = plan(snapshot, &self.config.plan, &before.plan, now);
+        self.files.place(&mut problems, &self.config.plan.prefix);
         let https_port = self
             .config
             .https_port
@@ -186,6 +220,9 @@ impl Control {
         }));
     }
 }
+
+/// How often files are looked at: mounts from elsewhere send no notice.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The names routes want certificates for.
 fn wanted(table: &RouteTable) -> Vec<Wanted> {

@@ -57,6 +57,16 @@ pub struct Container {
     pub network_mode: String,
 }
 
+impl Container {
+    /// Whether it stands for a route of a file, and is none of the engine's.
+    pub fn is_of_file(&self) -> bool {
+        self.id.starts_with(FILE)
+    }
+}
+
+/// What ids and names of such routes begin with; an engine's have no colon.
+pub const FILE: &str = "file:";
+
 /// `State` of the list, and [`State::Stopping`] that only events tell; values Wharf does not know are
 /// [`State::Other`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +138,8 @@ pub struct Snapshot {
     /// Sorted by id.
     pub networks: Vec<Network>,
     pub position: Position,
+    /// Id of the container Wharf runs in, whatever its networks; `None` on a host, or if the engine lists none.
+    pub own: Option<String>,
 }
 
 impl Snapshot {

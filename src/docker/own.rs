@@ -54,19 +54,9 @@ impl Clues {
         }
     }
 
-    /// The running container of `containers` the clues point at, or [`None`]: a process on a host.
+    /// Where `containers` say that Wharf runs, or [`None`]: a process on a host.
     pub fn locate(&self, containers: &[Container]) -> Option<Position> {
-        let named = |word: &String| {
-            find(containers, |c| {
-                c.id.starts_with(word.as_str()) || c.name == *word
-            })
-        };
-        let own = (self.explicit.as_ref().and_then(named))
-            .or_else(|| {
-                let mut ids = self.ids.iter();
-                ids.find_map(|id| find(containers, |c| c.id.starts_with(id.as_str())))
-            })
-            .or_else(|| find(containers, |c| self.has_addresses_of(c)))?;
+        let own = self.own(containers)?;
         // In `container:` mode the networks are those of the other container.
         let own = (own.network_mode.strip_prefix("container:"))
             .and_then(|target| find(containers, |c| c.id == target || c.name == target))
@@ -75,6 +65,21 @@ impl Clues {
             return Some(Position::Host);
         }
         Some(Position::Container { id: own.id.clone() })
+    }
+
+    /// The running container of `containers` the clues point at.
+    pub fn own<'a>(&self, containers: &'a [Container]) -> Option<&'a Container> {
+        let named = |word: &String| {
+            find(containers, |c| {
+                c.id.starts_with(word.as_str()) || c.name == *word
+            })
+        };
+        (self.explicit.as_ref().and_then(named))
+            .or_else(|| {
+                let mut ids = self.ids.iter();
+                ids.find_map(|id| find(containers, |c| c.id.starts_with(id.as_str())))
+            })
+            .or_else(|| find(containers, |c| self.has_addresses_of(c)))
     }
 
     /// Whether a failure to [`locate`](Self::locate) deserves a warning.

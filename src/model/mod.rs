@@ -8,6 +8,7 @@ mod app_tls;
 mod ask;
 mod auth;
 mod cors;
+mod default_host;
 mod edit;
 mod forward;
 mod health;
@@ -34,6 +35,7 @@ pub use app_tls::{AppTls, Proto, SentHost, Verify};
 pub use ask::{AskAt, AskUrl};
 pub use auth::{BasicSpec, Hash, User, UserSource};
 pub use cors::{CorsSpec, OriginError, OriginPattern, Origins};
+pub use default_host::{DefaultHost, HostWords};
 pub use edit::{EditOp, FieldText, FieldTextError, HeaderEdit};
 pub use forward::{AuthKind, FieldNames, ForwardAt, ForwardSpec};
 pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
@@ -105,7 +107,12 @@ pub enum Severity {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "container {}", self.container)?;
+        let word = if self.container.starts_with("file:") {
+            ""
+        } else {
+            "container "
+        };
+        write!(f, "{word}{}", self.container)?;
         if !self.label.is_empty() {
             write!(f, ": {}: {}", self.label, self.value)?;
         }

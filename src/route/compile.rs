@@ -277,7 +277,9 @@ fn own_pages(routes: &[(&RouteSpec, Arc<Route>)], secret: &Secret) -> Vec<Arc<Ro
             ..(*spec).clone()
         };
         let upstream = &forward.route.upstream;
-        own.push(Arc::new(self::route(&pages, upstream, None, None, None, secret)));
+        own.push(Arc::new(self::route(
+            &pages, upstream, None, None, None, secret,
+        )));
     }
     own
 }

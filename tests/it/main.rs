@@ -22,6 +22,8 @@ mod breaker;
 mod broken;
 // Compose files looked at before they run, and the table as it is.
 mod check;
+// Presets, defaults, files, and several Wharfs on one engine.
+mod configuration;
 // Clients that show certificates, and other rules of connections.
 mod client_certificates;
 // Load balancers that say whose a connection is.

@@ -58,6 +58,9 @@ const HOSTS: &[&str] = &[
     "wharf.canary",
     "wharf.beta.match",
     "wharf.redirect.from",
+    "wharf.use",
+    "wharf.api.use",
+    "wharf.preset.x.allow",
 ];
 
 const VALUES: &[&str] = &[
@@ -74,6 +77,8 @@ const VALUES: &[&str] = &[
     "false",
     "off",
     "internal",
+    "hardened, internal",
+    "wordpress, hardend",
     "connect=5s read=30s",
     "5m",
     "front",

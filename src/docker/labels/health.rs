@@ -10,34 +10,34 @@ impl Layers<'_> {
     /// The check these labels ask for. A route that names a word or a path does so instead of its base;
     /// the fields around it are inherited one by one.
     pub(super) fn health(&self) -> HealthCheck {
-        let said = said(self.own).or_else(|| self.base.and_then(said));
+        let said = self.each("health").find_map(said);
         let asks = match said {
             None | Some(HealthWord::Docker) => return HealthCheck::Docker,
             Some(HealthWord::Off) => return HealthCheck::Off,
             Some(HealthWord::Tcp) => HealthAsk::Tcp,
             Some(HealthWord::Target(target)) => HealthAsk::Http(HttpAsk {
                 target,
-                host: self.value("host").and_then(|value| match value {
+                host: self.of_health("host").and_then(|value| match value {
                     Value::Authority(host) => Some(host.clone()),
                     _ => None,
                 }),
-                status: match self.value("status") {
+                status: match self.of_health("status") {
                     Some(Value::Statuses(set)) => set.clone(),
                     _ => StatusSet::default(),
                 },
             }),
         };
         let default = ActiveCheck::new(asks);
-        let time = |field, default| match self.value(field) {
+        let time = |field, default| match self.of_health(field) {
             Some(Value::Duration(time)) => *time,
             _ => default,
         };
-        let count = |field, default| match self.value(field) {
+        let count = |field, default| match self.of_health(field) {
             Some(Value::CheckCount(count)) => *count,
             _ => default,
         };
         HealthCheck::Active(ActiveCheck {
-            port: match self.value("port") {
+            port: match self.of_health("port") {
                 Some(Value::Port(port)) => Some(*port),
                 _ => None,
             },
@@ -47,12 +47,6 @@ impl Layers<'_> {
             passes: count("passes", default.passes),
             asks: default.asks,
         })
-    }
-
-    /// Whether the route's own labels say anything of it.
-    pub(super) fn own_health(&self) -> bool {
-        let mut options = self.own.values.keys();
-        options.any(|option| *option == "health" || option.starts_with("health."))
     }
 
     /// Whether a label of it is there but could not be used.
@@ -86,9 +80,8 @@ impl Layers<'_> {
         given.map(|given| (given, why)).collect()
     }
 
-    fn value(&self, field: &str) -> Option<&Value> {
-        let given = self.get(&format!("health.{field}"));
-        given.map(|given| &given.value)
+    fn of_health(&self, field: &str) -> Option<&Value> {
+        self.value(&format!("health.{field}"))
     }
 }
 

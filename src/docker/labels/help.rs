@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::presets;
 use super::schema::{Entry, Kind, Status};
 use super::table::OPTIONS;
 
@@ -36,6 +37,11 @@ pub fn render_help() -> String {
 /// `docs/labels.md`: the grammar in short, the supported options, the reserved ones.
 pub fn render_markdown() -> String {
     let mut out = String::from(GRAMMAR);
+    out.push_str(
+        "\n## Presets\n\n`wharf.use: hardened, internal` is short for the options of both. Others, and how they are \
+         defined: [configuration.md](configuration.md).\n\n",
+    );
+    presets::render(&mut out);
     out.push_str("\n## Options\n\n");
     out.push_str("| Label | What it does | Value | Default | Where | Example |\n");
     out.push_str("|---|---|---|---|---|---|\n");
@@ -79,7 +85,7 @@ fn reserved() -> impl Iterator<Item = &'static Entry> {
 
 fn example(entry: &Entry) -> String {
     match entry.kind {
-        Kind::Routes => entry.example.to_owned(),
+        Kind::Routes | Kind::Preset => entry.example.to_owned(),
         _ => format!("wharf.{}: {}", entry.name, entry.example),
     }
 }

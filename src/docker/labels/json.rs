@@ -61,7 +61,10 @@ fn map() -> Value {
         let value = value(entry);
         properties.insert(format!("wharf.{}", entry.name), value.clone());
         if entry.place == Place::Route {
-            patterns.insert(format!("^{ROUTE}{}$", spelled(entry.name)), value);
+            patterns.insert(format!("^{ROUTE}{}$", spelled(entry.name)), value.clone());
+        }
+        if entry.is_common() {
+            patterns.insert(format!("^{PRESET}{}$", spelled(entry.name)), value);
         }
     }
     json!({
@@ -82,10 +85,13 @@ fn keys() -> String {
     let own: Vec<String> = supported().map(|entry| spelled(entry.name)).collect();
     let of_routes = supported().filter(|entry| entry.place == Place::Route);
     let of_routes: Vec<String> = of_routes.map(|entry| spelled(entry.name)).collect();
+    let common = supported().filter(|entry| entry.is_common());
+    let common: Vec<String> = common.map(|entry| spelled(entry.name)).collect();
     format!(
-        "(wharf\\.({})|{ROUTE}({}))",
+        "(wharf\\.({})|{ROUTE}({})|{PRESET}({}))",
         own.join("|"),
-        of_routes.join("|")
+        of_routes.join("|"),
+        common.join("|")
     )
 }
 
@@ -94,10 +100,10 @@ fn spelled(name: &str) -> String {
     name.replace('.', "\\.").replace('_', "[-_]")
 }
 
-/// `routes` is a word of the grammar, not an option.
+/// `routes` and `preset` are words of the grammar, no options.
 fn supported() -> impl Iterator<Item = &'static Entry> {
     let all = OPTIONS.iter();
-    all.filter(|entry| entry.status == Status::Supported && entry.kind != Kind::Routes)
+    all.filter(|entry| entry.status == Status::Supported && !entry.is_grammar())
 }
 
 /// What a value may be: compose makes texts of numbers and truth values. One with a variable may be anything.
@@ -172,6 +178,8 @@ const NOT_OURS: &str = "^(?!wharf\\.)";
 /// A named route, in its short or long form.
 const ROUTE: &str = "wharf\\.(routes\\.)?[a-z0-9][a-z0-9_-]{0,31}\\.";
 
+const PRESET: &str = "wharf\\.preset\\.[a-z0-9][a-z0-9_-]{0,31}\\.";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,7 +188,7 @@ mod tests {
     fn the_schema_knows_every_option_and_no_reserved_word() {
         let schema: Value = serde_json::from_str(&render_schema()).unwrap();
         let map = &schema["definitions"]["map"];
-        for entry in OPTIONS.iter().filter(|entry| entry.kind != Kind::Routes) {
+        for entry in OPTIONS.iter().filter(|entry| !entry.is_grammar()) {
             let known = &map["properties"][format!("wharf.{}", entry.name)];
             let supported = entry.status == Status::Supported;
             assert_eq!(known.is_object(), supported, "{}", entry.name);
@@ -197,6 +205,8 @@ mod tests {
             ("wharf.slow-start", true),
             ("wharf.api.strip.cookies", true),
             ("wharf.routes.tls.path", true),
+            ("wharf.preset.office.allow", true),
+            ("wharf.preset.office.host", false),
             ("wharf.hots", false),
             ("wharf.api.weight", false),
             ("wharf.tcp", false),

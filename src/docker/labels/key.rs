@@ -2,7 +2,6 @@
 
 use super::schema::{self, Entry};
 use super::text::quote;
-use super::value::NOT_YET;
 use crate::model::LabelPrefix;
 
 /// A label key under `wharf.`, taken apart.
@@ -38,7 +37,9 @@ pub(super) fn split(label: &str, prefix: &LabelPrefix) -> Option<Result<Key, Key
     }
     let first = words[0].replace('-', "_");
     Some(match first.as_str() {
-        "preset" => Err(nobody(NOT_YET)),
+        "preset" => Err(nobody(
+            "presets are defined on Wharf's own container, or in a file in WHARF_CONFIG",
+        )),
         "routes" => match words.get(1..).unwrap_or_default() {
             [route, option @ ..] if !option.is_empty() => named(route, true, option),
             _ => Err(nobody("write wharf.routes.<route>.<option>")),
@@ -51,6 +52,39 @@ pub(super) fn split(label: &str, prefix: &LabelPrefix) -> Option<Result<Key, Key
         _ if words.len() == 1 => Err(default_pays(&unknown(&first))),
         _ => named(words[0], false, &words[1..]),
     })
+}
+
+/// Name and option, in normal form, of a label that defines a preset; `None` for any other.
+pub(super) fn preset(
+    label: &str,
+    prefix: &LabelPrefix,
+) -> Option<Result<(String, String), String>> {
+    let lower = label.trim().to_ascii_lowercase();
+    let rest = prefix.strip(&lower)?;
+    let rest = match rest.split_once('.') {
+        None if rest == "preset" => "",
+        Some(("preset", rest)) => rest,
+        _ => return None,
+    };
+    Some(match rest.split_once('.') {
+        Some((name, option)) if !name.is_empty() && !option.is_empty() => preset_key(name, option),
+        _ => Err("write wharf.preset.<name>.<option>".to_owned()),
+    })
+}
+
+/// Name and option of a preset, as a file or a label has them.
+pub(super) fn preset_key(name: &str, option: &str) -> Result<(String, String), String> {
+    let name = name.to_ascii_lowercase();
+    match is_route_name(&name) {
+        true => {
+            let option = option.trim().to_ascii_lowercase().replace('-', "_");
+            Ok((name, option))
+        }
+        false => Err(format!(
+            "{} is no name of a preset: 1 to {MAX_ROUTE_NAME} letters, digits, `-` or `_`, the first a letter or digit",
+            quote(&name)
+        )),
+    }
 }
 
 fn named(route: &str, long: bool, option: &[&str]) -> Result<Key, KeyError> {
@@ -68,7 +102,7 @@ fn named(route: &str, long: bool, option: &[&str]) -> Result<Key, KeyError> {
 }
 
 /// `[a-z0-9][a-z0-9_-]{0,31}`.
-fn is_route_name(name: &str) -> bool {
+pub(super) fn is_route_name(name: &str) -> bool {
     name.len() <= MAX_ROUTE_NAME
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && name
@@ -206,7 +240,7 @@ mod tests {
             ("wharf.", false, "an option is missing"),
             ("wharf.routes.blog", false, "wharf.routes.<route>.<option>"),
             ("wharf.my app.host", false, "no route name"),
-            ("wharf.preset.x.allow", false, "not supported yet"),
+            ("wharf.preset.x.allow", false, "on Wharf's own container"),
         ] {
             let error = split(label, &LabelPrefix::default()).unwrap().unwrap_err();
             assert_eq!(error.costs_default, costs_default, "{label}");

@@ -10,6 +10,7 @@ mod health;
 mod help;
 mod json;
 mod key;
+mod presets;
 mod read;
 mod route;
 mod schema;
@@ -20,6 +21,7 @@ mod text;
 mod value;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use crate::model::{
     AppTls, FailLimit, HealthCheck, Host, HostPattern, LabelPrefix, Matcher, MaxConns, PathPattern,
@@ -32,6 +34,7 @@ use value::Value;
 
 pub use help::{render_help, render_markdown};
 pub use json::render_schema;
+pub use presets::{DefaultFault, Defaults, Definition, Presets};
 pub use schema::{Entry, Kind, Place, Status};
 pub use table::OPTIONS;
 pub use text::excerpt;
@@ -194,23 +197,58 @@ impl RouteLabels {
     }
 }
 
+/// What labels are read with.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    pub prefix: &'a LabelPrefix,
+    pub presets: &'a Presets,
+    pub defaults: &'a Defaults,
+    /// The container is Wharf's own, whose labels define presets.
+    pub is_wharf: bool,
+    /// `WHARF_DEFAULT_HOST`, and what it makes of the container's names.
+    pub host: Option<&'a (String, Result<Host, String>)>,
+    /// `WHARF_EXPOSE_ALL`: a container need not ask for that host.
+    pub expose: bool,
+}
+
+/// Nothing but what is built in.
+impl<'a> From<&'a LabelPrefix> for Terms<'a> {
+    fn from(prefix: &'a LabelPrefix) -> Self {
+        static NONE: LazyLock<Defaults> = LazyLock::new(Defaults::default);
+        Self {
+            prefix,
+            presets: Presets::built_in(),
+            defaults: &NONE,
+            is_wharf: false,
+            host: None,
+            expose: false,
+        }
+    }
+}
+
 /// Reads the labels of a container. `None` if none of them is Wharf's.
 ///
 /// Problems have labels as they were written; sentences of Wharf's own say `wharf.<option>` whatever the
 /// prefix, and whoever shows them puts it in.
-pub fn read(
+pub fn read<'a>(
     container: &str,
     labels: &BTreeMap<String, String>,
-    prefix: &LabelPrefix,
+    terms: impl Into<Terms<'a>>,
 ) -> Option<Labels> {
-    let drafts = read::read(container, labels, prefix);
-    if drafts.count == 0 {
+    let terms = terms.into();
+    let mut drafts = read::read(container, labels, terms);
+    let expose = terms.expose && terms.host.is_some() && !terms.is_wharf;
+    if drafts.count == 0 && !expose {
         return None;
     }
     let default = &drafts.default;
-    let enabled = !matches!(value(default, "enable"), Some(Value::Switch(false)));
+    let asked = default.value("enable");
+    let enabled = asked != Some(&Value::Switch(false));
+    if asked == Some(&Value::Switch(true)) || expose {
+        drafts.host(container, terms.host);
+    }
     Some(if enabled {
-        assemble(container, drafts)
+        assemble(container, drafts, terms)
     } else {
         Labels::default()
     })
@@ -219,6 +257,10 @@ pub fn read(
 /// Whether a label, in whatever case, is one that Wharf knows, can do, and takes where it stands. Of a named route
 /// that does not come to be, the option counts.
 pub fn is_option(label: &str, prefix: &LabelPrefix) -> bool {
+    if let Some(Ok((_, option))) = key::preset(label, prefix) {
+        let entry = key::find(&option);
+        return entry.is_ok_and(|entry| entry.is_common() && entry.status == Status::Supported);
+    }
     let Some(Ok(key)) = key::split(label, prefix) else {
         return false;
     };
@@ -229,18 +271,15 @@ pub fn is_option(label: &str, prefix: &LabelPrefix) -> bool {
     })
 }
 
-fn assemble(container: &str, drafts: Drafts) -> Labels {
+fn assemble(container: &str, drafts: Drafts, terms: Terms<'_>) -> Labels {
     let Drafts {
         default,
         named,
         mut problems,
         ..
     } = drafts;
-    let layers = Layers {
-        own: &default,
-        base: None,
-        heirs: &named,
-    };
+    let layers = Layers::new(&default, None, &named, terms);
+    let dial = layers.dial();
     let mut routes = Vec::new();
     if default.values.contains_key("host") || !default.errors.is_empty() {
         let route = layers.route(container, None, &mut problems);
@@ -248,28 +287,27 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
         routes.extend([Some(route), from].into_iter().flatten());
     }
     for (name, draft) in &named {
-        let layers = Layers {
-            own: draft,
-            base: Some(&default),
-            heirs: &BTreeMap::new(),
-        };
-        let route = layers.route(container, Some(name), &mut problems);
+        let none = BTreeMap::new();
+        let layers = Layers::new(draft, Some(&default), &none, terms);
+        let mut route = layers.route(container, Some(name), &mut problems);
+        // It may use no preset of the default route's, or others.
+        route.own_upstream |= draft.values.contains_key("use") && route.dial != dial;
         let from = layers.redirect_from(container, &route, &mut problems);
         routes.extend([Some(route), from].into_iter().flatten());
     }
-    let pool = match value(&default, "pool") {
+    let pool = match default.value("pool") {
         Some(Value::Name(name)) => Some(name.clone()),
         _ => None,
     };
-    let weight = match value(&default, "weight") {
+    let weight = match default.value("weight") {
         Some(Value::Share(weight)) => Some(*weight),
         _ => None,
     };
-    let fail = match value(&default, "fail") {
+    let fail = match layers.value("fail") {
         Some(Value::Fail(limit)) => *limit,
         _ => FailLimit::default(),
     };
-    let max_conns = max_conns(&default);
+    let max_conns = max_conns(&layers);
     for option in ["max_conns.queue", "max_conns.wait"] {
         if let Some(given) = default.values.get(option).filter(|_| max_conns.count == 0) {
             problems.push(Problem {
@@ -288,33 +326,29 @@ fn assemble(container: &str, drafts: Drafts) -> Labels {
         enabled: true,
         pool,
         weight,
-        backup: matches!(value(&default, "backup"), Some(Value::Switch(true))),
+        backup: matches!(default.value("backup"), Some(Value::Switch(true))),
         fail,
         max_conns,
-        dial: layers.dial(),
+        dial,
         routes,
         problems,
     }
 }
 
-fn max_conns(draft: &Draft) -> MaxConns {
+fn max_conns(layers: &Layers<'_>) -> MaxConns {
     let default = MaxConns::default();
-    let count = |option: &str| match value(draft, option) {
+    let count = |option: &str| match layers.value(option) {
         Some(Value::Count(count)) => Some(*count),
         _ => None,
     };
     MaxConns {
         count: count("max_conns").unwrap_or(default.count),
         queue: count("max_conns.queue").unwrap_or(default.queue),
-        wait: match value(draft, "max_conns.wait") {
+        wait: match layers.value("max_conns.wait") {
             Some(Value::Duration(wait)) => *wait,
             _ => default.wait,
         },
     }
-}
-
-fn value<'a>(draft: &'a Draft, option: &str) -> Option<&'a Value> {
-    draft.values.get(option).map(|given| &given.value)
 }
 
 /// What is wrong with a container that has labels but no route: nothing if it is a replica in a
@@ -339,13 +373,19 @@ fn hostless(container: &str, draft: &Draft, replica: bool, problems: &mut Vec<Pr
             problem(Severity::Warning, &given.label, &given.text, reason);
         }
     } else if !draft.values.is_empty() {
-        let reason = "no wharf.host: the container is not exposed";
+        let reason = match draft.value("enable") {
+            Some(Value::Switch(true)) => {
+                "no wharf.host, and no WHARF_DEFAULT_HOST that would give it one: the container is not exposed"
+            }
+            _ => "no wharf.host: the container is not exposed",
+        };
         problem(Severity::Error, "", "", reason);
     }
 }
 
 /// What a replica without a host may say about itself.
-const REPLICA_OPTIONS: [&str; 13] = [
+const REPLICA_OPTIONS: [&str; 14] = [
+    "use",
     "pool",
     "weight",
     "backup",

@@ -1,28 +1,47 @@
 //! One container's labels -> drafts of its routes. Every `wharf.` label ends as a value of a draft
 //! or as a problem.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{LabelPrefix, Problem, Severity};
+use crate::model::{Host, HostPattern, Problem, Severity};
 
+use super::Terms;
 use super::key::{self, Key};
 use super::schema::{self, Entry, Place, Status};
 use super::text::{excerpt, quote, visible};
 use super::value::{self, NOT_YET, Value};
 
-/// What the labels of one route say, before inheritance.
-#[derive(Debug, Default)]
+/// What the labels of one route say, before inheritance; or a preset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Draft {
     /// By full option name; `timeout: read=5s` stands as `timeout.read`.
     pub(super) values: BTreeMap<&'static str, Given>,
+    /// First words of options whose fields a label sets all together, as `timeout: read=5s`: of presets, none of
+    /// these fields is taken.
+    pub(super) whole: BTreeSet<&'static str>,
     /// What could not be used.
     pub(super) errors: Vec<Fault>,
     /// First label of the route, for problems of the route as a whole.
     pub(super) first: Option<(String, String)>,
 }
 
+impl Draft {
+    /// Costs every route that uses it.
+    pub(super) fn refused(note: String) -> Self {
+        let option = Some(EVERY_OPTION);
+        Self {
+            errors: vec![Fault { option, note }],
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn value(&self, option: &str) -> Option<&Value> {
+        self.values.get(option).map(|given| &given.value)
+    }
+}
+
 /// A value and where it was written.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Given {
     pub(super) value: Value,
     /// Label and value as written.
@@ -31,7 +50,7 @@ pub(super) struct Given {
 }
 
 /// An error of one route.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The option at fault, if the word is known: named routes inherit the fault with the option.
     pub(super) option: Option<&'static str>,
@@ -50,6 +69,39 @@ pub(super) struct Drafts {
     pub(super) count: usize,
 }
 
+impl Drafts {
+    /// Gives the container the host there is for those that name none, if none of its routes does.
+    pub(super) fn host(&mut self, container: &str, host: Option<&(String, Result<Host, String>)>) {
+        let says = |draft: &Draft| {
+            let broken = draft.errors.iter().any(|f| f.option == Some("host"));
+            broken || draft.values.contains_key("host")
+        };
+        let Some((template, host)) = host else {
+            return;
+        };
+        if says(&self.default) || self.named.values().any(says) {
+            return;
+        }
+        match host {
+            Ok(host) => {
+                let given = Given {
+                    value: Value::Hosts(vec![HostPattern::Exact(host.clone())]),
+                    label: DEFAULT_HOST.to_owned(),
+                    text: template.clone(),
+                };
+                self.default.values.insert("host", given);
+            }
+            Err(reason) => self.problems.push(Problem {
+                severity: Severity::Error,
+                container: container.to_owned(),
+                label: DEFAULT_HOST.to_owned(),
+                value: excerpt(template),
+                reason: reason.clone(),
+            }),
+        }
+    }
+}
+
 /// A label whose key was understood.
 struct Written<'a> {
     key: Key,
@@ -58,20 +110,19 @@ struct Written<'a> {
 }
 
 /// Reads all labels of a container.
-pub(super) fn read(
-    container: &str,
-    labels: &BTreeMap<String, String>,
-    prefix: &LabelPrefix,
-) -> Drafts {
+pub(super) fn read(container: &str, labels: &BTreeMap<String, String>, terms: Terms<'_>) -> Drafts {
     let mut reader = Reader {
         container,
         drafts: Drafts::default(),
     };
     let mut named: BTreeMap<String, Vec<Written<'_>>> = BTreeMap::new();
     for (label, value) in labels {
-        let Some(key) = key::split(label, prefix) else {
+        let Some(key) = key::split(label, terms.prefix) else {
             continue;
         };
+        if terms.is_wharf && key::preset(label, terms.prefix).is_some() {
+            continue;
+        }
         reader.drafts.count += 1;
         if reader.drafts.count > MAX_LABELS {
             let reason = format!(
@@ -98,6 +149,40 @@ pub(super) fn read(
         reader.route(route, written, count < MAX_ROUTES);
     }
     reader.drafts
+}
+
+/// An option in normal form, and what it is called where it is written.
+pub(super) struct Line<'a> {
+    pub(super) option: String,
+    pub(super) label: &'a str,
+    pub(super) value: &'a str,
+}
+
+/// Reads options that are no container's: of a preset, or defaults.
+pub(super) fn draft<'a>(
+    whose: &str,
+    lines: impl Iterator<Item = Line<'a>>,
+    takes: fn(&Entry) -> bool,
+) -> (Draft, Vec<Problem>) {
+    let mut reader = Reader {
+        container: whose,
+        drafts: Drafts::default(),
+    };
+    for line in lines {
+        let (label, value) = (line.label, line.value);
+        if let Some(entry) = Entry::find(&line.option).filter(|entry| !takes(entry)) {
+            let reason = format!("`{}` is for each container to say", entry.name);
+            reader.error(Some(None), Some(EVERY_OPTION), label, value, &reason);
+            continue;
+        }
+        let key = Key {
+            route: None,
+            long: false,
+            option: line.option,
+        };
+        reader.option(None, &Written { key, label, value });
+    }
+    (reader.drafts.default, reader.drafts.problems)
 }
 
 struct Reader<'a> {
@@ -190,6 +275,9 @@ impl Reader<'_> {
         }
         match parsed.value {
             Some(Value::Fields(fields)) => {
+                if !entry.name.contains('.') {
+                    self.draft(route).whole.insert(entry.name);
+                }
                 for (field, value) in fields {
                     self.set(route, field, written, value);
                 }
@@ -270,6 +358,8 @@ fn top(option: &str) -> &str {
 
 /// One of these a named route must set: what else would tell it from the default route?
 const PLACES: [&str; 4] = ["host", "path", "match", "port"];
+
+const DEFAULT_HOST: &str = "WHARF_DEFAULT_HOST";
 
 /// Stands for an option that every route inherits and none can set.
 const EVERY_OPTION: &str = "*";

@@ -165,8 +165,12 @@ pub enum Kind {
     LimitKey,
     /// A text for visitors.
     Message,
+    /// Names of presets, in a list.
+    Presets,
     /// No value of its own: the word is part of the grammar of keys.
     Routes,
+    /// The same.
+    Preset,
     /// Not read yet: the option is not supported.
     Text,
 }
@@ -196,6 +200,25 @@ impl Entry {
     /// The option of this full name, in normal form (lower case, `_`).
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         OPTIONS.iter().find(|entry| entry.name == name)
+    }
+
+    /// Whether the word is part of the grammar of keys, and has no value of its own.
+    pub(super) fn is_grammar(&self) -> bool {
+        matches!(self.kind, Kind::Routes | Kind::Preset)
+    }
+
+    /// Whether a preset may hold it, and whether it may have a default for all routes: options that say which
+    /// requests a route is for, and where its own app is, are the container's to say.
+    pub(super) fn is_common(&self) -> bool {
+        let shared = match self.place {
+            Place::Route => !OWN.contains(&self.name),
+            Place::Replica => matches!(
+                self.name,
+                "fail" | "max_conns" | "max_conns.queue" | "max_conns.wait"
+            ),
+            Place::Container | Place::Wharf => false,
+        };
+        shared && !self.is_grammar()
     }
 
     /// Whether `word` is the first word of an option.
@@ -318,7 +341,8 @@ impl Kind {
             Self::Delay => "switch, or number",
             Self::LimitKey => "`ip`, `header:<name>`, `cookie:<name>`, `host` or `global`",
             Self::Message => "text, at most 1000 bytes",
-            Self::Routes => "none",
+            Self::Presets => "list of names, or `off`",
+            Self::Routes | Self::Preset => "none",
             Self::Text => "text",
         }
     }
@@ -335,12 +359,15 @@ impl Place {
     }
 }
 
+/// Of a route, and of no other.
+const OWN: [&str; 6] = ["host", "path", "match", "canary", "redirect.from", "use"];
+
 /// The candidate closest to `word`, if it is close enough to be what was meant: one edit for short
 /// words, two for those of more than four letters; a transposition is one edit.
-pub(super) fn suggest(
+pub(super) fn suggest<'a>(
     word: &str,
-    candidates: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let length = word.chars().count();
     if length > MAX_WORD {
         return None;
@@ -413,7 +440,7 @@ mod tests {
 
     #[test]
     fn examples_are_understood() {
-        let supported = |e: &&Entry| e.status == Status::Supported && e.kind != Kind::Routes;
+        let supported = |e: &&Entry| e.status == Status::Supported && !e.is_grammar();
         for entry in OPTIONS.iter().filter(supported) {
             let parsed = super::super::value::parse(entry.kind, entry.example);
             assert!(

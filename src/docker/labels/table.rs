@@ -87,12 +87,12 @@ pub const OPTIONS: &[Entry] = &[
     on("max_conns.queue", Replica, Queue, "requests of the service that wait for a place at most; `off`: none", "100", "50"),
     on("max_conns.wait", Replica, Duration, "how long each waits; `off`: not at all", "2s", "500ms"),
     on("canary", Route, Matchers, "requests that go to this service rather than to another that shares its host and path", "none", "header:X-Canary=1, cookie:beta"),
+    on("use", Route, Presets, "presets to apply, left to right: of two that set an option the right one counts, and labels count more than any", "none", "hardened, internal"),
+    on("preset", Wharf, Preset, "a preset of your own, option by option: `wharf.preset.<name>.<option>`", "none", "wharf.preset.office.allow: 10.0.0.0/8"),
     on("routes", Container, Routes, "long form of a named route, for names that are option words: `wharf.routes.<route>.<option>`", "none", "wharf.routes.log.path: /log"),
     on("enable", Container, Switch, "false: Wharf ignores the container, other labels may stay", "true", "false"),
 
     // -- reserved: name, place, help, default, example
-    later("preset", Wharf, "named sets of options, for `wharf.use`", "none", "wharf.preset.internal.allow: 10.0.0.0/8"),
-    later("use", Route, "presets to apply, left to right", "none", "hardened, internal"),
     later("upstream.proxy_protocol", Route, "PROXY protocol towards the app", "off", "v2"),
     later("swarm", Container, "how Swarm services are reached", "tasks", "vip"),
     later("static", Route, "serve files instead of an app", "off", "/srv/www spa"),

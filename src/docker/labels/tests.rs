@@ -490,7 +490,8 @@ proptest! {
             return Ok(());
         };
         let ours = map.keys().filter(|key| key::split(key, &LabelPrefix::default()).is_some());
-        let drafts = read::read("web", &map, &LabelPrefix::default());
+        let prefix = LabelPrefix::default();
+        let drafts = read::read("web", &map, Terms::from(&prefix));
         let drafted = |label: &str| {
             let all = drafts.named.values().chain([&drafts.default]);
             all.flat_map(|draft| draft.values.values()).any(|given| given.label == label)

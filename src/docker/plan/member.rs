@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::docker::labels::{self, Labels, RouteLabels};
 use crate::docker::{Container, Snapshot, State};
-use crate::model::{LabelPrefix, Problem, Severity};
+use crate::model::{Problem, Severity};
 
-use super::PlanOptions;
 use super::upstream::absence;
+use super::{PlanOptions, Said};
 
 /// A container with Wharf labels.
 pub(super) struct Member<'a> {
@@ -40,7 +40,7 @@ pub(super) fn candidates<'a>(snapshot: &'a Snapshot, options: &PlanOptions) -> V
     };
     let meant = |container: &Container| {
         let mut filter = options.filter.iter();
-        filter.all(|(key, value)| has(container, key, value.as_deref()))
+        container.is_of_file() || filter.all(|(key, value)| has(container, key, value.as_deref()))
     };
     let containers = snapshot.containers.iter();
     containers.filter(|c| !is_one_off(c) && meant(c)).collect()
@@ -81,7 +81,7 @@ impl Services {
 pub(super) fn owners<'a>(
     candidates: &[&'a Container],
     services: &Services,
-    prefix: &LabelPrefix,
+    said: &Said<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Owner<'a>> {
     let mut owners: BTreeMap<String, Vec<Member<'a>>> = BTreeMap::new();
@@ -93,7 +93,7 @@ pub(super) fn owners<'a>(
         if !live && !has_been && is_task(container) {
             continue;
         }
-        let Some(mut labels) = labels::read(&container.name, &container.labels, prefix) else {
+        let Some(mut labels) = said.labels(container) else {
             continue;
         };
         let defines = live || has_been;

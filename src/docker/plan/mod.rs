@@ -16,18 +16,19 @@ mod reach;
 mod tests;
 mod upstream;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::docker::Snapshot;
-use crate::model::{Host, Maintenance, Names, Sockets, UpstreamKey};
+use crate::docker::{Container, Snapshot};
+use crate::model::{DefaultHost, Host, HostWords, Maintenance, Names, Sockets, UpstreamKey};
 use crate::model::{
     HostPattern, HttpsMode, LabelPrefix, Plan, Problem, RouteKey, RouteSpec, Severity, ShareSpec,
     TlsMode,
 };
 
-use super::labels::RouteLabels;
+use super::labels::{self, Defaults, Labels, Presets, RouteLabels, Terms};
 pub use notes::notes;
 
 use member::{Member, Owner, Services};
@@ -50,6 +51,16 @@ pub struct PlanOptions {
     pub resting: Arc<BTreeMap<HostPattern, Maintenance>>,
     /// Which Unix sockets may be apps'; `None` where there is no directory of them.
     pub sockets: Option<Arc<Sockets>>,
+    /// What `wharf.use` may name, but for those that Wharf's own container defines. Default: what is built in.
+    pub presets: Arc<Presets>,
+    /// `WHARF_DEFAULT_HOST`: host of containers that say `wharf.enable: true` and no host.
+    pub default_host: Option<DefaultHost>,
+    /// `WHARF_EXPOSE_ALL`: of all that expose a port, whether they say so or not.
+    pub expose_all: bool,
+    /// `WHARF_DEFAULT_<OPTION>`.
+    pub defaults: Arc<Defaults>,
+    /// What is wrong with files, told with all else.
+    pub problems: Arc<Vec<Problem>>,
     /// What names in `wharf.upstream` stand for.
     pub names: Arc<Names>,
 }
@@ -65,10 +76,11 @@ pub fn plan(
     previous: &Plan,
     now: Instant,
 ) -> (Plan, Vec<Problem>) {
-    let mut problems = Vec::new();
+    let mut problems = options.problems.to_vec();
     let candidates = member::candidates(snapshot, options);
     let services = Services::of(&candidates);
-    let owners = member::owners(&candidates, &services, &options.prefix, &mut problems);
+    let terms = Said::new(snapshot, options, &mut problems);
+    let owners = member::owners(&candidates, &services, &terms, &mut problems);
     let mut claims: Vec<Claim<'_>> = Vec::new();
     for owner in &owners {
         owner.check(&mut problems);
@@ -106,6 +118,58 @@ pub fn plan(
         gone,
     };
     (plan, problems)
+}
+
+/// What labels are read with, for all containers of a snapshot.
+struct Said<'a> {
+    options: &'a PlanOptions,
+    presets: Cow<'a, Presets>,
+    own: Option<&'a str>,
+}
+
+impl<'a> Said<'a> {
+    fn new(snapshot: &'a Snapshot, options: &'a PlanOptions, problems: &mut Vec<Problem>) -> Self {
+        let mut presets = Cow::Borrowed(&*options.presets);
+        let own = snapshot.own.as_deref();
+        let is_own = |container: &&Container| Some(&*container.id) == own;
+        if let Some(own) = snapshot.containers.iter().find(is_own) {
+            let mut defined = presets.clone().into_owned();
+            defined.define_by_labels(&own.name, &own.labels, &options.prefix, problems);
+            presets = Cow::Owned(defined);
+        }
+        Self {
+            options,
+            presets,
+            own,
+        }
+    }
+
+    /// What the labels of a container ask for.
+    fn labels(&self, container: &Container) -> Option<Labels> {
+        let options = self.options;
+        let template = options.default_host.as_ref();
+        let template = template.filter(|_| !container.is_of_file());
+        let host = template.map(|template| {
+            let label = |key: &str| container.labels.get(key).map(String::as_str);
+            let service = label("com.docker.compose.service")
+                .or_else(|| label("com.docker.swarm.service.name"));
+            let words = HostWords {
+                service: service.unwrap_or(&container.name),
+                project: label("com.docker.compose.project"),
+                name: &container.name,
+            };
+            (template.to_string(), template.fill(words))
+        });
+        let terms = Terms {
+            prefix: &options.prefix,
+            presets: &self.presets,
+            defaults: &options.defaults,
+            is_wharf: self.own == Some(&container.id),
+            host: host.as_ref(),
+            expose: options.expose_all && !container.exposed.is_empty(),
+        };
+        labels::read(&container.name, &container.labels, terms)
+    }
 }
 
 /// A route and where it came from.

@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::docker::labels::{self, Labels, excerpt};
+use crate::docker::labels::{Labels, excerpt};
 use crate::docker::{Container, Health, Snapshot, State};
 use crate::model::{
     ContainerNote, LabelPrefix, Plan, Problem, RouteKey, Severity, Standing, UpstreamKey, Via,
     place,
 };
 
-use super::PlanOptions;
 use super::member::{Services, candidates, is_live, is_one_off, service};
 use super::upstream::absence;
+use super::{PlanOptions, Said};
 
 /// A note for each container with labels for Wharf, and for those with labels of another proxy alone,
 /// sorted by name. `plan` and `problems` are what [`plan`](super::plan) has made of `snapshot`.
@@ -35,6 +35,7 @@ pub fn notes(
 /// The plan by container.
 struct Facts<'a> {
     prefix: &'a LabelPrefix,
+    said: Said<'a>,
     services: Services,
     /// Ids of those that may serve.
     candidates: BTreeSet<&'a str>,
@@ -62,6 +63,8 @@ impl<'a> Facts<'a> {
         let good = plan.routes.iter().filter(|route| route.fault.is_none());
         let mut facts = Self {
             prefix: &options.prefix,
+            // What is wrong with presets is told with the plan.
+            said: Said::new(snapshot, options, &mut Vec::new()),
             services: Services::of(&candidates),
             candidates: candidates.iter().map(|c| c.id.as_str()).collect(),
             served: good.map(|route| &route.upstream).collect(),
@@ -100,7 +103,7 @@ impl<'a> Facts<'a> {
     }
 
     fn note(&self, container: &Container) -> Option<ContainerNote> {
-        let Some(labels) = labels::read(&container.name, &container.labels, self.prefix) else {
+        let Some(labels) = self.said.labels(container) else {
             return foreign(container);
         };
         let mut note = ContainerNote {

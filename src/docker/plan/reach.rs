@@ -144,6 +144,9 @@ impl<'a> Reach<'a> {
             ("host", Some(own)) => gateway(own).map(|ip| (ip, Via::Gateway)).ok_or_else(|| {
                 Miss::of("uses the host's network, which Wharf cannot reach: no network of its own container has a gateway")
             }),
+            ("none", _) if container.is_of_file() => Err(Miss::of(
+                "does not say where its app is: set wharf.upstream, as in http://192.168.1.5:8080",
+            )),
             ("none", _) => Err(Miss::of(
                 "has no network (network_mode: none) and cannot be reached",
             )),

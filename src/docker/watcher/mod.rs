@@ -84,6 +84,8 @@ pub struct Watcher {
     clues: Clues,
     /// Once found it stays: Wharf does not move.
     position: Option<Position>,
+    /// Id of the container Wharf runs in.
+    own: Option<String>,
     /// As the last list gave it, without what events say.
     seen: Option<Snapshot>,
     signs: Signs,
@@ -118,6 +120,7 @@ impl Watcher {
             prefix: config.prefix,
             clues: Clues::gather(config.own_id),
             position: None,
+            own: None,
             seen: None,
             signs: Signs::default(),
             facts: Arc::default(),

@@ -17,6 +17,7 @@ impl Watcher {
     pub(super) fn see(&mut self, look: Look, begun: Instant, out: &Outputs) -> bool {
         let seen = Snapshot {
             position: self.position(&look.containers, out),
+            own: self.own.clone(),
             containers: look.containers,
             networks: look.networks,
         };
@@ -100,6 +101,8 @@ impl Watcher {
     fn position(&mut self, containers: &[Container], out: &Outputs) -> Position {
         if self.position.is_none() {
             self.position = self.clues.locate(containers);
+            let own = self.clues.own(containers);
+            self.own = own.map(|own| own.id.clone());
             let first = out.snapshots.borrow().is_none();
             match &self.position {
                 Some(Position::Container { id }) => {

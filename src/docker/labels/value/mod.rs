@@ -28,6 +28,7 @@ use crate::model::{
     TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
 };
 
+use super::key::is_route_name;
 use super::schema::Kind;
 use super::text::{excerpt, quote};
 use health::HealthWord;
@@ -98,6 +99,8 @@ pub(super) enum Value {
     LimitKey(LimitKey),
     /// In label order.
     Block(Vec<Blocked>),
+    /// Names, in label order.
+    Presets(Vec<String>),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
 }
@@ -165,6 +168,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Cors => return cors::cors(text),
         Kind::Redirects => return rewrite::redirects(text),
         Kind::Block => return access::block(text),
+        Kind::Presets => return presets(text),
         Kind::Basic => return auth::basic(text),
         Kind::Forward => return forward::forward(text),
         Kind::Maintenance => return access::maintenance(text),
@@ -222,6 +226,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::LimitKey => ratelimit::key_of(text).map(Value::LimitKey),
         Kind::Message => access::message(text).map(Value::Name),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
+        Kind::Preset => Err("write wharf.preset.<name>.<option>".to_owned()),
         Kind::Hosts
         | Kind::Timeouts
         | Kind::Keepalive
@@ -245,6 +250,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Forward
         | Kind::Maintenance
         | Kind::RateLimits
+        | Kind::Presets
         | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {
@@ -329,6 +335,42 @@ fn hosts(text: &str) -> Parsed {
         ));
     }
     parsed.value = (!found.is_empty()).then_some(Value::Hosts(found));
+    parsed
+}
+
+/// Names of presets; which there are is known where they are looked up.
+fn presets(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    if matches!(parse_bool(text), Ok(false)) {
+        parsed.value = Some(Value::Presets(Vec::new()));
+        return parsed;
+    }
+    let mut names: Vec<String> = Vec::new();
+    for item in items(text) {
+        let name = item.to_ascii_lowercase();
+        if !is_route_name(&name) {
+            note(
+                &mut parsed.errors,
+                format!("{} is no name of a preset", quote(item)),
+            );
+        } else if names.contains(&name) {
+            note(&mut parsed.warnings, format!("`{name}` is named twice"));
+        } else if names.len() == MAX_USED {
+            note(
+                &mut parsed.errors,
+                format!("a route uses at most {MAX_USED} presets"),
+            );
+            break;
+        } else {
+            names.push(name);
+        }
+    }
+    if names.is_empty() && parsed.errors.is_empty() {
+        parsed
+            .errors
+            .push("name presets, as in hardened, internal; `off` is none".to_owned());
+    }
+    parsed.value = (!names.is_empty()).then_some(Value::Presets(names));
     parsed
 }
 
@@ -484,6 +526,8 @@ pub(super) const NOT_YET: &str = "not supported yet";
 
 /// Host patterns of one route.
 const MAX_HOSTS: usize = 100;
+/// Presets of one route.
+const MAX_USED: usize = 16;
 /// Problems reported about one value.
 const MAX_REASONS: usize = 10;
 const MAX_SHARE: u16 = 1000;

@@ -15,6 +15,7 @@ pub(super) fn snapshot() -> impl Strategy<Value = Snapshot> {
             container.name = format!("c{index}");
         }
         let id = containers[0].id.clone();
+        let own = inside.then(|| id.clone());
         let network = |(index, name): (usize, &&str)| Network {
             id: index.to_string(),
             name: (*name).to_owned(),
@@ -28,6 +29,7 @@ pub(super) fn snapshot() -> impl Strategy<Value = Snapshot> {
                 false => Position::Host,
             },
             containers,
+            own,
         }
     })
 }

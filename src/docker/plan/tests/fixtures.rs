@@ -8,6 +8,7 @@
 //! position host | position <container>         default host
 //! option network=<name>                        WHARF_NETWORK
 //! option filter=<key>[=<value>]                WHARF_FILTER
+//! option default=WHARF_DEFAULT_<OPTION>=<value>
 //! option dns=<zone>                            of WHARF_DNS
 //! name <name> [<address>]... [failed]           looked up before
 //! network <name> [internal] [ingress]          only needed for these flags, or to exist unused
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::{PlanOptions, plan};
+use crate::docker::labels::Defaults;
 use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
     ActiveCheck, FailLimit, HealthAsk, HealthCheck, Host, Lookup, MaxConns, Plan, Problem, Retry,
@@ -85,8 +87,10 @@ pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
         containers: Vec::new(),
         networks: Vec::new(),
         position: Position::Host,
+        own: None,
     };
     let mut options = PlanOptions::default();
+    let mut defaults = Vec::new();
     let mut passed = Duration::ZERO;
     for line in text.lines().map(str::trim) {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -94,6 +98,7 @@ pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
             "" | "#" => {}
             "position" if rest != "host" => {
                 let id = super::container(rest, 0).id;
+                snapshot.own = Some(id.clone());
                 snapshot.position = Position::Container { id };
             }
             "position" => {}
@@ -106,6 +111,9 @@ pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
                         None => (label, None),
                     };
                     options.filter.push((key.to_owned(), value));
+                }
+                ("default", written) => {
+                    defaults.push(written.split_once('=').expect("name=value"));
                 }
                 ("dns", zone) => options.dns.push(Some(Host::parse(zone).unwrap())),
                 ("sockets", directory) => {
@@ -159,6 +167,8 @@ pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
     }
     snapshot.containers.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.networks.sort_by(|a, b| a.id.cmp(&b.id));
+    let (defaults, _) = Defaults::read(defaults).expect("these can be used");
+    options.defaults = Arc::new(defaults);
     (snapshot, options, passed)
 }
 

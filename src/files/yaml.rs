@@ -10,25 +10,25 @@ use crate::docker::labels::excerpt;
 
 /// A part of a file, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// Which of the files read.
-    pub(super) file: usize,
-    pub(super) start: usize,
+    pub(crate) file: usize,
+    pub(crate) start: usize,
     /// Exclusive.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 /// A value and where it stands.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) at: Span,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) at: Span,
+    pub(crate) value: Value,
     /// `reset` of `!reset`, for example.
-    pub(super) tag: Option<String>,
+    pub(crate) tag: Option<String>,
 }
 
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// `plain`: without quotes.
     Scalar {
         text: String,
@@ -39,20 +39,20 @@ pub(super) enum Value {
     Map(Vec<Entry>),
 }
 
-pub(super) type Entry = (Rc<Node>, Rc<Node>);
+pub(crate) type Entry = (Rc<Node>, Rc<Node>);
 
 /// Why a text cannot be read, or what is odd about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) at: Span,
-    pub(super) reason: String,
+pub(crate) struct Fault {
+    pub(crate) at: Span,
+    pub(crate) reason: String,
 }
 
 /// A document, and its keys that stand twice in one mapping.
 #[derive(Debug)]
-pub(super) struct Document {
-    pub(super) root: Rc<Node>,
-    pub(super) doubled: Vec<Fault>,
+pub(crate) struct Document {
+    pub(crate) root: Rc<Node>,
+    pub(crate) doubled: Vec<Fault>,
 }
 
 /// Reads the first document of `text`.
@@ -60,7 +60,7 @@ pub(super) struct Document {
 /// # Errors
 ///
 /// No YAML, or more of it than any compose file has: [`MAX_DEPTH`], [`MAX_MERGED`].
-pub(super) fn parse(file: usize, text: &str) -> Result<Document, Fault> {
+pub(crate) fn parse(file: usize, text: &str) -> Result<Document, Fault> {
     let mut builder = Builder {
         file,
         ..Builder::default()
@@ -276,7 +276,7 @@ impl Builder {
 
 impl Node {
     /// Of a scalar, as written.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar { text, .. } => Some(text),
             _ => None,
@@ -290,14 +290,14 @@ impl Node {
         }
     }
 
-    pub(super) fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         let null = |text| matches!(text, "" | "~" | "null" | "Null" | "NULL");
         self.plain().is_some_and(null) || self.tag.as_deref() == Some("reset")
     }
 
     /// What compose makes a text of: `0x10` without quotes is the number 16. Truth values stay as written,
     /// because versions of compose differ on them and labels do not mind.
-    pub(super) fn string(&self) -> Option<String> {
+    pub(crate) fn string(&self) -> Option<String> {
         if self.is_null() {
             return Some(String::new());
         }
@@ -306,17 +306,17 @@ impl Node {
         Some(number.unwrap_or_else(|| text.to_owned()))
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&Rc<Self>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Rc<Self>> {
         self.entry(key).map(|(_, value)| value)
     }
 
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
         let mut entries = self.entries().iter();
         entries.find(|(found, _)| found.text() == Some(key))
     }
 
     /// Of a mapping; nothing else has any.
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
             _ => &[],
@@ -324,7 +324,7 @@ impl Node {
     }
 
     /// Of a list; nothing else has any.
-    pub(super) fn items(&self) -> &[Rc<Self>] {
+    pub(crate) fn items(&self) -> &[Rc<Self>] {
         match &self.value {
             Value::List(items) => items,
             _ => &[],
