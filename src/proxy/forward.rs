@@ -432,7 +432,9 @@ impl Forward<'_> {
         let terms = Terms {
             timeouts: self.route.timeouts,
             keepalive: self.route.keepalive,
-            reserved: self.route.reserved.clone(),
+            reserved: (self.head.has_body())
+                .then(|| self.route.not_in_trailers.clone())
+                .flatten(),
             repeats: self.repeats(),
             earlier,
         };

@@ -164,6 +164,7 @@ fn route(
                     beginnings: Vec::new(),
                 })
             }),
+        not_in_trailers: not_in_trailers(settings),
         // Without TLS there is nothing to redirect to.
         https: if settings.tls == TlsMode::Off {
             HttpsMode::Off
@@ -231,8 +232,24 @@ fn guard(
     if let Some(others) = &route.reserved {
         reserved.whole.extend_from_slice(&others.whole);
     }
+    let mut not_in_trailers = forward.copy.clone();
+    if let Some(others) = &route.not_in_trailers {
+        not_in_trailers.whole.extend_from_slice(&others.whole);
+    }
+    route.not_in_trailers = Some(Arc::new(not_in_trailers));
     route.reserved = Some(Arc::new(reserved));
     route.forward = Some(Arc::new(ForwardAuth::new(forward, asked, &spec.key)));
+}
+
+/// See [`Route::not_in_trailers`].
+fn not_in_trailers(settings: &Settings) -> Option<Arc<FieldNames>> {
+    let edits = settings.request_edits.iter();
+    let edits = edits.filter(|edit| matches!(edit.op, EditOp::Set | EditOp::Remove));
+    let mut whole: Vec<String> = edits.map(|edit| edit.name.clone()).collect();
+    let basic = settings.access.basic.as_ref();
+    whole.extend(basic.and_then(|basic| basic.user_header.clone()));
+    let beginnings = Vec::new();
+    (!whole.is_empty()).then(|| Arc::new(FieldNames { whole, beginnings }))
 }
 
 /// What a server that decides who gets in serves itself on the hosts of those that ask it, before they are asked

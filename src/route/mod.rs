@@ -144,6 +144,8 @@ pub struct Route {
     pub forward: Option<Arc<ForwardAuth>>,
     /// Fields that tell the app who asks: no client may set them.
     pub reserved: Option<Arc<FieldNames>>,
+    /// The same, and those that `request_edits` set or remove: apps may read a request's trailers as its fields.
+    pub not_in_trailers: Option<Arc<FieldNames>>,
     pub https: HttpsMode,
     /// Who may ask: those that the host's policy has let show a certificate.
     pub client: Option<ClientAuth>,

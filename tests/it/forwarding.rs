@@ -263,3 +263,47 @@ fn an_http_2_request_looks_like_one_of_http_1() {
         ],
     );
 }
+
+/// An app may read trailers as fields: what a label takes out or writes itself does not come in by them.
+#[test]
+fn trailers_bring_nothing_back_that_a_route_takes_out_or_writes() {
+    let origin = Origin::new();
+    let labels = "wharf.host: a.test\nwharf.https: both\nwharf.tls: internal\n\
+                  wharf.headers.request: X-App=blue, -X-Secret\nwharf.auth.basic: jim:$2y$05$apxnEqGXpdSCTMy45oHJtuXCCR6VeKIDDtkaSnmWIyWUrlCvupbOm\n\
+                  wharf.auth.user_header: X-User";
+    let site = Site::start([app("app", origin.port(), labels)]);
+    let login = "Basic amltOmFsbG1pbmU="; // jim:allmine
+    let mut client = site.send(format!(
+        "POST / HTTP/1.1\r\nHost: a.test\r\nAuthorization: {login}\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2\r\nhi\r\n0\r\nX-App: red\r\nx-secret: 1\r\nX_User: root\r\nX-User: root\r\nAuthorization: x\r\nX-Sum: 7\r\n\r\n"
+    ));
+    let (mut upstream, received) = origin.answer(EMPTY);
+    assert_eq!(client.message().status(), 204);
+    assert!(
+        received.head.contains("x-user: jim\r\n"),
+        "{}",
+        received.head
+    );
+    assert_eq!(
+        (received.text(), &*received.trailers),
+        ("hi".into(), "X-Sum: 7\r\n\r\n")
+    );
+    let client = H2::connect_tls(site.wharf.https, "a.test", site.wharf.data());
+    let request = http::Request::post("https://a.test/").header("authorization", login);
+    let (response, mut stream) = client.send(request.body(()).unwrap(), false);
+    let mut trailers = http::HeaderMap::new();
+    for (name, value) in [
+        ("x-app", "red"),
+        ("x-secret", "1"),
+        ("x_user", "root"),
+        ("x-sum", "7"),
+    ] {
+        trailers.insert(name, value.parse().unwrap());
+    }
+    stream.send_trailers(trailers).unwrap();
+    // On the same connection.
+    let received = upstream.message();
+    upstream.send(EMPTY);
+    assert_eq!(client.wait(response).unwrap().status(), 204);
+    assert_eq!(received.trailers, "x-sum: 7\r\n\r\n");
+}
