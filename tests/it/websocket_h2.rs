@@ -23,7 +23,7 @@ use crate::support::frames::{
     self, CANCEL, Client, ENABLE_CONNECT_PROTOCOL, END_STREAM, INITIAL_WINDOW_SIZE, frame, open,
 };
 use crate::support::h2::H2;
-use crate::support::origin::{Origin, Served};
+use crate::support::origin::{Origin, Served, ok};
 use crate::support::peer::{End, LIMIT, Peer};
 use crate::support::site::{Site, app};
 use crate::support::wharf::{Builder, Wharf};
@@ -447,16 +447,34 @@ fn what_is_no_extended_connect_is_malformed() {
 #[test]
 fn chromium_opens_its_websocket_on_the_http_2_connection_it_has() {
     let host = format!("{}.localhost", unique("ws"));
+    // The browser shows a page once it is whole: the picture comes when the socket has spoken.
     let page = "<p id=told>nothing</p><script>const told = document.getElementById('told');\
+         const done = text => { told.textContent = text; fetch('/done'); };\
          const socket = new WebSocket('wss://' + location.host + '/ws');\
          socket.onopen = () => socket.send('from the browser');\
-         socket.onmessage = message => { told.textContent = 'echo ' + message.data; socket.close(); };\
-         socket.onerror = () => { told.textContent = 'error'; };</script>";
-    let page = Served::by(move |_| {
-        let length = page.len();
-        let head =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}");
-        format!("{head}\r\n\r\n{page}").into_bytes()
+         socket.onmessage = message => { done('echo ' + message.data); socket.close(); };\
+         socket.onerror = () => done('error');</script><img src=/held>";
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let page = Served::by(move |request| {
+        use std::sync::atomic::Ordering::SeqCst;
+        let target = request.head.split(' ').nth(1).unwrap();
+        match target {
+            "/done" => done.store(true, SeqCst),
+            "/held" => {
+                let held = std::time::Instant::now();
+                while !done.load(SeqCst) && held.elapsed() < Duration::from_secs(10) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            _ => {
+                done.store(false, SeqCst);
+                let length = page.len();
+                let kind = "HTTP/1.1 200 OK\r\nContent-Type: text/html";
+                let head = format!("{kind}\r\nContent-Length: {length}\r\n\r\n");
+                return format!("{head}{page}").into_bytes();
+            }
+        }
+        ok("")
     });
     let app = App::new("ws")
         .label("wharf.host", &host)
