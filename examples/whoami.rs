@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 app to put behind Wharf: it tells what it received, and can misbehave on request.
+//! A small app to put behind Wharf, in HTTP/1.1 or HTTP/2: it tells what it received, and can misbehave on request.
 //!
 //! Run it with `cargo run --example whoami`, then `curl localhost:3000`. The build is static, so the
 //! binary also runs in a `FROM scratch` image.
@@ -33,6 +33,8 @@
 //!
 //! With `TLS_PEM` (a certificate with its chain and its key, PEM in one) it speaks HTTPS, and tells which name it was
 //! asked for, which protocol was agreed on, and whether the session is an earlier one.
+//!
+//! With `H2C=1`, or over TLS where the client offers HTTP/2, it speaks that: see `http2.rs` for what it answers then.
 //!
 //! Answers that last (`/ws`, `/drip`, `/events`) name the host in a field `x-hostname`.
 
@@ -70,6 +72,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+
+// The same in HTTP/2.
+#[path = "whoami/http2.rs"]
+mod http2;
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -202,6 +208,15 @@ async fn serve(port: u16) -> std::io::Result<()> {
                     port,
                     session,
                 });
+                let agreed = client.session.as_ref().and_then(|one| one.alpn.as_deref());
+                let clear = client.session.is_none() && number("H2C") == Some(1);
+                if clear || agreed == Some("h2") {
+                    let serving = http2::serve(me, client, stream);
+                    return tokio::select! {
+                        () = serving => {}
+                        _ = stop.wait_for(|stop| *stop) => {}
+                    };
+                }
                 let service = hyper::service::service_fn(move |request| {
                     let (me, client) = (me.clone(), client.clone());
                     async move { Ok::<_, Infallible>(answer(&me, request, &client).await) }
@@ -344,7 +359,7 @@ struct Seen {
     headers: BTreeMap<String, Vec<String>>,
 }
 
-fn seen(me: &Me, request: &Request<Incoming>, client: &Client) -> Seen {
+fn seen<B>(me: &Me, request: &Request<B>, client: &Client) -> Seen {
     let mut headers = BTreeMap::<_, Vec<_>>::new();
     for (name, value) in request.headers() {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -606,6 +621,10 @@ impl Pattern {
         self.phase = (self.phase + length) % PERIOD;
         self.left -= length as u64;
         chunk
+    }
+
+    fn pieces(mut self) -> impl Iterator<Item = Bytes> {
+        std::iter::from_fn(move || (self.left > 0).then(|| self.take(CHUNK)))
     }
 }
 

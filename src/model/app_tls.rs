@@ -1,4 +1,5 @@
-//! Apps that speak TLS themselves: how they are believed, and which host they are told they serve.
+//! What apps speak: the protocol, how they are believed where that is over TLS, and which host they are told they
+//! serve.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::Host;
 
 /// `wharf.proto`: what is spoken to an app.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Proto {
     /// HTTP/1.1 in clear.
@@ -15,6 +16,48 @@ pub enum Proto {
     Http,
     /// HTTP/1.1 over TLS.
     Https,
+    /// HTTP/2 in clear, without being asked first (RFC 9113 section 3.3).
+    H2c,
+    /// HTTP/2 over TLS.
+    H2,
+    /// gRPC over HTTP/2 in clear: as `H2c`, with Wharf's own errors as gRPC's, and no time limits but the
+    /// client's.
+    Grpc,
+    /// The same over TLS.
+    Grpcs,
+}
+
+impl Proto {
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::H2 | Self::Grpcs)
+    }
+
+    pub fn is_http2(self) -> bool {
+        matches!(self, Self::H2c | Self::H2 | Self::Grpc | Self::Grpcs)
+    }
+
+    pub fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::Grpcs)
+    }
+
+    /// The port of its URLs that name none.
+    pub fn default_port(self) -> u16 {
+        if self.is_tls() { 443 } else { 80 }
+    }
+}
+
+/// As the label is written, and as the scheme of a URL.
+impl fmt::Display for Proto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::H2c => "h2c",
+            Self::H2 => "h2",
+            Self::Grpc => "grpc",
+            Self::Grpcs => "grpcs",
+        })
+    }
 }
 
 /// A connection to an app is TLS. Compared as a whole: connections of one are never used for another.

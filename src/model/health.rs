@@ -47,6 +47,9 @@ pub enum HealthAsk {
     Tcp,
     /// How it answers a GET.
     Http(HttpAsk),
+    /// Whether it is SERVING by gRPC's health checking protocol: the service of this name, or, without a name, as
+    /// a whole (<https://github.com/grpc/grpc/blob/master/doc/health-checking.md>).
+    Grpc(String),
 }
 
 /// A GET request.
@@ -69,7 +72,7 @@ impl HealthCheck {
         match self {
             Self::Docker => true,
             Self::Off => false,
-            Self::Active(check) => matches!(check.asks, HealthAsk::Http(_)),
+            Self::Active(check) => !matches!(check.asks, HealthAsk::Tcp),
         }
     }
 
@@ -110,6 +113,8 @@ impl fmt::Display for ActiveCheck {
         match &self.asks {
             HealthAsk::Tcp => f.write_str("TCP connect")?,
             HealthAsk::Http(http) => write!(f, "GET {}", http.target)?,
+            HealthAsk::Grpc(service) if service.is_empty() => f.write_str("gRPC Check")?,
+            HealthAsk::Grpc(service) => write!(f, "gRPC Check of {service}")?,
         }
         match self.port {
             Some(port) => write!(f, " on port {port}"),

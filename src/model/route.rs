@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{
     AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, HeaderEdit, HealthCheck,
-    Host, HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, RateLimits, Redirect,
-    Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
+    Host, HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, Proto, RateLimits,
+    Redirect, Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -73,7 +73,7 @@ pub struct UpstreamSpec {
 /// One address in an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointSpec {
-    /// Full 64 hex digits: addresses are reused at once, ids never. `http://` or `https://` and the address
+    /// Full 64 hex digits: addresses are reused at once, ids never. The URL
     /// where it is no container's.
     pub container_id: String,
     pub container: String,
@@ -83,7 +83,9 @@ pub struct EndpointSpec {
     pub ended: i64,
     pub addr: Address,
     pub via: Via,
-    /// Where it speaks TLS.
+    /// What it speaks.
+    pub proto: Proto,
+    /// Where that is over TLS.
     pub tls: Option<AppTls>,
     /// Host and port as `wharf.upstream.host: upstream` tells the app.
     pub authority: String,
@@ -121,6 +123,8 @@ pub struct Settings {
     pub strip_cookies: bool,
     /// `wharf.rewrite`.
     pub rewrite: Option<Rewrite>,
+    /// Whether `wharf.proto` or a URL of `wharf.upstream` says that the app speaks gRPC.
+    pub grpc: bool,
     /// `wharf.forwarded: rfc7239`: the app is sent `Forwarded`, too. Default off.
     pub forwarded: bool,
     /// `wharf.headers.request`.
@@ -289,6 +293,7 @@ impl Default for Settings {
             strip: false,
             strip_cookies: true,
             rewrite: None,
+            grpc: false,
             forwarded: false,
             request_edits: Vec::new(),
             response_edits: Vec::new(),

@@ -5,8 +5,9 @@ use std::io;
 use tokio::time::timeout;
 
 use super::http::{self, Io};
+use super::http2;
 use crate::dial::{self, Dialed};
-use crate::model::{ActiveCheck, Address, AppTls, HealthAsk};
+use crate::model::{ActiveCheck, Address, AppTls, HealthAsk, Proto};
 use crate::tls::Certs;
 use crate::upstream::{Failure, Outcome};
 
@@ -21,7 +22,7 @@ pub(super) struct Answer {
 /// Asks once, within the limit of `check`; over TLS where requests are sent so, too.
 pub(super) async fn ask(
     addr: &Address,
-    tls: Option<&AppTls>,
+    (proto, tls): (Proto, Option<&AppTls>),
     check: &ActiveCheck,
     certs: &Certs,
 ) -> Answer {
@@ -32,16 +33,28 @@ pub(super) async fn ask(
         };
         match &check.asks {
             HealthAsk::Tcp => (Some(Outcome::Connected), None),
-            HealthAsk::Http(ask) => {
+            asks @ (HealthAsk::Http(_) | HealthAsk::Grpc(_)) => {
+                // Nothing else speaks gRPC.
+                let http2 = proto.is_http2() || matches!(asks, HealthAsk::Grpc(_));
                 let mut stream: Box<dyn Io> = match (tls, stream) {
                     (_, Dialed::Unix(stream)) => Box::new(stream),
                     (None, Dialed::Tcp(stream)) => Box::new(stream),
-                    (Some(tls), Dialed::Tcp(stream)) => match certs.greet(tls, stream).await {
+                    (Some(tls), Dialed::Tcp(stream)) => match certs.greet(tls, http2, stream).await
+                    {
                         Ok(stream) => Box::new(stream),
                         Err(_) => return (Some(Outcome::Failed(Failure::Tls)), None),
                     },
                 };
-                match http::status(&mut *stream, ask, (addr, tls.is_some())).await {
+                let at = (addr, tls.is_some());
+                let status = match asks {
+                    HealthAsk::Grpc(service) => http2::serving(&mut *stream, service, at).await,
+                    HealthAsk::Http(ask) if http2 => http2::status(&mut *stream, ask, at).await,
+                    HealthAsk::Http(ask) => http::status(&mut *stream, ask, at).await,
+                    HealthAsk::Tcp => return (Some(Outcome::Connected), None),
+                };
+                match status {
+                    // On HTTP/2 an application is told that nothing more is wanted of it.
+                    Ok(status) if http2 => (Some(Outcome::Status(status)), None),
                     Ok(status) => (Some(Outcome::Status(status)), Some(stream)),
                     Err(failure) => (Some(Outcome::Failed(failure)), None),
                 }

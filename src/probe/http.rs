@@ -56,7 +56,16 @@ pub(super) async fn drain(mut stream: Box<dyn Io>) {
 }
 
 fn request(ask: &HttpAsk, addr: &Address, tls: bool) -> String {
-    let host = match (&ask.host, addr) {
+    let host = authority(ask.host.as_ref(), addr, tls);
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        ask.target
+    )
+}
+
+/// What an app is told it serves.
+pub(super) fn authority(named: Option<&String>, addr: &Address, tls: bool) -> String {
+    match (named, addr) {
         (Some(host), _) => host.clone(),
         // As curl does.
         (None, Address::Unix(_)) => "localhost".to_owned(),
@@ -66,11 +75,7 @@ fn request(ask: &HttpAsk, addr: &Address, tls: bool) -> String {
             addr.ip().to_string()
         }
         (None, Address::Tcp(addr)) => addr.to_string(),
-    };
-    format!(
-        "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-        ask.target
-    )
+    }
 }
 
 /// What the bytes so far say.
@@ -115,7 +120,7 @@ fn find_status(mut bytes: &[u8]) -> Found {
 }
 
 const START: &[u8] = b"HTTP/1.";
-const AGENT: &str = concat!("Wharf-Health/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("Wharf-Health/", env!("CARGO_PKG_VERSION"));
 /// Bytes read up to the status.
 const MAX_HEADS: usize = 16 * 1024;
 /// Bytes read after it, and for how long.

@@ -10,6 +10,8 @@
 mod ask;
 // As much of HTTP as it takes to read a status.
 mod http;
+// The same in HTTP/2, and gRPC's own question.
+mod http2;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -152,8 +154,8 @@ async fn watch(
             return;
         };
         let begun = Instant::now();
-        let tls = endpoint.tls.as_deref();
-        let Answer { outcome, rest } = ask(&endpoint.check_addr(), tls, check, certs).await;
+        let spoken = (endpoint.proto, endpoint.tls.as_deref());
+        let Answer { outcome, rest } = ask(&endpoint.check_addr(), spoken, check, certs).await;
         let now = Instant::now();
         let Some(outcome) = outcome else {
             judge.skip(check, begun);

@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::exchange::ExchangeError;
+use super::h1::ResponseError;
+use super::http2::SPEAKS_HTTP1;
 use crate::filter::Refusal;
 use crate::metrics::ErrorKind;
 use crate::model::{Address, UpstreamKey, nothing_listens};
@@ -40,6 +42,8 @@ pub(crate) enum ProxyError {
     ClientCertificate,
     #[error("WebSocket is switched off for this route")]
     WebSocketOff,
+    #[error("WebSocket does not reach an app that is spoken to in HTTP/2")]
+    WebSocketHttp2,
     #[error(transparent)]
     Refused(Refusal),
     #[error("this page asks for a name and a password")]
@@ -181,6 +185,7 @@ impl ProxyError {
             Self::HttpsOnly | Self::ClientCertificate | Self::WebSocketOff => StatusCode::FORBIDDEN,
             Self::Login { .. } => StatusCode::UNAUTHORIZED,
             Self::Logins => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WebSocketHttp2 => StatusCode::NOT_IMPLEMENTED,
             // Never a status that its cause has by itself: the app has not been asked.
             Self::Auth { cause, .. } => match cause.status() {
                 StatusCode::GATEWAY_TIMEOUT => StatusCode::GATEWAY_TIMEOUT,
@@ -213,8 +218,10 @@ impl ProxyError {
             | Self::NoWebSocket { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Exchange { cause, .. } => match cause {
+                ExchangeError::Untouched => StatusCode::SERVICE_UNAVAILABLE,
                 ExchangeError::Closed(_)
                 | ExchangeError::Lost
+                | ExchangeError::Reset(_)
                 | ExchangeError::Response(_)
                 | ExchangeError::Interim => StatusCode::BAD_GATEWAY,
                 ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
@@ -235,7 +242,8 @@ impl ProxyError {
             | Self::AmbiguousPath
             | Self::HttpsOnly
             | Self::ClientCertificate
-            | Self::WebSocketOff => ErrorKind::BadRequest,
+            | Self::WebSocketOff
+            | Self::WebSocketHttp2 => ErrorKind::BadRequest,
             Self::Starting | Self::NoHost | Self::NoPath => ErrorKind::NoRoute,
             Self::Refused(refusal) => match refusal {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } | Refusal::Origin { .. } => {
@@ -280,6 +288,7 @@ impl ProxyError {
             | Self::HttpsOnly
             | Self::ClientCertificate
             | Self::WebSocketOff
+            | Self::WebSocketHttp2
             | Self::Login { .. }
             | Self::Logins
             | Self::AuthLoop
@@ -332,6 +341,8 @@ impl ProxyError {
                 ExchangeError::Lost => {
                     "the application's instance went away without an answer".into()
                 }
+                ExchangeError::Untouched => "the application takes no more requests for now".into(),
+                ExchangeError::Reset(_) => "the application cancelled the request".into(),
                 ExchangeError::ReadTimeout(_) => "the application did not answer in time".into(),
                 ExchangeError::WriteTimeout(_) => {
                     "the application did not take the request in time".into()
@@ -420,6 +431,12 @@ impl ProxyError {
                 ExchangeError::Closed(_) => format!(
                     "`docker logs {container}` may tell why; an app that speaks HTTPS on this port needs wharf.proto: https"
                 ),
+                ExchangeError::Untouched | ExchangeError::Reset(_) => format!(
+                    "`docker logs {container}` may tell why it refuses requests"
+                ),
+                ExchangeError::Response(ResponseError::Http2(cause)) if *cause == SPEAKS_HTTP1 => {
+                    "wharf.proto (or the scheme in wharf.upstream) says that it speaks HTTP/2: take that away, or have the app speak HTTP/2 without an upgrade (h2c)".into()
+                }
                 ExchangeError::Lost => format!(
                     "`docker ps -a` and the networks in `docker inspect {container}` tell what became of it; whether it has acted on the request nobody knows"
                 ),
@@ -453,6 +470,7 @@ impl ProxyError {
             Self::HttpsOnly => "ask with https://; wharf.https: redirect sends clients there".into(),
             Self::ClientCertificate => "wharf.tls.client_ca asks for one; `optional` lets others in, too".into(),
             Self::WebSocketOff => "wharf.websocket: on lets it through".into(),
+            Self::WebSocketHttp2 => "a route of its own with wharf.proto: http, and the port on which the app speaks HTTP/1.1, serves its WebSockets".into(),
             Self::BadRequest(_)
             | Self::Method(_)
             | Self::TargetTooLong
@@ -488,7 +506,9 @@ impl ExchangeError {
     /// How it is counted.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
-            Self::Closed(_) | Self::Lost => ErrorKind::UpstreamClosed,
+            Self::Closed(_) | Self::Lost | Self::Untouched | Self::Reset(_) => {
+                ErrorKind::UpstreamClosed
+            }
             Self::ReadTimeout(_) | Self::WriteTimeout(_) => ErrorKind::UpstreamTimeout,
             Self::ClientTimeout(_) => ErrorKind::ClientTimeout,
             Self::ClientBody(_) | Self::ClientGone => ErrorKind::ClientClosed,

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use rustls::ClientConfig;
@@ -15,16 +15,19 @@ use rustls_pki_types::ServerName;
 
 use super::attempts::{Answered, Attempts};
 use super::error::ProxyError;
-use super::exchange::{Client, Exchange, ExchangeError, Kept, MAX_INTERIM, Response, Terms};
+use super::exchange::{
+    CallExchange, Client, Exchange, ExchangeError, Kept, LinkExchange, MAX_INTERIM, Response, Terms,
+};
 use super::fields::{Fields, Known};
 use super::head::RequestHead;
 use super::headers::{self, Connection, Origin, Own};
+use super::http2::{Asked, Trunk};
 use super::page::Page;
 use super::pool::{Link, OpenError};
 use super::tail::Record;
 use super::worker::Worker;
 use crate::metrics::RetryReason;
-use crate::model::{Balance, Facts, HashOn, SentHost};
+use crate::model::{Balance, Facts, HashOn, SentHost, Timeouts};
 use crate::route::Route;
 use crate::tls::{HandshakeFault, server_name};
 use crate::upstream::{Ask, Choice, Endpoint, Failure, Key, NoPlace, Taken, Upstream};
@@ -42,6 +45,14 @@ pub(crate) struct Forward<'a> {
     pub(crate) websocket: bool,
     /// Lines for the client beside the app's own: cookies of the server that has let the request through.
     pub(crate) cookies: &'a [u8],
+}
+
+/// How an exchange gets to its endpoint.
+enum Way {
+    /// A connection of its own.
+    Link(Box<Link>),
+    /// One that is shared.
+    Trunk(Rc<Trunk>),
 }
 
 /// What comes of it.
@@ -114,16 +125,37 @@ impl Forward<'_> {
             record.queued = None;
             attempts.count(&self.worker.metrics);
             let mut pooled = true;
+            let mut after = 0;
             loop {
-                let link = match self.link(endpoint, pooled, client).await {
-                    Ok(Some(link)) => link,
+                let way = match endpoint.proto.is_http2() {
+                    false => self
+                        .link(endpoint, pooled, client)
+                        .await
+                        .map(|link| link.map(Way::Link)),
+                    true if self.websocket => {
+                        return Err(Refusal::Final(ProxyError::WebSocketHttp2));
+                    }
+                    true => {
+                        // Boxed, so that other requests need not carry its room along.
+                        let trunk = Box::pin(self.trunk(endpoint, after, client)).await;
+                        trunk.map(|trunk| trunk.map(Way::Trunk))
+                    }
+                };
+                let way = match way {
+                    Ok(Some(way)) => way,
                     Ok(None) => return Ok(Answer::Gone),
                     Err(error) => {
                         attempts.not_connected(error, endpoint.live.id);
                         break;
                     }
                 };
-                let mut exchange = self.exchange(endpoint, link, client, record.kept.take());
+                let limits = self.timeouts(record.deadline);
+                let begun = self.exchange(endpoint, way, client, (limits, &mut record.kept));
+                let Some(mut exchange) = begun else {
+                    let error = self.failed(endpoint, ExchangeError::Untouched);
+                    attempts.failed(error, Some(RetryReason::Connect), endpoint.live.id);
+                    break;
+                };
                 match self.final_head(&mut exchange, client).await {
                     Ok(()) => {
                         let status = exchange.head.status.as_u16();
@@ -151,11 +183,14 @@ impl Forward<'_> {
                     Err(ExchangeError::ClientGone) => return Ok(Answer::Gone),
                     Err(cause) => {
                         let reason = exchange.retry_reason(&cause);
+                        let late = || record.deadline.is_some_and(|end| end <= Instant::now());
+                        let reason = reason.filter(|_| !late());
                         let reason =
                             reason.filter(|_| exchange.rescue(self.repeats(), &mut record.kept));
                         if reason == Some(RetryReason::Stale) && pooled {
                             self.worker.metrics.count_retry(RetryReason::Stale);
                             pooled = false;
+                            after = exchange.serial();
                             continue;
                         }
                         let error = self.failed(endpoint, cause);
@@ -262,6 +297,62 @@ impl Forward<'_> {
         Box::pin(self.dial(endpoint, client)).await
     }
 
+    /// A connection of HTTP/2 with room for the request, newer than that with the serial number `after`; `None`
+    /// when the client leaves meanwhile.
+    async fn trunk<C: Client>(
+        &self,
+        endpoint: &Endpoint,
+        after: u64,
+        client: &mut C,
+    ) -> Result<Option<Rc<Trunk>>, ProxyError> {
+        let (pool, id) = (&self.worker.pool, endpoint.live.id);
+        let alone = self.route.keepalive.is_off();
+        let mut waits = !alone;
+        loop {
+            if !alone && let Some(trunk) = pool.trunk(id, after) {
+                self.worker.metrics.upstream_reuses.inc();
+                return Ok(Some(trunk));
+            }
+            let Some(dialing) = pool.dialing(id).filter(|_| waits) else {
+                break;
+            };
+            // Somebody makes one already: that will do for many.
+            let mut ended = pin!(dialing.ended());
+            let failed = poll_fn(|cx| match client.poll_gone(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => ended.as_mut().poll(cx).map(Some),
+            });
+            match failed.await {
+                None => return Ok(None),
+                Some(failed) => waits = !failed,
+            }
+        }
+        let dial = pool.dial(id);
+        let link = self.dial(endpoint, client).await?;
+        Ok(link.map(|link| dial.done(self.worker, link.stream)))
+    }
+
+    /// How long the parts of an exchange may take: what the route says, and the client's own `deadline`.
+    fn timeouts(&self, deadline: Option<Instant>) -> Timeouts {
+        let limits = self.route.timeouts;
+        let Some(deadline) = deadline else {
+            return limits;
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Zero would be no limit.
+        let left = left.max(Duration::from_millis(1));
+        let within = |limit: Duration| match limit.is_zero() {
+            true => left,
+            false => limit.min(left),
+        };
+        Timeouts {
+            first: within(limits.first),
+            send: within(limits.send),
+            body: within(limits.body),
+            ..limits
+        }
+    }
+
     async fn dial<C: Client>(
         &self,
         endpoint: &Endpoint,
@@ -311,6 +402,13 @@ impl Forward<'_> {
         match opened.await {
             // The kernel tries for seconds: whoever has the address by now may have answered.
             Some(_) if !self.has(endpoint) => Err(left(endpoint)),
+            Some(Ok(Ok(link))) if endpoint.proto.is_http2() && !link.agreed_on_http2() => {
+                self.untrusted(endpoint);
+                Err(handshake_error(
+                    endpoint,
+                    HandshakeFault::without_http2(None),
+                ))
+            }
             Some(Ok(Ok(link))) => {
                 metrics.upstream_connects.inc();
                 match link.resumed() {
@@ -330,7 +428,11 @@ impl Forward<'_> {
             }
             Some(Ok(Err(OpenError::Handshake(cause)))) => {
                 self.untrusted(endpoint);
-                Err(handshake_error(endpoint, HandshakeFault::of(&cause)))
+                let fault = match endpoint.proto.is_http2() {
+                    true => HandshakeFault::without_http2(Some(&cause)),
+                    false => HandshakeFault::of(&cause),
+                };
+                Err(handshake_error(endpoint, fault))
             }
             Some(Err(_)) => {
                 self.connect_failed(endpoint, Failure::ConnectTimeout);
@@ -358,7 +460,8 @@ impl Forward<'_> {
             let verify = &tls.verify;
             Arc::from(format!("wharf.upstream.verify: {verify}: {fault}"))
         })?;
-        let config = worker.pool.tls(endpoint.live.id, wanted);
+        let http2 = endpoint.proto.is_http2();
+        let config = worker.pool.tls(endpoint.live.id, wanted, http2);
         Ok(Some((config, server_name(tls, ip))))
     }
 
@@ -411,34 +514,70 @@ impl Forward<'_> {
         }
     }
 
+    /// Begins an exchange; `None`: the connection takes no more.
     fn exchange<C: Client>(
         &self,
         endpoint: &Endpoint,
-        mut link: Box<Link>,
+        way: Way,
         client: &C,
-        earlier: Option<Box<Kept>>,
-    ) -> Box<Exchange> {
-        link.out = self.worker.buffers.small();
-        let out = &mut link.out;
-        let persist = match (self.websocket, self.route.keepalive.is_off()) {
-            (true, _) => Connection::Switch,
-            (false, true) => Connection::Close,
-            (false, false) => Connection::Keep,
-        };
+        (timeouts, kept): (Timeouts, &mut Option<Box<Kept>>),
+    ) -> Option<Box<Exchange>> {
         let host = self.sent_host(endpoint);
-        headers::write_request(out, self.head, &self.target, host, &self.origin, persist);
         let worker = Rc::clone(self.worker);
         let id = endpoint.live.id;
         let terms = Terms {
-            timeouts: self.route.timeouts,
+            timeouts,
             keepalive: self.route.keepalive,
             reserved: (self.head.has_body())
                 .then(|| self.route.not_in_trailers.clone())
                 .flatten(),
             repeats: self.repeats(),
-            earlier,
+            earlier: kept.take(),
         };
-        Box::new(Exchange::new(worker, id, link, self.head, client, terms))
+        let head = self.head;
+        let exchange = match way {
+            Way::Link(mut link) => {
+                link.out = worker.buffers.small();
+                let persist = match (self.websocket, self.route.keepalive.is_off()) {
+                    (true, _) => Connection::Switch,
+                    (false, true) => Connection::Close,
+                    (false, false) => Connection::Keep,
+                };
+                let (out, target) = (&mut link.out, &self.target);
+                headers::write_request(out, head, target, host, &self.origin, persist);
+                let begun = LinkExchange::new(worker, id, link, head, client, terms);
+                Exchange::Link(begun)
+            }
+            Way::Trunk(trunk) => {
+                let (mut lines, mut path) = (worker.buffers.small(), worker.buffers.text());
+                headers::write_http2_lines(&mut lines, head, &self.origin);
+                for part in &self.target {
+                    path.extend_from_slice(part.as_bytes());
+                }
+                let asked = Asked {
+                    method: &head.method,
+                    scheme: match endpoint.proto.is_tls() {
+                        true => "https",
+                        false => "http",
+                    },
+                    authority: host,
+                    path: &path,
+                    lines: &lines,
+                    last: true,
+                };
+                let begun = CallExchange::new(worker, id, &trunk, head, client, terms, asked);
+                self.worker.buffers.give(lines);
+                self.worker.buffers.give(path);
+                match begun {
+                    Ok(begun) => Exchange::Call(begun),
+                    Err(earlier) => {
+                        *kept = earlier;
+                        return None;
+                    }
+                }
+            }
+        };
+        Some(Box::new(exchange))
     }
 
     /// The final response head (or 101); interim ones are passed on.

@@ -40,11 +40,18 @@ pub(super) struct Hold {
 }
 
 impl Stop {
-    pub(super) fn held(error: ProxyError, route: &Route, cut: Option<u64>) -> Self {
+    /// Not for longer than the client itself waits, until its `deadline`.
+    pub(super) fn held(
+        error: ProxyError,
+        route: &Route,
+        cut: Option<u64>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
         Self::Held(Box::new(Hold {
             error,
             upstream: Arc::clone(&route.upstream),
-            limit: route.hold,
+            limit: deadline.map_or(route.hold, |end| route.hold.min(left(end))),
             max: route.hold_max,
             cut,
         }))

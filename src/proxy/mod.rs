@@ -22,6 +22,7 @@ mod exchange;
 mod explain;
 mod fields;
 mod forward;
+mod grpc;
 mod h1;
 mod head;
 mod headers;
@@ -57,6 +58,7 @@ use crate::tls::Certs;
 pub(crate) use error::ProxyError;
 pub(crate) use explain::{Decision, Question, Verdict, decide};
 pub(crate) use hints::claimants;
+pub(crate) use http2::{Question as Http2Question, ask};
 pub(crate) use pool::keepalive;
 pub use worker::{Listeners, run};
 

@@ -1,7 +1,7 @@
 //! Idle upstream connections of one worker, by endpoint, last in first out. No locks: a connection
 //! never leaves the worker that opened it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
@@ -17,12 +17,15 @@ use rustls::{ClientConfig, HandshakeKind};
 use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
 use tokio_util::io::poll_read_buf;
 
 use super::buffers::{Buffers, LARGE, SMALL};
 use super::clock::{Clock, NEVER, TICK, Timer};
+use super::http2::Trunk;
 use super::stream::AppStream;
+use super::worker::Worker;
 use crate::dial::{self, Dialed};
 use crate::model::{Address, Keepalive};
 use crate::route::RouteTable;
@@ -66,11 +69,35 @@ struct Sessions {
 /// Boxed, since a connection changes hands several times for each request.
 type Links = Vec<Box<Link>>;
 
-/// A worker's idle connections.
+/// Connections of HTTP/2 to one endpoint.
+#[derive(Default)]
+struct Trunks {
+    all: Vec<Rc<Trunk>>,
+    dial: Option<Rc<Dialing>>,
+}
+
+/// A connection of HTTP/2 that is being made; others wait for it rather than make one, too.
+pub(crate) struct Dialing {
+    ended: Notify,
+    /// It was in vain: whoever has waited tries for themselves.
+    failed: Cell<bool>,
+}
+
+/// Makes a connection of HTTP/2; dropping it tells those who wait.
+pub(crate) struct Dial<'a> {
+    pool: &'a Pool,
+    endpoint: u64,
+    dialing: Rc<Dialing>,
+}
+
+/// A worker's connections that are idle, or can be shared.
 pub(crate) struct Pool {
     clock: Rc<Clock>,
     /// One entry for each endpoint of the current table; a connection to any other is closed.
     idle: RefCell<HashMap<u64, Links, RandomState>>,
+    /// Connections of HTTP/2, which requests share, and those being made, of the same endpoints.
+    trunks: RefCell<HashMap<u64, Trunks, RandomState>>,
+    serial: Cell<u64>,
     /// Of the endpoints that were spoken to over TLS.
     sessions: RefCell<HashMap<u64, Sessions, RandomState>>,
     /// Woken when something comes on an idle connection.
@@ -110,6 +137,14 @@ impl Link {
             idle_since: clock.now(),
             idle_until: NEVER,
         })
+    }
+
+    /// Whether it may speak HTTP/2: over TLS the app has to have said so.
+    pub(crate) fn agreed_on_http2(&self) -> bool {
+        match &self.stream {
+            AppStream::Plain(_) | AppStream::Unix(_) => true,
+            AppStream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2),
+        }
     }
 
     /// Over TLS: whether the handshake was short, thanks to an earlier one.
@@ -243,6 +278,8 @@ impl Pool {
         Self {
             clock,
             idle: RefCell::default(),
+            trunks: RefCell::default(),
+            serial: Cell::new(0),
             sessions: RefCell::default(),
             reaper: RefCell::new(Waker::noop().clone()),
         }
@@ -289,19 +326,34 @@ impl Pool {
             })
             .collect();
         let idle = self.idle.borrow();
+        self.trunks.borrow_mut().retain(|id, trunks| {
+            let stays = idle.contains_key(id);
+            if !stays {
+                trunks.all.iter().for_each(|trunk| trunk.retire());
+            }
+            stays
+        });
         self.sessions
             .borrow_mut()
             .retain(|id, _| idle.contains_key(id));
     }
 
     /// What is wanted of TLS to an endpoint, with the sessions this worker has had with it.
-    pub(crate) fn tls(&self, endpoint: u64, wanted: &Arc<ClientConfig>) -> Arc<ClientConfig> {
+    pub(crate) fn tls(
+        &self,
+        endpoint: u64,
+        wanted: &Arc<ClientConfig>,
+        http2: bool,
+    ) -> Arc<ClientConfig> {
         let mut sessions = self.sessions.borrow_mut();
         let known = sessions.get(&endpoint);
         if let Some(known) = known.filter(|known| Arc::ptr_eq(&known.wanted, wanted)) {
             return Arc::clone(&known.own);
         }
         let mut own = ClientConfig::clone(wanted);
+        if http2 {
+            own.alpn_protocols = vec![HTTP2.to_vec()];
+        }
         own.resumption = Resumption::in_memory_sessions(TICKETS);
         let own = Arc::new(own);
         let new = Sessions {
@@ -362,11 +414,89 @@ impl Pool {
         for links in self.idle.borrow_mut().values_mut() {
             links.retain(|link| now < link.idle_until);
         }
+        for trunks in self.trunks.borrow_mut().values_mut() {
+            trunks.all.iter().for_each(|trunk| trunk.expire(now));
+            trunks.all.retain(|trunk| !trunk.is_ending());
+        }
+    }
+
+    /// A connection of HTTP/2 with a place for one more request, made after the one with the serial number
+    /// `after`.
+    pub(crate) fn trunk(&self, endpoint: u64, after: u64) -> Option<Rc<Trunk>> {
+        let mut trunks = self.trunks.borrow_mut();
+        let all = &mut trunks.get_mut(&endpoint)?.all;
+        all.retain(|trunk| !trunk.is_ending());
+        let mut newer = all.iter().filter(|trunk| trunk.serial > after);
+        newer.find(|trunk| trunk.has_place()).cloned()
+    }
+
+    /// The connection of HTTP/2 that is being made.
+    pub(crate) fn dialing(&self, endpoint: u64) -> Option<Rc<Dialing>> {
+        self.trunks.borrow().get(&endpoint)?.dial.clone()
+    }
+
+    /// One is about to be made.
+    pub(crate) fn dial(&self, endpoint: u64) -> Dial<'_> {
+        let dialing = Rc::new(Dialing {
+            ended: Notify::new(),
+            failed: Cell::new(true),
+        });
+        let mut trunks = self.trunks.borrow_mut();
+        let dial = &mut trunks.entry(endpoint).or_default().dial;
+        dial.get_or_insert_with(|| Rc::clone(&dialing));
+        Dial {
+            pool: self,
+            endpoint,
+            dialing,
+        }
     }
 
     /// Closes everything.
     pub(crate) fn clear(&self) {
         self.idle.borrow_mut().clear();
+        for trunks in self.trunks.borrow().values() {
+            trunks
+                .all
+                .iter()
+                .filter(|trunk| trunk.is_idle())
+                .for_each(|trunk| trunk.retire());
+        }
+    }
+}
+
+impl Dialing {
+    /// Waits for its end. Whether it was in vain.
+    pub(crate) async fn ended(&self) -> bool {
+        self.ended.notified().await;
+        self.failed.get()
+    }
+}
+
+impl Dial<'_> {
+    /// It is made.
+    pub(crate) fn done(self, worker: &Rc<Worker>, stream: AppStream) -> Rc<Trunk> {
+        self.pool.serial.set(self.pool.serial.get() + 1);
+        let trunk = Trunk::begin(worker, stream, self.endpoint, self.pool.serial.get());
+        let mut trunks = self.pool.trunks.borrow_mut();
+        let of = trunks.entry(self.endpoint).or_default();
+        of.all.push(Rc::clone(&trunk));
+        drop(trunks);
+        self.dialing.failed.set(false);
+        trunk
+    }
+}
+
+impl Drop for Dial<'_> {
+    fn drop(&mut self) {
+        if let Some(trunks) = self.pool.trunks.borrow_mut().get_mut(&self.endpoint)
+            && trunks
+                .dial
+                .as_ref()
+                .is_some_and(|dial| Rc::ptr_eq(dial, &self.dialing))
+        {
+            trunks.dial = None;
+        }
+        self.dialing.ended.notify_waiters();
     }
 }
 
@@ -378,13 +508,15 @@ pub(crate) fn keepalive() -> TcpKeepalive {
         .with_retries(6)
 }
 
-fn ticks(duration: Duration) -> u32 {
+pub(crate) fn ticks(duration: Duration) -> u32 {
     // In 64 bits: this is done for every request.
     let whole = duration.as_secs() * TICKS_A_SECOND;
     let ticks = whole + u64::from(duration.subsec_millis() / TICK.as_millis() as u32);
     u32::try_from(ticks).unwrap_or(NEVER)
 }
 
+/// ALPN (RFC 9113 section 3.3).
+const HTTP2: &[u8] = b"h2";
 const TICKS_A_SECOND: u64 = 1000 / TICK.as_millis() as u64;
 /// Between two looks for connections that were closed; a network outlives its container for longer.
 const REAP_GAP: Duration = Duration::from_millis(20);

@@ -31,7 +31,9 @@ pub(super) async fn queue<C: Client>(
         return Ok(true);
     };
     let now = Instant::now();
-    let end = *end.get_or_insert(now + line.wait);
+    let most = now + line.wait;
+    let most = record.deadline.map_or(most, |deadline| most.min(deadline));
+    let end = *end.get_or_insert(most);
     // Another upstream may be the route's by now; its line is another one.
     let queued = record.queued.take().filter(|one| upstream.is_line_of(one));
     let left = end.saturating_duration_since(now);

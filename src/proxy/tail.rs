@@ -57,6 +57,8 @@ pub(crate) struct Record {
     pub(crate) passed: Option<Rc<Pass>>,
     /// Whether the route's rate limits have counted it.
     pub(crate) counted: bool,
+    /// When its client will no longer wait, where that is known.
+    pub(crate) deadline: Option<Instant>,
     /// Whether its upstream has counted it.
     pub(crate) asked: bool,
 }

@@ -139,6 +139,7 @@ fn route(
         conditions: spec.conditions.clone(),
         upstream: Arc::clone(upstream),
         forwarded: settings.forwarded,
+        grpc: settings.grpc,
         request_edits: Edits::of(&settings.request_edits),
         response_edits: Edits::of(&response_edits(settings)),
         cors: (settings.cors.as_ref())

@@ -120,6 +120,8 @@ pub struct Route {
     pub upstream: Arc<Upstream>,
     /// The app is sent `Forwarded`, too.
     pub forwarded: bool,
+    /// The app speaks gRPC.
+    pub grpc: bool,
     /// Of the fields of requests, and of answers.
     pub request_edits: Option<Arc<Edits>>,
     pub response_edits: Option<Arc<Edits>>,

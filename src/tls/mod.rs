@@ -224,13 +224,22 @@ impl Certs {
         self.shared.set_trusts(wanted);
     }
 
-    /// A TLS connection to an app, which is at `ip`, on `stream`: for questions of Wharf's own.
+    /// A TLS connection to an app on `stream`, for questions of Wharf's own, in HTTP/2 or in HTTP/1.1.
     ///
     /// # Errors
     /// See [`HandshakeFault`]; where nobody can be believed, why.
-    pub async fn greet(&self, tls: &AppTls, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn greet(
+        &self,
+        tls: &AppTls,
+        http2: bool,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let config = self.current().trust(&tls.verify).map(Arc::clone);
-        let config = config.map_err(|fault| io::Error::other(&*fault))?;
+        let mut config = config.map_err(|fault| io::Error::other(&*fault))?;
+        if http2 {
+            let config = Arc::make_mut(&mut config);
+            config.alpn_protocols = vec![b"h2".to_vec()];
+        }
         let name = server_name(tls, stream.peer_addr()?.ip());
         TlsConnector::from(config).connect(name, stream).await
     }

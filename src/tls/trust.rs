@@ -148,6 +148,20 @@ pub struct HandshakeFault {
 }
 
 impl HandshakeFault {
+    /// Where HTTP/2 was asked for; `error` where the handshake did not even come to its end.
+    pub fn without_http2(error: Option<&std::io::Error>) -> Self {
+        let known = error.and_then(|error| error.get_ref()?.downcast_ref());
+        let refused = Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+        match error {
+            Some(error) if known != Some(&refused) => Self::of(error),
+            _ => Self {
+                why: "it does not offer HTTP/2 (ALPN `h2`)".into(),
+                remedy: Some("wharf.proto: https speaks HTTP/1.1 over TLS to it"),
+                lasting: true,
+            },
+        }
+    }
+
     pub fn of(error: &std::io::Error) -> Self {
         let inner = error.get_ref();
         let known = inner.and_then(|inner| inner.downcast_ref());

@@ -13,7 +13,7 @@ use super::outcome::{LastOutcome, Outcome};
 use super::queue::Queue;
 use super::token::Secret;
 use super::warmth::Warmth;
-use crate::model::{Address, AppTls, EndpointSpec, FailLimit, HealthCheck, UpstreamKey};
+use crate::model::{Address, AppTls, EndpointSpec, FailLimit, HealthCheck, Proto, UpstreamKey};
 
 /// One address of one container.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Endpoint {
     /// See `model::EndpointSpec::ended`.
     ended: i64,
     pub container: Arc<str>,
+    /// What it speaks; in another protocol it is another endpoint.
+    pub proto: Proto,
     /// Where it speaks TLS. With other terms it is another endpoint: its connections were made by these.
     pub tls: Option<Arc<AppTls>>,
     /// See `model::EndpointSpec::authority`.
@@ -107,6 +109,7 @@ impl Endpoint {
             container_id: spec.container_id.as_str().into(),
             ended: spec.ended,
             container: spec.container.as_str().into(),
+            proto: spec.proto,
             tls: spec.tls.clone().map(Arc::new),
             authority: spec.authority.as_str().into(),
             exposed: spec.exposed.as_slice().into(),
@@ -125,6 +128,7 @@ impl Endpoint {
         *self.container_id == *spec.container_id
             && self.addr == spec.addr
             && self.ended == spec.ended
+            && self.proto.is_http2() == spec.proto.is_http2()
             && self.tls.as_deref() == spec.tls.as_ref()
     }
 

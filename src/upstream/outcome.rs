@@ -32,6 +32,7 @@ impl Outcome {
         match (self, &check.asks) {
             (Self::Connected, HealthAsk::Tcp) => true,
             (Self::Status(status), HealthAsk::Http(http)) => http.status.contains(status),
+            (Self::Status(status), HealthAsk::Grpc(_)) => status == SERVING,
             _ => false,
         }
     }
@@ -43,6 +44,13 @@ impl Outcome {
             (Self::Status(status), HealthAsk::Http(http)) if !http.status.contains(status) => {
                 format!("{check}: status {status}, not {}", http.status)
             }
+            (Self::Status(status), HealthAsk::Grpc(_)) => {
+                let name = SERVING_STATUS.get(usize::from(status));
+                match name {
+                    Some(name) => format!("{check}: {name}"),
+                    None => format!("{check}: an answer that is none"),
+                }
+            }
             (Self::Status(status), _) => format!("{check}: status {status}"),
             (Self::Failed(Failure::Timeout | Failure::ConnectTimeout), _) => {
                 format!("{check}: no answer within {:?}", check.timeout)
@@ -51,6 +59,10 @@ impl Outcome {
         }
     }
 }
+
+/// The names of `grpc.health.v1.HealthCheckResponse.ServingStatus`.
+const SERVING_STATUS: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
+const SERVING: u16 = 1;
 
 impl LastOutcome {
     pub(super) fn new(now: Instant) -> Self {

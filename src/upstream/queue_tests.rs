@@ -35,6 +35,7 @@ fn spec(limits: &[u32]) -> UpstreamSpec {
         ended: 0,
         addr: SocketAddr::from(([10, 0, 0, index + 1], 80)).into(),
         via: Via::Loopback,
+        proto: crate::model::Proto::Http,
         tls: None,
         authority: String::new(),
         exposed: Vec::new(),

@@ -45,6 +45,7 @@ fn spec(endpoints: &[(&str, u16)]) -> UpstreamSpec {
                 ended: 0,
                 addr: SocketAddr::from(([10, 0, 0, i as u8 + 1], 80)).into(),
                 via: Via::Loopback,
+                proto: crate::model::Proto::Http,
                 tls: None,
                 authority: String::new(),
                 exposed: Vec::new(),

@@ -24,6 +24,8 @@ mod broken;
 mod check;
 // Presets, defaults, files, and several Wharfs on one engine.
 mod configuration;
+// Apps that speak HTTP/2, gRPC among them.
+mod grpc;
 // Clients that show certificates, and other rules of connections.
 mod client_certificates;
 // Load balancers that say whose a connection is.

@@ -14,7 +14,7 @@ use crate::support::docker::{Packed, docker, try_docker, unique};
 use crate::support::eventually;
 
 /// Labels of the apps in each file, Wharf's own word for a scenario that others need more for.
-const LABELS: [(&str, usize); 8] = [
+const LABELS: [(&str, usize); 9] = [
     ("01-simple", 1),
     ("02-websocket", 2),
     ("03-server-sent-events", 1),
@@ -22,6 +22,7 @@ const LABELS: [(&str, usize); 8] = [
     ("07-nextcloud", 3),
     ("08-admin-panel", 3),
     ("09-blue-green", 4),
+    ("10-grpc", 2),
     ("12-two-ports", 4),
 ];
 
@@ -184,6 +185,33 @@ fn scenario_9_one_in_ten_gets_the_new_version() {
         shares[names.iter().position(|known| name == *known).unwrap()] += 1;
     }
     assert_eq!(shares, [36, 4]);
+}
+
+#[test]
+fn scenario_10_a_grpc_service() {
+    let scenario = Scenario::up("10-grpc", &[]);
+    let told = scenario.wait("https://grpc.localhost/json").json();
+    assert_eq!(told["version"], "HTTP/2.0", "{told}");
+    // A message of three bytes, which comes back, and the status behind it.
+    let message = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(message.path(), b"\0\0\0\0\x03abc").unwrap();
+    let data = format!("@{}", message.path().display());
+    let call = [
+        "--http2",
+        "--include",
+        "--header",
+        "Content-Type: application/grpc",
+        "--header",
+        "TE: trailers",
+        "--data-binary",
+        &data,
+    ];
+    let told = scenario.words("https://grpc.localhost/test.Echo/Say", &call);
+    assert!(
+        told.starts_with("HTTP/2 200") && told.contains("abc"),
+        "{told}"
+    );
+    assert!(told.contains("grpc-status: 0"), "{told}");
 }
 
 #[test]

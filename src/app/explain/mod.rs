@@ -58,7 +58,7 @@ async fn dial(report: &Report, endpoints: &[Endpoint]) -> Vec<Option<Failure>> {
             let stream = dial::connect(&endpoint.addr).await;
             let stream = stream.map_err(|error| Failure::of_connect(&error))?;
             if let (Some(tls), Dialed::Tcp(stream)) = (&endpoint.tls, stream) {
-                let greeting = report.certs.greet(tls, stream);
+                let greeting = report.certs.greet(tls, endpoint.proto.is_http2(), stream);
                 greeting.await.map_err(|_| Failure::Tls)?;
             }
             Ok(())

@@ -15,6 +15,7 @@ impl Layers<'_> {
             None | Some(HealthWord::Docker) => return HealthCheck::Docker,
             Some(HealthWord::Off) => return HealthCheck::Off,
             Some(HealthWord::Tcp) => HealthAsk::Tcp,
+            Some(HealthWord::Grpc(service)) => HealthAsk::Grpc(service),
             Some(HealthWord::Target(target)) => HealthAsk::Http(HttpAsk {
                 target,
                 host: self.of_health("host").and_then(|value| match value {
@@ -66,8 +67,12 @@ impl Layers<'_> {
     /// Own labels of it that change nothing, and why.
     pub(super) fn idle_health(&self, health: &HealthCheck) -> Vec<(&Given, &'static str)> {
         let (idle, why): (&[&str], _) = match health.active().map(|check| &check.asks) {
-            None => (&FIELDS, "without effect without `tcp` or a path to ask"),
+            None => (
+                &FIELDS,
+                "without effect without `tcp`, `grpc` or a path to ask",
+            ),
             Some(HealthAsk::Tcp) => (&OF_HTTP, "without effect: `tcp` asks for no answer"),
+            Some(HealthAsk::Grpc(_)) => (&OF_HTTP, "without effect: `grpc` has answers of its own"),
             Some(HealthAsk::Http(_)) => return Vec::new(),
         };
         // They may be meant for those.

@@ -104,16 +104,22 @@ impl Dial {
     }
 
     /// The same, spoken to in the way of an endpoint.
-    pub(in crate::docker) fn spoken(self, tls: Option<&AppTls>) -> Self {
+    pub(in crate::docker) fn spoken(self, proto: Proto, tls: Option<&AppTls>) -> Self {
         Self {
-            proto: if tls.is_some() {
-                Proto::Https
-            } else {
-                Proto::Http
-            },
+            proto,
             verify: tls.map(|tls| tls.verify.clone()).unwrap_or_default(),
             sni: tls.and_then(|tls| tls.name.clone()),
             ..self
+        }
+    }
+
+    /// What the app speaks; several where several addresses are named.
+    pub(in crate::docker) fn protos(&self) -> Vec<Proto> {
+        match self.upstream.as_ref().map(|label| &label.at) {
+            Some(UpstreamAt::Origins(origins)) => {
+                origins.iter().map(|origin| origin.proto).collect()
+            }
+            _ => vec![self.proto],
         }
     }
 

@@ -1,6 +1,7 @@
 //! Drafts -> routes: inheritance, defaults, and what an error costs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::{
     AccessSpec, AuthKind, BasicSpec, BreakerSpec, CorsSpec, ForwardAt, ForwardSpec, HeaderEdit,
@@ -245,7 +246,9 @@ impl<'a> Layers<'a> {
             None => pick!(self, "tls", Value::Tls).unwrap_or(default.tls),
         };
         let https: HttpsMode = pick!(self, "https", Value::Https).unwrap_or(default.https);
+        let grpc = self.dial().protos().into_iter().any(Proto::is_grpc);
         Settings {
+            grpc,
             priority: pick!(self, "priority", Value::Priority).unwrap_or(default.priority),
             strip: pick!(self, "strip", Value::Switch).unwrap_or(default.strip),
             strip_cookies: pick!(self, "strip.cookies", Value::Switch)
@@ -275,7 +278,7 @@ impl<'a> Layers<'a> {
             hsts: self.hsts(),
             access: self.access(),
             rate_limits: self.rate_limits(),
-            timeouts: self.timeouts(default.timeouts),
+            timeouts: self.timeouts(default.timeouts, grpc),
             keepalive: self.keepalive(default.keepalive),
             breaker: self.breaker(),
             balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),
@@ -291,7 +294,12 @@ impl<'a> Layers<'a> {
         }
     }
 
-    fn timeouts(&self, default: Timeouts) -> Timeouts {
+    /// How long a call of gRPC may take is its client's to say; it may rest for hours, either way.
+    fn timeouts(&self, mut default: Timeouts, grpc: bool) -> Timeouts {
+        if grpc {
+            default.read = Duration::ZERO;
+            default.body = Duration::ZERO;
+        }
         let read = pick!(self, "timeout.read", Value::Duration).unwrap_or(default.read);
         Timeouts {
             connect: pick!(self, "timeout.connect", Value::Duration).unwrap_or(default.connect),
@@ -636,10 +644,10 @@ impl<'a> Layers<'a> {
             problem(Severity::Error, &given.label, &given.text, reason.clone());
             fault.get_or_insert_with(|| format!("{}: {reason}", excerpt(&given.label)));
         }
-        if let (Some(given), Some(UpstreamAt::Socket(_)), Proto::Https) = (
+        if let (Some(given), Some(UpstreamAt::Socket(_)), true) = (
             self.get("proto"),
             dial.upstream.as_ref().map(|label| &label.at),
-            dial.proto,
+            dial.proto.is_tls(),
         ) {
             let reason = "an app behind a Unix socket is spoken to in clear: nobody can listen in between; leave `proto` out";
             let (label, text) = (&given.label, &given.text);
@@ -683,13 +691,10 @@ impl<'a> Layers<'a> {
     /// Own labels about TLS to the app that change nothing, and why.
     fn idle_tls(&self, dial: &Dial) -> Vec<(&'a Given, &'static str)> {
         let own = |option: &str| self.own.values.get(option);
-        let https = match dial.upstream.as_ref().map(|label| &label.at) {
-            Some(UpstreamAt::Origins(origins)) => origins.iter().any(|origin| origin.https),
-            _ => dial.proto == Proto::Https,
-        };
+        let https = dial.protos().into_iter().any(Proto::is_tls);
         // They may be meant for those that say `https`.
         if !https && self.heirs.is_empty() {
-            let why = "without effect: the app is spoken to in clear (wharf.proto is not https)";
+            let why = "without effect: the app is spoken to in clear (wharf.proto is not https, h2 or grpcs)";
             let idle = ["upstream.verify", "upstream.sni"].into_iter();
             return idle.filter_map(own).map(|given| (given, why)).collect();
         }

@@ -311,7 +311,7 @@ impl Kind {
             Self::Upstream => {
                 "`published`, `container`, or a list of `http://<address or name>[:<port>]` or `https://…`"
             }
-            Self::Proto => "`http` or `https`",
+            Self::Proto => "`http`, `https`, `h2c`, `h2`, `grpc` or `grpcs`",
             Self::Verify => "`on`, `off` or `file:<path>`; `sni=<host>`",
             Self::ServerName => "host name",
             Self::SentHost => "`keep`, `upstream`, or a host, with or without a port",

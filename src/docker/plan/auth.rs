@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::docker::labels::{Dial, MAX_ORIGINS, excerpt, refused};
 use crate::docker::{Container, Snapshot};
 use crate::model::{
-    EndpointSpec, FailLimit, ForwardAt, HealthCheck, Lookup, MaxConns, Problem, Severity,
+    EndpointSpec, FailLimit, ForwardAt, HealthCheck, Lookup, MaxConns, Problem, Proto, Severity,
     UpstreamKey, UpstreamSpec, Via,
 };
 
@@ -257,6 +257,7 @@ fn endpoint(
         ended: container.map_or(0, |c| c.ended),
         addr: addr.into(),
         via,
+        proto: if at.https { Proto::Https } else { Proto::Http },
         tls: at.https.then(|| Dial::default().tls(name)),
         authority: at.authority(),
         exposed: container

@@ -107,7 +107,7 @@ fn endpoint(
     health: &HealthCheck,
 ) -> EndpointSpec {
     let addr = SocketAddr::new(ip.to_canonical(), origin.port);
-    let scheme = if origin.https { "https" } else { "http" };
+    let scheme = origin.proto;
     // An address is its own name.
     let name: Option<&Host> = origin.host.ip().is_none().then_some(&origin.host);
     EndpointSpec {
@@ -117,7 +117,8 @@ fn endpoint(
         ended: 0,
         addr: addr.into(),
         via: Via::Label,
-        tls: origin.https.then(|| dial.tls(name)),
+        proto: origin.proto,
+        tls: origin.proto.is_tls().then(|| dial.tls(name)),
         authority: origin.authority(),
         exposed: Vec::new(),
         weight: member.labels.weight.unwrap_or(1),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::docker::labels::{Dial, UpstreamAt, UpstreamLabel, excerpt};
 use crate::docker::{Container, Health, State};
 use crate::model::{
-    Address, AppTls, EndpointSpec, HealthCheck, Host, HostPattern, Plan, Problem, Proto, Severity,
+    Address, AppTls, EndpointSpec, HealthCheck, Host, HostPattern, Plan, Problem, Severity,
     UpstreamKey, UpstreamSpec, Via,
 };
 
@@ -82,7 +82,7 @@ fn upstream(
                 spec.unreachable.push(reason);
                 continue;
             };
-            as_before = dial.clone().spoken(known.tls.as_ref());
+            as_before = dial.clone().spoken(known.proto, known.tls.as_ref());
             &as_before
         } else {
             dial
@@ -193,7 +193,7 @@ fn endpoint(
         }
     };
     let exposed = exposed(container);
-    let tls: Option<AppTls> = (dial.proto == Proto::Https).then(|| dial.tls(host));
+    let tls: Option<AppTls> = dial.proto.is_tls().then(|| dial.tls(host));
     Ok(EndpointSpec {
         container_id: container.id.clone(),
         container: container.name.clone(),
@@ -202,6 +202,7 @@ fn endpoint(
         authority: authority(&addr, tls.is_some()),
         addr,
         via,
+        proto: dial.proto,
         tls,
         exposed: exposed
             .into_iter()

@@ -3,16 +3,26 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::send::{frame_chunk, write_end};
+use crate::model::FieldNames;
+use crate::proxy::fields::OwnedFields;
+use crate::proxy::h1::{Decoder, Framing, Piece};
+use crate::proxy::head::RequestFraming;
+
 /// Bytes of bodies that one worker keeps, over all its requests.
 pub(crate) type KeptBytes = Rc<Cell<usize>>;
 
 /// The beginning of a body, or all of it.
 ///
-/// Invariant: as it went out behind the head, whole chunks where it is chunked, so that what follows
+/// Invariant: as it went out behind the head, whole chunks where it was chunked, so that what follows
 /// can follow it again.
 #[derive(Debug)]
 pub(crate) struct Kept {
     wire: Vec<u8>,
+    /// Whether that is in chunks: it is on HTTP/1 where the length is not known, and never on HTTP/2.
+    chunked: bool,
+    /// Where it is not in chunks.
+    pub(super) trailers: Option<OwnedFields>,
     /// Its end is among it.
     pub(super) ended: bool,
     /// Counted in `total`.
@@ -24,6 +34,8 @@ impl Kept {
     pub(super) fn new(total: &KeptBytes) -> Self {
         Self {
             wire: Vec::new(),
+            chunked: false,
+            trailers: None,
             ended: false,
             counted: 0,
             total: Rc::clone(total),
@@ -51,10 +63,56 @@ impl Kept {
         self.total.get() <= MAX_KEPT_BY_WORKER
     }
 
-    /// Puts it behind a head that is about to be sent. What has been sent again is pushed again.
-    pub(super) fn replay(&mut self, out: &mut Vec<u8>) {
+    /// What is pushed is framed as HTTP/1 does it.
+    pub(super) fn framed(mut self, framing: RequestFraming) -> Self {
+        self.chunked = framing == RequestFraming::Chunked;
+        self
+    }
+
+    /// Puts it behind a head that is about to be sent, in chunks where these are wanted. What has been sent again
+    /// is pushed again.
+    pub(super) fn replay(
+        &mut self,
+        out: &mut Vec<u8>,
+        chunked: bool,
+        reserved: Option<&FieldNames>,
+    ) {
+        let start = out.len();
         out.extend_from_slice(&self.wire);
         self.wire.clear();
+        if chunked && !self.chunked {
+            if out.len() > start {
+                frame_chunk(out, start);
+            }
+            if self.ended {
+                write_end(out, self.trailers.take().as_ref(), reserved);
+            }
+        }
+        self.chunked = chunked;
+    }
+
+    /// What it is without chunks; that is what is kept of it from now on, but for the trailers.
+    pub(super) fn plain(&mut self) -> (Vec<u8>, Option<OwnedFields>) {
+        if std::mem::take(&mut self.chunked) {
+            let wire = std::mem::take(&mut self.wire);
+            let mut rest = &wire[..];
+            let mut decoder = Decoder::new(Framing::Chunked);
+            while let Ok(step) = decoder.decode(rest, usize::MAX) {
+                rest = &rest[step.skip..];
+                match step.piece {
+                    Piece::Data(len) => {
+                        self.wire.extend_from_slice(&rest[..len]);
+                        rest = &rest[len..];
+                    }
+                    Piece::Trailers(trailers) => {
+                        self.trailers = Some(trailers);
+                        break;
+                    }
+                    Piece::Starved | Piece::Done => break,
+                }
+            }
+        }
+        (self.wire.clone(), self.trailers.take())
     }
 }
 
@@ -82,13 +140,35 @@ mod tests {
         assert!(kept.push(&[]));
         assert!(total.get() >= MAX_KEPT);
         let mut out = b"head".to_vec();
-        kept.replay(&mut out);
+        kept.replay(&mut out, false, None);
         assert_eq!(out.len(), 4 + MAX_KEPT);
         let counted = total.get();
         assert!(kept.is_empty() && kept.push(&out[4..]));
         assert_eq!(total.get(), counted, "the same memory");
         drop(kept);
         assert_eq!(total.get(), 0);
+    }
+
+    #[test]
+    fn what_one_protocol_has_sent_another_can_send_again() {
+        let total = KeptBytes::default();
+        let mut kept = Kept::new(&total).framed(RequestFraming::Chunked);
+        assert!(kept.push(b"3\r\nabc\r\n2\r\nde\r\n"));
+        assert!(kept.push(b"0\r\nx: 1\r\n\r\n"));
+        kept.ended = true;
+        let (plain, trailers) = kept.plain();
+        assert_eq!(plain, b"abcde");
+        assert!(trailers.as_ref().unwrap().text.starts_with(b"x: 1\r\n"));
+        kept.trailers = trailers;
+        let mut out = b"head".to_vec();
+        kept.replay(&mut out, true, None);
+        assert_eq!(out, b"head5\r\nabcde\r\n0\r\nx: 1\r\n\r\n");
+        let mut known = Kept::new(&total);
+        assert!(known.push(b"abc"));
+        known.ended = true;
+        let mut out = Vec::new();
+        known.replay(&mut out, false, None);
+        assert_eq!(out, b"abc");
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! The response, read as its client can take it.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use http::StatusCode;
 use tokio_util::io::poll_read_buf;
 
-use super::{Client, Exchange, ExchangeError, Waiting, write_chunk_size};
+use super::course::Waiting;
+use super::{Client, Exchange, ExchangeError, LinkExchange, write_chunk_size};
 use crate::proxy::fields::{Fields, OwnedFields};
-use crate::proxy::h1::{Decoder, Framing, Piece, ResponseError};
+use crate::proxy::h1::{BodyError, Decoder, Framing, Piece, ResponseError};
 use crate::proxy::headers::{Extra, NO_EXTRA};
 use crate::proxy::pipe::{Pipe, WORTH};
 
@@ -50,7 +51,13 @@ impl Response {
         Self {
             status: exchange.head.status,
             framing: exchange.head.framing,
-            decoder: Decoder::new(exchange.head.framing),
+            decoder: match (&*exchange, exchange.head.framing) {
+                (Exchange::Link(_), framing) => Decoder::new(framing),
+                (Exchange::Call(_), Framing::Empty) => Decoder::Done,
+                (Exchange::Call(_), Framing::Length(length @ 1..)) => Decoder::Length(length),
+                // The stream says where it ends.
+                (Exchange::Call(_), _) => Decoder::Close,
+            },
             keep_alive: exchange.head.keep_alive,
             exchange: Some(exchange),
         }
@@ -87,7 +94,10 @@ impl Response {
 
     /// Whether all that is left of the body has already been read, together with the head.
     pub(crate) fn is_here(&self) -> bool {
-        let read = self.exchange.as_ref().map(|e| e.link.unread().len() as u64);
+        let read = self.exchange.as_deref().map(|exchange| match exchange {
+            Exchange::Link(exchange) => exchange.link.unread().len() as u64,
+            Exchange::Call(exchange) => exchange.available() as u64,
+        });
         match (self.decoder.remaining(), read) {
             (Some(left), Some(read)) => left <= read,
             (left, _) => left == Some(0),
@@ -96,26 +106,32 @@ impl Response {
 
     /// After the last byte: the connection goes back to its pool if it may be used again.
     pub(crate) fn finish<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
-        let Some(mut exchange) = self.exchange.take() else {
+        let Some(exchange) = self.exchange.take() else {
             return;
         };
-        let sent = matches!(exchange.poll_send(cx, client), Poll::Ready(Ok(())));
-        self.give_back(exchange, sent);
+        match *exchange {
+            Exchange::Link(mut exchange) => {
+                let sent = matches!(exchange.poll_send(cx, client), Poll::Ready(Ok(())));
+                self.give_back(exchange, sent);
+            }
+            // What is left of the request, if anything, is not needed.
+            Exchange::Call(mut exchange) => {
+                if !exchange.is_sent() {
+                    exchange.go_on(cx, client);
+                }
+            }
+        }
     }
 
-    fn give_back(&self, exchange: Box<Exchange>, sent: bool) {
+    fn give_back(&self, exchange: LinkExchange, sent: bool) {
         let clean =
             sent && self.keep_alive && self.decoder.is_done() && exchange.link.unread().is_empty();
-        let Exchange {
-            worker,
-            endpoint,
-            mut link,
-            keepalive,
-            ..
-        } = *exchange;
-        link.give_back(&worker.buffers);
+        let LinkExchange {
+            course, mut link, ..
+        } = exchange;
+        link.give_back(&course.worker.buffers);
         if clean {
-            worker.pool.put(endpoint, link, &keepalive);
+            (course.worker.pool).put(course.endpoint, link, &course.keepalive);
         }
     }
 
@@ -123,7 +139,10 @@ impl Response {
     /// and closed where more would have to be waited for.
     pub(crate) fn discard(mut self) {
         self.take_head();
-        let Some(mut exchange) = self.exchange.take() else {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        let Exchange::Link(mut exchange) = *exchange else {
             return;
         };
         while let Ok(step) = self.decoder.decode(exchange.link.unread(), usize::MAX) {
@@ -139,8 +158,12 @@ impl Response {
 
     /// The rest of the request goes on, while nothing of the body can be taken.
     pub(crate) fn go_on<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
-        if let Some(exchange) = &mut self.exchange {
-            let _ = exchange.poll_send(cx, client);
+        match self.exchange.as_deref_mut() {
+            Some(Exchange::Link(exchange)) => {
+                let _ = exchange.poll_send(cx, client);
+            }
+            Some(Exchange::Call(exchange)) => exchange.go_on(cx, client),
+            None => {}
         }
     }
 
@@ -154,87 +177,31 @@ impl Response {
         chunks: Chunks,
         room: usize,
     ) -> Poll<Result<ResponsePart, ExchangeError>> {
-        let unusable = |error| ExchangeError::Response(ResponseError::Body(error));
-        loop {
-            let Some(exchange) = &mut self.exchange else {
-                return Poll::Ready(Ok(ResponsePart::End));
-            };
-            let step = self.decoder.decode(exchange.link.unread(), room);
-            let step = step.map_err(unusable)?;
-            exchange.link.consume(step.skip);
-            match step.piece {
-                Piece::Data(len) => {
-                    let data = &exchange.link.unread()[..len];
-                    match chunks {
-                        Chunks::None => out.extend_from_slice(data),
-                        Chunks::Framed => {
-                            write_chunk_size(out, len);
-                            out.extend_from_slice(data);
-                            out.extend_from_slice(b"\r\n");
-                        }
-                    }
-                    exchange.link.consume(len);
-                    self.gave(cx, client);
-                    return Poll::Ready(Ok(ResponsePart::Data(len)));
-                }
-                Piece::Trailers(trailers) => {
-                    self.finish(cx, client);
-                    return Poll::Ready(Ok(ResponsePart::Trailers(trailers)));
-                }
-                Piece::Done => {
-                    self.finish(cx, client);
-                    return Poll::Ready(Ok(ResponsePart::End));
-                }
-                Piece::Starved => {}
+        let decoder = &mut self.decoder;
+        let part = match self.exchange.as_deref_mut() {
+            None => return Poll::Ready(Ok(ResponsePart::End)),
+            Some(Exchange::Call(exchange)) => {
+                ready!(exchange.poll_body(cx, client, decoder, out, (chunks, room)))?
             }
-            // The rest of the request goes on while the response comes; its failure alone does not
-            // end a response that is already under way.
-            let _ = exchange.poll_send(cx, client);
-            let direct = match chunks {
-                Chunks::None if room > 0 => self.decoder.direct(),
-                _ => None,
-            };
-            let before = out.len();
-            let read = match direct {
-                Some(left) if exchange.link.unread().is_empty() => {
-                    let room = usize::try_from(left).map_or(room, |left| left.min(room));
-                    out.reserve(room);
-                    let stream = Pin::new(&mut exchange.link.stream);
-                    poll_read_buf(stream, cx, &mut out.limit(room))
-                }
-                _ => exchange.link.poll_read(cx, &exchange.worker.buffers),
-            };
-            match read {
-                Poll::Ready(Ok(0)) => {
-                    self.keep_alive = false;
-                    self.decoder.end().map_err(unusable)?;
-                }
-                Poll::Ready(Ok(_)) => {
-                    exchange.read_something();
-                    let came = out.len() - before;
-                    if came > 0 {
-                        self.decoder.passed(came as u64);
-                        self.gave(cx, client);
-                        return Poll::Ready(Ok(ResponsePart::Data(came)));
-                    }
-                }
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(ExchangeError::Closed(Some(error))));
-                }
-                Poll::Pending => {
-                    exchange.wait_for(Waiting::Read);
-                    return exchange.poll_deadline(cx).map(Err);
-                }
+            Some(Exchange::Link(exchange)) => {
+                let keep = &mut self.keep_alive;
+                let body = (decoder, keep);
+                ready!(exchange.poll_body(cx, client, body, out, (chunks, room)))?
             }
+        };
+        match part {
+            ResponsePart::Data(_) => self.gave(cx, client),
+            ResponsePart::Trailers(_) | ResponsePart::End => self.finish(cx, client),
         }
+        Poll::Ready(Ok(part))
     }
 
     /// Whether so much of the body is left to be passed on as it is that a pipe pays.
     pub(crate) fn is_spliceable(&self) -> bool {
-        let Some(link) = self.exchange.as_ref().map(|exchange| &exchange.link) else {
+        let Some(Exchange::Link(exchange)) = self.exchange.as_deref() else {
             return false;
         };
-        let plain = link.stream.plain().is_some() && link.unread().is_empty();
+        let plain = exchange.link.stream.plain().is_some() && exchange.link.unread().is_empty();
         plain && self.decoder.direct().is_some_and(|left| left >= WORTH)
     }
 
@@ -245,7 +212,9 @@ impl Response {
         client: &mut C,
         pipe: &mut Pipe,
     ) -> Poll<Result<ResponsePart, ExchangeError>> {
-        let (Some(exchange), Some(left)) = (&mut self.exchange, self.decoder.direct()) else {
+        let (Some(Exchange::Link(exchange)), Some(left)) =
+            (self.exchange.as_deref_mut(), self.decoder.direct())
+        else {
             return Poll::Ready(Ok(ResponsePart::End));
         };
         let _ = exchange.poll_send(cx, client);
@@ -255,20 +224,19 @@ impl Response {
         match pipe.poll_fill(cx, socket, left) {
             Poll::Ready(Ok(0)) => {
                 self.keep_alive = false;
-                let ended = self.decoder.end();
-                ended.map_err(|error| ExchangeError::Response(ResponseError::Body(error)))?;
+                self.decoder.end().map_err(unusable)?;
                 self.finish(cx, client);
                 Poll::Ready(Ok(ResponsePart::End))
             }
             Poll::Ready(Ok(count)) => {
-                exchange.read_something();
+                exchange.course.read_something();
                 self.decoder.passed(count as u64);
                 self.gave(cx, client);
                 Poll::Ready(Ok(ResponsePart::Data(count)))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(ExchangeError::Closed(Some(error)))),
             Poll::Pending => {
-                exchange.wait_for(Waiting::Read);
+                exchange.wait_for_more();
                 exchange.poll_deadline(cx).map(Err)
             }
         }
@@ -277,10 +245,103 @@ impl Response {
     /// Data was handed out: after the last of it nothing is left to wait for.
     fn gave<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
         if self.decoder.is_done() {
-            self.finish(cx, client);
-        } else if let Some(exchange) = &mut self.exchange {
-            // The client may take its time now; the endpoint is not to blame for that.
-            exchange.wait_for(Waiting::Nothing);
+            return self.finish(cx, client);
+        }
+        // The client may take its time now; the endpoint is not to blame for that.
+        match self.exchange.as_deref_mut() {
+            Some(Exchange::Link(exchange)) => exchange.wait_for_nobody(),
+            Some(Exchange::Call(exchange)) => exchange.wait_for_nobody(),
+            None => {}
         }
     }
+}
+
+impl LinkExchange {
+    fn poll_body<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+        (decoder, keep_alive): (&mut Decoder, &mut bool),
+        out: &mut Vec<u8>,
+        (chunks, room): (Chunks, usize),
+    ) -> Poll<Result<ResponsePart, ExchangeError>> {
+        loop {
+            let step = decoder.decode(self.link.unread(), room).map_err(unusable)?;
+            self.link.consume(step.skip);
+            match step.piece {
+                Piece::Data(len) => {
+                    let data = &self.link.unread()[..len];
+                    match chunks {
+                        Chunks::None => out.extend_from_slice(data),
+                        Chunks::Framed => {
+                            write_chunk_size(out, len);
+                            out.extend_from_slice(data);
+                            out.extend_from_slice(b"\r\n");
+                        }
+                    }
+                    self.link.consume(len);
+                    return Poll::Ready(Ok(ResponsePart::Data(len)));
+                }
+                Piece::Trailers(trailers) => {
+                    return Poll::Ready(Ok(ResponsePart::Trailers(trailers)));
+                }
+                Piece::Done => return Poll::Ready(Ok(ResponsePart::End)),
+                Piece::Starved => {}
+            }
+            // The rest of the request goes on while the response comes; its failure alone does not
+            // end a response that is already under way.
+            let _ = self.poll_send(cx, client);
+            let direct = match chunks {
+                Chunks::None if room > 0 => decoder.direct(),
+                _ => None,
+            };
+            let before = out.len();
+            let read = match direct {
+                Some(left) if self.link.unread().is_empty() => {
+                    let room = usize::try_from(left).map_or(room, |left| left.min(room));
+                    out.reserve(room);
+                    let stream = Pin::new(&mut self.link.stream);
+                    poll_read_buf(stream, cx, &mut out.limit(room))
+                }
+                _ => self.link.poll_read(cx, &self.course.worker.buffers),
+            };
+            match read {
+                Poll::Ready(Ok(0)) => {
+                    *keep_alive = false;
+                    decoder.end().map_err(unusable)?;
+                }
+                Poll::Ready(Ok(_)) => {
+                    self.course.read_something();
+                    let came = out.len() - before;
+                    if came > 0 {
+                        decoder.passed(came as u64);
+                        return Poll::Ready(Ok(ResponsePart::Data(came)));
+                    }
+                }
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(ExchangeError::Closed(Some(error))));
+                }
+                Poll::Pending => {
+                    self.wait_for_more();
+                    return self.poll_deadline(cx).map(Err);
+                }
+            }
+        }
+    }
+
+    fn wait_for_more(&mut self) {
+        self.course.wait_for(&self.link.timer, Waiting::Read);
+    }
+
+    fn wait_for_nobody(&mut self) {
+        self.course.wait_for(&self.link.timer, Waiting::Nothing);
+    }
+
+    fn poll_deadline(&self, cx: &mut Context<'_>) -> Poll<ExchangeError> {
+        self.course.poll_deadline(&self.link.timer, cx)
+    }
+}
+
+fn unusable(error: BodyError) -> ExchangeError {
+    ExchangeError::Response(ResponseError::Body(error))
 }

@@ -2,31 +2,35 @@
 
 use std::task::{Context, Poll};
 
-use super::{Client, Exchange, ExchangeError, Part, Waiting};
+use super::course::Waiting;
+use super::link::LinkExchange;
+use super::{Client, ExchangeError, Part};
+use crate::model::FieldNames;
 use crate::proxy::buffers::{LARGE, SMALL};
+use crate::proxy::fields::{Field, OwnedFields};
 use crate::proxy::head::RequestFraming;
 use crate::proxy::headers;
 
-impl Exchange {
+impl LinkExchange {
     /// Writes what there is; `Ready` when the whole request is out or can never be.
     pub(super) fn poll_send<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut C,
     ) -> Poll<Result<(), ExchangeError>> {
-        if self.broken {
+        if self.course.broken {
             return Poll::Ready(Err(ExchangeError::Closed(None)));
         }
         if self.is_sent() {
             return Poll::Ready(Ok(()));
         }
         let sent = self.poll_write_all(cx, client);
-        self.broken = matches!(sent, Poll::Ready(Err(_)));
+        self.course.broken = matches!(sent, Poll::Ready(Err(_)));
         sent
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        self.out_at == self.link.out.len() && !self.body_left && self.link.is_flushed()
+        self.out_at == self.link.out.len() && !self.course.body_left && self.link.is_flushed()
     }
 
     fn poll_write_all<C: Client>(
@@ -35,10 +39,13 @@ impl Exchange {
         client: &mut C,
     ) -> Poll<Result<(), ExchangeError>> {
         loop {
-            let starved = self.body_left && self.fill(cx, client)?.is_pending();
+            let starved = self.course.body_left && self.fill(cx, client)?.is_pending();
             while self.out_at < self.link.out.len() {
                 match self.link.poll_write(cx, self.out_at) {
-                    Poll::Ready(Ok(n)) => self.wrote(|this| this.out_at += n),
+                    Poll::Ready(Ok(n)) => {
+                        self.course.wrote();
+                        self.out_at += n;
+                    }
                     Poll::Ready(Err(error)) => {
                         return Poll::Ready(Err(ExchangeError::Closed(Some(error))));
                     }
@@ -54,14 +61,14 @@ impl Exchange {
             }
             if starved {
                 self.clear_out();
-                self.wait_for(Waiting::Client);
+                self.course.wait_for(&self.link.timer, Waiting::Client);
                 return Poll::Pending;
-            } else if self.body_left {
+            } else if self.course.body_left {
                 self.clear_out();
             } else if !self.keeps_out() {
                 // Nobody needs it while the endpoint thinks.
                 self.clear_out();
-                self.worker.buffers.reclaim(&mut self.link.out);
+                self.course.worker.buffers.reclaim(&mut self.link.out);
                 return Poll::Ready(Ok(()));
             } else {
                 return Poll::Ready(Ok(()));
@@ -72,9 +79,15 @@ impl Exchange {
     /// All of it is written; what it held of the body is kept if need be.
     fn clear_out(&mut self) {
         let sent = &self.link.out[self.head_len..];
-        if !sent.is_empty() && !self.kept.as_mut().is_some_and(|kept| kept.push(sent)) {
-            self.kept = None;
-            self.lost = true;
+        if !sent.is_empty()
+            && !self
+                .course
+                .kept
+                .as_mut()
+                .is_some_and(|kept| kept.push(sent))
+        {
+            self.course.kept = None;
+            self.course.lost = true;
         }
         self.link.out.clear();
         self.out_at = 0;
@@ -85,7 +98,7 @@ impl Exchange {
     /// buffer need not be copied to be kept.
     fn keeps_out(&mut self) -> bool {
         let size = self.link.out.capacity();
-        let kept = self.kept.as_mut().filter(|kept| kept.is_empty());
+        let kept = self.course.kept.as_mut().filter(|kept| kept.is_empty());
         size <= 2 * SMALL && kept.is_some_and(|kept| kept.count(size))
     }
 
@@ -96,14 +109,14 @@ impl Exchange {
         cx: &mut Context<'_>,
         client: &mut C,
     ) -> Result<Poll<()>, ExchangeError> {
-        while self.body_left {
+        while self.course.body_left {
             let queued = self.link.out.len() - self.out_at;
             if queued >= COALESCE {
                 break;
             }
             if queued == 0 && self.link.out.capacity() < LARGE && client.has_much() {
-                self.worker.buffers.reclaim(&mut self.link.out);
-                self.link.out = self.worker.buffers.large();
+                self.course.worker.buffers.reclaim(&mut self.link.out);
+                self.link.out = self.course.worker.buffers.large();
                 self.out_at = 0;
             }
             let at = self.link.out.len();
@@ -112,35 +125,29 @@ impl Exchange {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(part) => part?,
             };
-            if self.waiting == Waiting::Client {
+            if self.course.waiting == Waiting::Client {
                 // Any progress gives the client its full time again.
-                self.waiting = Waiting::Nothing;
+                self.course.waiting = Waiting::Nothing;
             }
             match part {
                 Part::Appended => {
                     let taken = self.link.out.len() - at;
-                    self.worker.metrics.bytes_in.add(taken as u64);
+                    self.course.worker.metrics.bytes_in.add(taken as u64);
                     if self.is_chunked() {
                         frame_chunk(&mut self.link.out, at);
                     }
                 }
                 Part::Trailers(trailers) => {
-                    self.body_left = false;
+                    self.course.body_left = false;
                     if self.is_chunked() {
-                        let out = &mut self.link.out;
-                        out.extend_from_slice(b"0\r\n");
-                        // An upstream that merges trailers into the head must not be told who it
-                        // talks to.
-                        let reserved = self.reserved.as_deref();
-                        let may = |field| headers::may_trail_request(field, reserved);
-                        trailers.fields().copy(out, may);
-                        out.extend_from_slice(b"\r\n");
+                        let reserved = self.course.reserved.as_deref();
+                        write_end(&mut self.link.out, Some(&trailers), reserved);
                     }
                 }
                 Part::End => {
-                    self.body_left = false;
+                    self.course.body_left = false;
                     if self.is_chunked() {
-                        self.link.out.extend_from_slice(b"0\r\n\r\n");
+                        write_end(&mut self.link.out, None, None);
                     }
                 }
             }
@@ -148,17 +155,36 @@ impl Exchange {
         Ok(Poll::Ready(()))
     }
 
+    fn blocked(&mut self) -> Poll<Result<(), ExchangeError>> {
+        self.course.wait_for(&self.link.timer, Waiting::Write);
+        Poll::Pending
+    }
+
     fn is_chunked(&self) -> bool {
-        self.framing == RequestFraming::Chunked
+        self.course.framing == RequestFraming::Chunked
     }
 }
 
 /// Makes what stands behind `at` one chunk (RFC 9112 section 7.1).
-fn frame_chunk(out: &mut Vec<u8>, at: usize) {
+pub(super) fn frame_chunk(out: &mut Vec<u8>, at: usize) {
     let len = out.len() - at;
     let mut size = Vec::with_capacity(18);
     write_chunk_size(&mut size, len);
     out.splice(at..at, size);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Ends a body of chunks. An upstream that merges trailers into the head must not be told who it talks to.
+pub(super) fn write_end(
+    out: &mut Vec<u8>,
+    trailers: Option<&OwnedFields>,
+    reserved: Option<&FieldNames>,
+) {
+    out.extend_from_slice(b"0\r\n");
+    if let Some(trailers) = trailers {
+        let may = |field: Field<'_>| headers::may_trail_request(field, reserved);
+        trailers.fields().copy(out, may);
+    }
     out.extend_from_slice(b"\r\n");
 }
 

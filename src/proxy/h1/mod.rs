@@ -34,6 +34,32 @@ pub(crate) struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// One that came another way.
+    pub(crate) fn of_http2(
+        len: usize,
+        status: StatusCode,
+        index: FieldIndex,
+        framing: Framing,
+    ) -> Self {
+        Self {
+            len,
+            status,
+            reason: (0, 0),
+            index,
+            framing,
+            keep_alive: true,
+        }
+    }
+
+    /// Bytes of the body, where it says so.
+    pub(crate) fn promised(&self) -> Option<u64> {
+        match self.framing {
+            Framing::Empty => Some(0),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked | Framing::Close => None,
+        }
+    }
+
     /// The reason phrase; `text` is what the head was parsed from.
     pub(crate) fn reason<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         let (at, len) = (usize::from(self.reason.0), usize::from(self.reason.1));
@@ -74,6 +100,9 @@ pub(crate) enum ResponseError {
     TransferEncoding,
     #[error("it sent {0}")]
     Body(BodyError),
+    /// Of HTTP/2.
+    #[error("{0}")]
+    Http2(&'static str),
 }
 
 /// Whether another look at a head pays: the first always does, a later one only when an empty line

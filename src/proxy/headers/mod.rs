@@ -28,7 +28,8 @@ pub(crate) use length::{content_length, parse_length, write_length};
 pub(crate) use matching::{Asked, meets, values};
 pub(crate) use nominated::has_token;
 pub(crate) use request::{
-    Connection, expects_continue, may_trail_request, wants_websocket, write_request,
+    Connection, expects_continue, may_trail_request, wants_websocket, write_http2_lines,
+    write_request,
 };
 pub(crate) use response::{
     Extra, Kept, NO_EXTRA, Persist, may_trail_response, write_end, write_interim,

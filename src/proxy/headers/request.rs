@@ -31,7 +31,6 @@ pub(crate) fn write_request(
     origin: &Origin<'_>,
     connection: Connection,
 ) {
-    let fields = head.fields();
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     for part in target {
@@ -40,6 +39,24 @@ pub(crate) fn write_request(
     out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
     out.extend_from_slice(host.as_bytes());
     out.extend_from_slice(b"\r\n");
+    write_lines(out, head, origin);
+    if head.framing == RequestFraming::Chunked {
+        out.extend_from_slice(CHUNKED);
+    }
+    match connection {
+        Connection::Keep => {}
+        Connection::Close => out.extend_from_slice(b"connection: close\r\n"),
+        Connection::Switch => out.extend_from_slice(SWITCH),
+    }
+    if let Some(key) = head.key() {
+        write_field(out, b"sec-websocket-key", key.as_str().as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The fields an upstream gets, whatever it speaks: all but `Host` and what is about the connection.
+fn write_lines(out: &mut Vec<u8>, head: &RequestHead, origin: &Origin<'_>) {
+    let fields = head.fields();
     copy_fields(out, fields, origin, head.key().is_some());
     write_forwarding(out, fields, origin);
     if origin.forwarded {
@@ -52,20 +69,18 @@ pub(crate) fn write_request(
     if let Some((_, lines)) = origin.reserved {
         out.extend_from_slice(lines);
     }
-    match head.framing {
-        RequestFraming::None => {}
-        RequestFraming::Length(length) => write_length(out, length),
-        RequestFraming::Chunked => out.extend_from_slice(CHUNKED),
+    if let RequestFraming::Length(length) = head.framing {
+        write_length(out, length);
     }
-    match connection {
-        Connection::Keep => {}
-        Connection::Close => out.extend_from_slice(b"connection: close\r\n"),
-        Connection::Switch => out.extend_from_slice(SWITCH),
+}
+
+/// Writes the fields of a request for an HTTP/2 upstream as lines.
+pub(crate) fn write_http2_lines(out: &mut Vec<u8>, head: &RequestHead, origin: &Origin<'_>) {
+    write_lines(out, head, origin);
+    // The one value of `TE` that is not about the connection; gRPC asks for it (RFC 9113 section 8.2.2).
+    if has_token(head.fields(), Known::Te, "trailers") {
+        write_field(out, b"te", b"trailers");
     }
-    if let Some(key) = head.key() {
-        write_field(out, b"sec-websocket-key", key.as_str().as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Whether an app may take one name for the other: many make `-` and `_` the same.

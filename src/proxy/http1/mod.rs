@@ -253,8 +253,10 @@ impl Connection {
                 self.out.extend_from_slice(headers::SWITCH);
                 self.out.extend_from_slice(b"\r\n");
                 exchange.take_head();
-                let link = exchange.into_link();
-                After::Tunnel(link, Box::new(tail))
+                match exchange.into_link() {
+                    Some(link) => After::Tunnel(link, Box::new(tail)),
+                    None => After::End,
+                }
             }
             Answer::Gone => {
                 tail.gone();

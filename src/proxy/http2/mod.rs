@@ -14,7 +14,15 @@ mod head;
 mod hpack;
 mod shared;
 
+// One question, for checks.
+mod ask;
+
 // The two sides.
+mod client;
 mod server;
 
+pub(crate) use ask::{Question, ask};
+pub(crate) use client::{Asked, Call, Stopped, Trunk};
+pub(crate) use connection::SPEAKS_HTTP1;
 pub(crate) use server::{Lanes, serve};
+pub(crate) use shared::Came as Body;

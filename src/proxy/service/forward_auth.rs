@@ -87,11 +87,12 @@ impl Asking<'_> {
             Err(Refusal::Final(error)) => Err(self.failed(error).into()),
             Err(Refusal::Full) => Err(Stop::Full(self.auth.route.upstream.clone())),
             Err(Refusal::ForNow(error)) => {
-                Err(Stop::held(self.failed(error), &self.auth.route, None))
+                let error = self.failed(error);
+                Err(Stop::held(error, &self.auth.route, None, None))
             }
             Err(Refusal::Cut(error, endpoint)) => {
                 let error = self.failed(error);
-                Err(Stop::held(error, &self.auth.route, Some(endpoint)))
+                Err(Stop::held(error, &self.auth.route, Some(endpoint), None))
             }
         }
     }

@@ -16,11 +16,13 @@ mod tls;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::audience::Client;
 use super::breaker::{judge, pass};
 use super::exchange::Client as ClientSide;
 use super::forward::{Answer, Forward, Refusal};
+use super::grpc;
 use super::head::RequestHead;
 use super::headers::{self, Edited, Origin};
 use super::hold::{Stop, hold, pause};
@@ -147,6 +149,10 @@ async fn steps<C: ClientSide>(
         record.route = Some(Arc::clone(route));
     }
     check_sni(conn, &table, &head, entry, route)?;
+    if route.grpc && record.deadline.is_none() {
+        let limit = grpc::timeout(request.fields());
+        record.deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+    }
     if let Some(preflight) = preflight(&head, route)? {
         return Ok(preflighted(&head, route, preflight));
     }
@@ -233,8 +239,10 @@ async fn steps<C: ClientSide>(
     match forward.send(side, record).await {
         Ok(answer) => Ok(answer),
         Err(Refusal::Final(error)) => Err(error.into()),
-        Err(Refusal::ForNow(error)) => Err(Stop::held(error, route, None)),
+        Err(Refusal::ForNow(error)) => Err(Stop::held(error, route, None, record.deadline)),
         Err(Refusal::Full) => Err(Stop::Full(Arc::clone(&route.upstream))),
-        Err(Refusal::Cut(error, endpoint)) => Err(Stop::held(error, route, Some(endpoint))),
+        Err(Refusal::Cut(error, endpoint)) => {
+            Err(Stop::held(error, route, Some(endpoint), record.deadline))
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::access::RequestId;
 use crate::proxy::audience::{Client, may_see_details};
 use crate::proxy::error::ProxyError;
 use crate::proxy::fields::lines;
+use crate::proxy::grpc;
 use crate::proxy::head::RequestHead;
 use crate::proxy::headers;
 use crate::proxy::hints::hints;
@@ -28,18 +29,30 @@ pub(super) fn refused(
     let table = worker.table();
     let detail = may_see_details(&table, head, client)
         .then(|| hints(error, &table, &worker.engine.table.notes(), head));
-    let mut page = page::error(
-        error,
-        head.fields(),
-        request_id,
-        detail.as_deref(),
-        &worker.engine.prefix,
-    );
-    let head = Head::read(conn.tls, head, client);
-    if let Ok(head) = &head
-        && let Ok(entry) = find_host(&table, head)
-        && let Ok(route) = find_route(entry, head)
-    {
+    let parsed = Head::read(conn.tls, head, client);
+    let parsed = parsed.as_ref().ok();
+    let route = parsed.and_then(|head| {
+        let entry = find_host(&table, head).ok()?;
+        find_route(entry, head).ok()
+    });
+    let call = grpc::content_type(head.fields());
+    let mut page = match call.filter(|_| route.is_none_or(|route| route.grpc)) {
+        Some(content_type) => {
+            let cause = match detail {
+                Some(_) => error.to_string(),
+                None => error.public_cause(),
+            };
+            grpc::page(error, &worker.engine.prefix.in_words(&cause), content_type)
+        }
+        None => page::error(
+            error,
+            head.fields(),
+            request_id,
+            detail.as_deref(),
+            &worker.engine.prefix,
+        ),
+    };
+    if let (Some(head), Some(route)) = (parsed, route) {
         dress(&mut page, head, route);
     }
     page

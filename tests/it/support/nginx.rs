@@ -18,12 +18,15 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// With these `server` blocks, which need not say `listen`; the first is the default server. Apps hear of
+    /// With these `server` blocks, which need not say `listen` (but may, to `@listen`); the first is the default server. Apps hear of
     /// the client's `Host` over HTTP/1.1, and addresses in answers stay relative.
     pub(crate) fn start(servers: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let servers = servers.replace("server {", &format!("server {{ listen {address};"));
+        let servers = match servers.contains("@listen") {
+            true => servers.replace("@listen", &address.to_string()),
+            false => servers.replace("server {", &format!("server {{ listen {address};")),
+        };
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temporary = temporary.map(|name| format!("{name}_temp_path {name};\n"));
         let config = format!(

@@ -12,6 +12,8 @@ pub(in crate::docker::labels) enum HealthWord {
     Docker,
     Tcp,
     Off,
+    /// With the name of a service, or none.
+    Grpc(String),
     Target(String),
 }
 
@@ -31,7 +33,7 @@ pub(super) fn health(text: &str) -> Parsed {
             Err(reason) => note(&mut parsed.errors, reason),
             Ok((name, _)) if fields.iter().any(|(other, _)| *other == name) => {
                 let reason = match name {
-                    "health" => "name one path, or one of docker, tcp and off".to_owned(),
+                    "health" => "name one path, or one of docker, tcp, grpc and off".to_owned(),
                     name => format!("`{name}` is set twice"),
                 };
                 note(&mut parsed.errors, reason);
@@ -51,6 +53,8 @@ fn word(item: &str) -> Result<HealthWord, String> {
         "docker" => Ok(HealthWord::Docker),
         "tcp" => Ok(HealthWord::Tcp),
         "off" => Ok(HealthWord::Off),
+        "grpc" => Ok(HealthWord::Grpc(String::new())),
+        lower if lower.starts_with("grpc:") => service(&item["grpc:".len()..]),
         _ if item.starts_with('/') => target(item).map(HealthWord::Target),
         "on" | "true" | "yes" | "1" | "http" | "https" => Err(format!(
             "{}: name the path to ask, as in /healthz",
@@ -61,11 +65,27 @@ fn word(item: &str) -> Result<HealthWord, String> {
             quote(item)
         )),
         _ => Err(format!(
-            "{}: this is docker, tcp, off, or a path, which begins with `/`",
+            "{}: this is docker, tcp, grpc, off, or a path, which begins with `/`",
             quote(item)
         )),
     }
 }
+
+/// A name as protobuf has them: `pkg.Service`.
+fn service(name: &str) -> Result<HealthWord, String> {
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+    match !name.is_empty() && name.len() <= MAX_SERVICE && name.bytes().all(plain) {
+        true => Ok(HealthWord::Grpc(name.to_owned())),
+        false => Err(format!(
+            "{}: a service of gRPC is named as in grpc:pkg.Service, with at most {MAX_SERVICE} characters",
+            quote(name)
+        )),
+    }
+}
+
+/// So that its length is one byte in a message of protobuf.
+const MAX_SERVICE: usize = 120;
 
 fn field(key: &str, text: &str) -> Result<(&'static str, Value), String> {
     let name = FIELDS.iter().find(|name| name[PREFIX.len()..] == *key);

@@ -536,8 +536,15 @@ const MAX_NAME: usize = 128;
 
 /// Whether `Forwarded` is sent.
 const FORWARDED: &[(&str, bool)] = &[("x_forwarded", false), ("rfc7239", true)];
-const PROTO: &[(&str, Proto)] = &[("http", Proto::Http), ("https", Proto::Https)];
-const PROTO_LATER: &[&str] = &["h2c", "h2", "grpc", "grpcs", "fastcgi"];
+const PROTO: &[(&str, Proto)] = &[
+    ("http", Proto::Http),
+    ("https", Proto::Https),
+    ("h2c", Proto::H2c),
+    ("h2", Proto::H2),
+    ("grpc", Proto::Grpc),
+    ("grpcs", Proto::Grpcs),
+];
+const PROTO_LATER: &[&str] = &["fastcgi"];
 
 const HTTPS: &[(&str, HttpsMode)] = &[
     ("redirect", HttpsMode::Redirect),

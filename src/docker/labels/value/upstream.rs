@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{NOT_YET, Parsed, Value, items, note, number};
 use crate::dial::is_engine;
 use crate::docker::labels::text::quote;
-use crate::model::{Host, HostError, is_plain_path};
+use crate::model::{Host, HostError, Proto, is_plain_path};
 
 /// Where a route's requests go, if not to the container's own address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum UpstreamAt {
 /// One address outside Docker.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// It speaks TLS.
-    pub https: bool,
+    /// Its scheme.
+    pub proto: Proto,
     /// An address, or a name to be looked up.
     pub host: Host,
     pub port: u16,
@@ -38,9 +38,9 @@ impl Origin {
             Some(IpAddr::V6(ip)) => format!("[{ip}]"),
             _ => self.host.as_str().to_owned(),
         };
-        match (self.https, self.port) {
-            (false, 80) | (true, 443) => host,
-            (_, port) => format!("{host}:{port}"),
+        match self.port {
+            port if port == self.proto.default_port() => host,
+            port => format!("{host}:{port}"),
         }
     }
 }
@@ -48,7 +48,7 @@ impl Origin {
 /// `http://192.168.1.5:8080`
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.https { "https://" } else { "http://" })?;
+        write!(f, "{}://", self.proto)?;
         match self.host.ip() {
             Some(IpAddr::V6(ip)) => write!(f, "[{ip}]:{}", self.port),
             _ => write!(f, "{}:{}", self.host.as_str(), self.port),
@@ -106,9 +106,13 @@ fn origin(text: &str) -> Result<Origin, String> {
     let Some((scheme, rest)) = text.split_once(':') else {
         return Err(FORM.to_owned());
     };
-    let https = match scheme.to_ascii_lowercase().as_str() {
-        "http" => false,
-        "https" => true,
+    let proto = match scheme.to_ascii_lowercase().as_str() {
+        "http" => Proto::Http,
+        "https" => Proto::Https,
+        "h2c" => Proto::H2c,
+        "h2" => Proto::H2,
+        "grpc" => Proto::Grpc,
+        "grpcs" => Proto::Grpcs,
         "unix" => return Err("a Unix socket stands alone: unix:app.sock".to_owned()),
         other if LATER.contains(&other) => return Err(format!("{other}:// is {NOT_YET}")),
         _ => return Err(FORM.to_owned()),
@@ -131,7 +135,7 @@ fn origin(text: &str) -> Result<Origin, String> {
         return Err("an IPv6 address stands in brackets: http://[fd00::1]:8080".to_owned());
     }
     let port = port
-        .map_or(Some(if https { 443 } else { 80 }), number)
+        .map_or_else(|| Some(proto.default_port()), number)
         .filter(|port| *port > 0);
     let port = port.ok_or("a port is a number from 1 to 65535")?;
     let host = Host::parse(host).map_err(|error| match error {
@@ -146,7 +150,7 @@ fn origin(text: &str) -> Result<Origin, String> {
         }
         None => {}
     }
-    Ok(Origin { https, host, port })
+    Ok(Origin { proto, host, port })
 }
 
 /// A path as it stands behind `unix:`; with `//` in front, as in other URLs of sockets.
@@ -205,9 +209,7 @@ const MAX_SOCKET: usize = 200;
 /// Addresses of one label, and of one name.
 pub(in crate::docker) const MAX_ORIGINS: usize = 16;
 
-const LATER: &[&str] = &[
-    "h2c", "h2", "grpc", "grpcs", "fastcgi", "fcgi", "uwsgi", "ws", "wss", "tcp",
-];
+const LATER: &[&str] = &["fastcgi", "fcgi", "uwsgi", "ws", "wss", "tcp"];
 
 const FORM: &str = "an upstream is `published`, or looks like http://192.168.1.5:8080 or https://nas.lan:8443, or several of these, or like unix:app.sock";
 
@@ -243,6 +245,10 @@ mod tests {
             ("http://my_app-1:3000", "http://my_app-1:3000"),
             ("http://127.0.0.1:9", "http://127.0.0.1:9"),
             ("HTTPS://nas.lan", "https://nas.lan:443"),
+            (
+                "h2c://nas.lan, grpcs://nas.lan",
+                "h2c://nas.lan:80 grpcs://nas.lan:443",
+            ),
             (" unix:app.sock", "Socket(\"app.sock\")"),
             ("unix:/sockets/app", "Socket(\"/sockets/app\")"),
             ("unix:///sockets/app", "Socket(\"/sockets/app\")"),
@@ -262,7 +268,7 @@ mod tests {
             ("nas.lan", "looks like"),
             ("nas.lan:8080", "looks like"),
             ("http:nas.lan", "looks like"),
-            ("h2c://nas.lan", "h2c:// is not supported yet"),
+            ("fastcgi://nas.lan", "fastcgi:// is not supported yet"),
             ("unix:", "named by its path"),
             ("unix:shop/", "named by its path"),
             ("unix://app.sock", "looks like unix:app.sock"),

@@ -101,8 +101,6 @@ impl<R: Role> Connection<R> {
             }
         }
         frame::write_settings_ack(&mut inner.out);
-        drop(inner);
-        R::settled(self);
         Ok(())
     }
 

@@ -70,8 +70,8 @@ pub(super) trait Role: Sized {
     /// The other side opens no more streams, or serves none above `last`.
     fn go_away(conn: &mut Connection<Self>, last: u32, code: u32) -> Result<(), Fault>;
 
-    /// The other side has sent its first SETTINGS, or others.
-    fn settled(_conn: &mut Connection<Self>) {}
+    /// Something has come.
+    fn read(_conn: &Connection<Self>) {}
 
     /// Something was written, or could not be at the moment.
     fn wrote(conn: &Connection<Self>, any: bool);
@@ -183,6 +183,7 @@ impl<R: Role> Connection<R> {
         }
         let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.ahead);
         if let Poll::Ready(Ok(_)) = read {
+            R::read(self);
             self.filled = self.ahead.len() == self.ahead.capacity();
         }
         read
@@ -237,17 +238,17 @@ impl<R: Role> Connection<R> {
         let Some(head) = FrameHead::parse(bytes) else {
             return Ok(0);
         };
-        if self.stage == Stage::Settings && bytes.starts_with(b"HTTP/1") {
-            return Err(Fault::protocol(SPEAKS_HTTP1));
-        }
-        if head.len > MAX_FRAME {
-            return Err(Fault::size("a frame is larger than 16 KiB"));
-        }
         if self.stage == Stage::Settings {
+            if bytes.starts_with(b"HTTP/1") {
+                return Err(Fault::protocol(SPEAKS_HTTP1));
+            }
             if head.kind != frame::SETTINGS || head.has(frame::ACK) {
                 return Err(Fault::protocol(NOT_SETTINGS));
             }
             self.stage = Stage::Open;
+        }
+        if head.len > MAX_FRAME {
+            return Err(Fault::size("a frame is larger than 16 KiB"));
         }
         let expected = self.block.as_ref().map(|block| block.stream);
         let continues = head.kind == frame::CONTINUATION && expected == Some(head.stream);
@@ -315,7 +316,7 @@ impl<R: Role> Connection<R> {
 }
 
 /// What ends a connection that is none of HTTP/2 at all.
-pub(super) const SPEAKS_HTTP1: &str = "it speaks HTTP/1";
+pub(crate) const SPEAKS_HTTP1: &str = "it speaks HTTP/1, not HTTP/2";
 const NOT_SETTINGS: &str = "the first frame is not SETTINGS";
 /// `SETTINGS_HEADER_TABLE_SIZE`, as it is without being told.
 const HEADER_TABLE: usize = 4096;

@@ -13,7 +13,7 @@ use super::super::frame::{Code, DATA, END_STREAM, HEAD, MAX_FRAME, fill_head};
 use super::super::hpack::Encoder;
 use super::super::shared::{Came, Shared, Slot};
 use crate::proxy::clock::Timer;
-use crate::proxy::exchange::{Chunks, Client, ExchangeError, Part, Response, ResponsePart};
+use crate::proxy::exchange::{self, Chunks, Client, ExchangeError, Part, Response, ResponsePart};
 use crate::proxy::fields::{Fields, OwnedFields, lines};
 use crate::proxy::forward::Answer;
 use crate::proxy::h1::{Framing, ResponseHead, is_bodiless};
@@ -187,6 +187,7 @@ impl Side<'_> {
             Ok(()) => {}
             Err(Broken::Client) => tracing::debug!("the client takes nothing of its response"),
             Err(Broken::Upstream(error)) => {
+                self.slot.code = told(&error);
                 tail.worker.metrics.count_error(error.kind());
                 tracing::debug!(%error, "response cut");
             }
@@ -442,6 +443,16 @@ impl Client for Side<'_> {
     /// The task ends when the client takes the stream back.
     fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
+    }
+}
+
+/// What a client is told of a response that breaks off. What was wrong between Wharf and the app is not the
+/// client's business, but whether somebody has cancelled it is.
+fn told(error: &ExchangeError) -> Code {
+    match error {
+        ExchangeError::Reset(exchange::CANCEL) => Code::Cancel,
+        ExchangeError::Reset(exchange::ENHANCE_YOUR_CALM) => Code::EnhanceYourCalm,
+        _ => Code::Internal,
     }
 }
 

@@ -78,7 +78,9 @@ impl Side<'_> {
         exchange.take_head();
         tail.head.shrink();
         let worker = Rc::clone(&tail.worker);
-        let mut link = exchange.into_link();
+        let Some(mut link) = exchange.into_link() else {
+            return;
+        };
         let answered = link.unread().to_vec();
         link.give_back(&worker.buffers);
         worker.metrics.upgrades.inc();

@@ -1,8 +1,6 @@
 //! What a connection and its streams share: the frames to be written, flow control, and who has to
 //! be woken for what.
 
-#![expect(dead_code, reason = "of connections to apps, which come next")]
-
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -17,6 +15,8 @@ use crate::proxy::worker::Worker;
 
 // What the other side says of its streams.
 mod peer;
+// What streams towards apps have besides.
+mod client;
 // What a stream's own task does.
 mod task;
 
@@ -117,6 +117,10 @@ pub(super) struct Stream {
     /// written.
     heads: VecDeque<Head>,
     begins: u64,
+    /// The final one has come.
+    answered: bool,
+    /// It is an answer to HEAD.
+    to_head: bool,
 }
 
 /// Why a stream has come to nothing.
@@ -139,7 +143,7 @@ pub(super) struct Head {
 }
 
 /// What the body of a request has for its reader.
-pub(super) enum Came {
+pub(crate) enum Came {
     /// Now at the end of the caller's buffer.
     Data,
     Trailers(OwnedFields),
@@ -369,7 +373,9 @@ impl Inner {
         self.over = true;
         for at in 0..self.streams.len() {
             let stream = &mut self.streams[at];
-            stream.gone = true;
+            // A whole answer is one, whatever comes after it.
+            stream.gone |= self.terms.serves || !stream.ended;
+            stream.closed |= stream.ended;
             stream.early.get_or_insert(why);
             self.wake(at);
         }

@@ -11,12 +11,6 @@ impl Inner {
         self.abandon(at, Early::Reset(code));
     }
 
-    /// The other side does nothing for a stream, and has done nothing.
-    pub(in crate::proxy::http2) fn untouched(&mut self, at: usize) {
-        self.streams[at].closed = true;
-        self.abandon(at, Early::Untouched);
-    }
-
     /// Takes a stream back.
     pub(in crate::proxy::http2) fn reset(&mut self, at: usize, code: Code) {
         if !self.streams[at].closed {
@@ -30,7 +24,7 @@ impl Inner {
         );
     }
 
-    fn abandon(&mut self, at: usize, why: Early) {
+    pub(super) fn abandon(&mut self, at: usize, why: Early) {
         let stream = &mut self.streams[at];
         stream.early.get_or_insert(why);
         if !stream.gone {
@@ -120,6 +114,9 @@ impl Inner {
         }
         let most = self.terms.stream_window as usize;
         let stream = &mut self.streams[at];
+        if !self.terms.serves && !stream.answered {
+            return self.malformed(at, "it sent a body before its head");
+        }
         if let Some(left) = &mut stream.left {
             match left.checked_sub(bytes.len() as u64) {
                 Some(less) => *left = less,
@@ -150,6 +147,9 @@ impl Inner {
     /// The other side's last frame of a stream has come.
     pub(in crate::proxy::http2) fn peer_ended(&mut self, at: usize, trailers: Option<OwnedFields>) {
         let stream = &mut self.streams[at];
+        if !self.terms.serves && !stream.answered {
+            return self.malformed(at, "it ended without a head");
+        }
         if stream.left.is_some_and(|left| left > 0) {
             return self.reset(at, Code::Protocol);
         }
