@@ -26,6 +26,8 @@ pub mod filter;
 
 // Docker engine -> [`model::Plan`].
 pub mod docker;
+// What `env:` and `file:` in labels stand for.
+pub mod values;
 // The operator's files: presets, and routes whose apps are no containers.
 pub mod files;
 // Compose files -> what is wrong with their labels, before anything runs.

@@ -9,10 +9,12 @@ mod cli;
 use std::env;
 use std::fmt;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use wharf::config::{self, Config, Fault, Raw, RawSocketProxy, SocketProxyConfig};
 use wharf::docker::labels::{self, DefaultFault, Defaults};
+use wharf::values::Source;
 
 fn main() -> ExitCode {
     let failure = match Cli::parse().command {
@@ -160,7 +162,19 @@ fn run(raw: &Raw) -> Result<(), Failure> {
 fn settings(raw: &Raw) -> Result<(Config, Defaults), Vec<Fault>> {
     let config = Config::resolve(raw);
     let given = raw.defaults.iter();
-    let defaults = Defaults::read(given.map(|(name, value)| (name.as_str(), value.as_str())));
+    let given = given.map(|(name, value)| (name.as_str(), value.as_str()));
+    let values = config.as_ref().map_or_else(
+        |_| Arc::default(),
+        |config| {
+            let mut source = config_values(config);
+            let named = given
+                .clone()
+                .flat_map(|(_, value)| labels::references(value));
+            source.look(&named.collect());
+            source.values()
+        },
+    );
+    let defaults = Defaults::read(given, &values);
     let defaults = defaults.map_err(|faults| {
         let fault = |fault: DefaultFault| Fault {
             flag: "",
@@ -180,6 +194,12 @@ fn settings(raw: &Raw) -> Result<(Config, Defaults), Vec<Fault>> {
             Err(faults.into_iter().flatten().flatten().collect())
         }
     }
+}
+
+/// Where secrets in labels are read from.
+fn config_values(config: &Config) -> Source {
+    let (secrets, kept) = (config.secrets.clone(), config.kept.clone());
+    Source::new(secrets, kept, config.values.clone())
 }
 
 fn socket_proxy(raw: &RawSocketProxy) -> Result<(), Failure> {

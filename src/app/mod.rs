@@ -37,6 +37,7 @@ use crate::resting;
 use crate::route::SharedTable;
 use crate::shutdown::{self, Signals, Stage, Stop};
 use crate::tls::{Certs, CertsConfig, Issuer, TlsError};
+use crate::values::Source;
 
 /// Why Wharf could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +148,11 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
                     dns: config.dns.iter().map(|rule| rule.zone.clone()).collect(),
                     ..PlanOptions::default()
                 },
+                values: Source::new(
+                    config.secrets.clone(),
+                    config.kept.clone(),
+                    config.values.clone(),
+                ),
                 files: Follower::new(config.files.clone(), config.label_prefix.clone()),
                 https_port: bound.https.map(|address| address.port()),
                 secret,

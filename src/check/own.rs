@@ -1,6 +1,6 @@
 //! Files of Wharf's own among those that are checked: presets, and routes whose apps are no containers.
 
-use crate::docker::labels::{Definition, Presets, excerpt};
+use crate::docker::labels::{Definition, Presets, Values, excerpt};
 use crate::docker::{Container, FILE};
 use crate::files::yaml::{Document, Span};
 use crate::files::{Content, Written, containers, is_wharf_file, read};
@@ -57,7 +57,7 @@ impl Own {
             .map(|(d, _)| d.clone())
             .collect();
         let mut problems = Vec::new();
-        presets.define(&self.whose, &definitions, &mut problems);
+        presets.define(&self.whose, &definitions, &Values::Unread, &mut problems);
         for problem in problems {
             let mut all = self.content.presets.iter();
             let of = all.find(|(definition, _)| excerpt(&definition.label) == problem.label);

@@ -13,7 +13,8 @@ use crate::files::yaml::Span;
 pub(super) fn remark(service: &Service, problem: &Problem, prefix: &LabelPrefix) -> Option<Remark> {
     let mut labels = service.labels.iter().chain(&service.deploy);
     let label = labels.find(|label| {
-        excerpt(&label.key) == problem.label && excerpt(&label.value) == problem.value
+        excerpt(&label.key) == problem.label
+            && (excerpt(&label.value) == problem.value || problem.value == "***")
     });
     let (at, word) = match label {
         Some(label) => place(label, problem, prefix),

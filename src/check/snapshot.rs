@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::docker::labels::Defaults;
+use crate::docker::labels::{Defaults, Values};
 use crate::docker::plan::PlanOptions;
 use crate::docker::{Attachment, Container, Health, Network, Position, Snapshot, State};
 use crate::model::{DefaultHost, LabelPrefix, Severity, Sockets, parse_bool};
@@ -100,7 +100,7 @@ fn defaults(service: &Service, remarks: &mut Vec<Remark>) -> Defaults {
     };
     let given: Vec<&Label> = service.environment.iter().filter(is_default).collect();
     let pairs = given.iter().map(|pair| (&*pair.key, &*pair.value));
-    match Defaults::read(pairs) {
+    match Defaults::read(pairs, &Values::Unread) {
         Ok((defaults, _)) => defaults,
         Err(faults) => {
             for fault in faults {

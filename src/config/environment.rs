@@ -15,7 +15,7 @@ pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<String>
         .filter(|name| name.starts_with("WHARF_") || DOCKER_TLS.contains(&name.as_str()))
         .filter(|name| !known.contains(name))
         // Of `wharf run`, which does not start with one that it cannot use.
-        .filter(|name| !name.starts_with(DEFAULTS))
+        .filter(|name| !name.starts_with(DEFAULTS) && !name.starts_with(VALUES))
         .map(|name| warning(name, &known))
         .collect()
 }
@@ -78,6 +78,9 @@ const LATER: [&str; 8] = [
 
 /// An engine behind TLS.
 const DOCKER_TLS: [&str; 2] = ["DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"];
+
+/// Begins the names of what labels may read.
+pub(super) const VALUES: &str = "WHARF_VALUE_";
 
 /// Begins the names of defaults for options of labels.
 pub(super) const DEFAULTS: &str = "WHARF_DEFAULT_";

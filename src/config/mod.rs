@@ -15,6 +15,7 @@ mod trusted;
 mod volume;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
@@ -86,6 +87,12 @@ pub struct Config {
     pub label_prefix: LabelPrefix,
     /// Directory with files of presets and routes, or one such file. Default `/etc/wharf`, which need not exist.
     pub files: PathBuf,
+    /// Directory whose files labels may name, default `/run/secrets`, which need not exist.
+    pub secrets: PathBuf,
+    /// Files and directories of Wharf's own that no label reads.
+    pub kept: Vec<PathBuf>,
+    /// Variables that labels may name.
+    pub values: BTreeMap<String, String>,
     /// Host of containers that ask for one with `wharf.enable: true`. Default none.
     pub default_host: Option<DefaultHost>,
     /// Whether those that do not ask get it, too. Default off.
@@ -295,6 +302,17 @@ pub struct Raw {
         value_name = "PATH"
     )]
     pub config: Option<String>,
+    /// Directory of secrets that labels may name, as in file:/run/secrets/key [default: /run/secrets]
+    #[arg(
+        long,
+        env = "WHARF_SECRETS",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    pub secrets: Option<String>,
+    /// The variables that begin with `WHARF_VALUE_`: secrets that labels may name.
+    #[arg(skip)]
+    pub values: Vec<(String, String)>,
     /// Host of containers that say wharf.enable: true and name none, such as {service}.example.com; with
     /// {service}, {project} and {name} [default: none]
     #[arg(
@@ -336,6 +354,10 @@ impl Raw {
         };
         Self {
             dns_credentials: credentials,
+            values: { others.iter() }
+                .filter(|(name, _)| name.starts_with(environment::VALUES))
+                .cloned()
+                .collect(),
             defaults: others.into_iter().filter(is_default).collect(),
             ..self.clone()
         }

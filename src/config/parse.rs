@@ -131,6 +131,14 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
                 Err(fault) => Err(format!("cannot be read: {fault}")),
             }
         }),
+        secrets: read.value(
+            SECRETS,
+            &raw.secrets,
+            PathBuf::from("/run/secrets"),
+            existing_directory,
+        ),
+        kept: kept(raw),
+        values: raw.values.iter().cloned().collect(),
         default_host: read.value(DEFAULT_HOST, &raw.default_host, None, |text| {
             DefaultHost::parse(text).map(Some)
         }),
@@ -278,6 +286,19 @@ fn written(given: &Option<String>) -> Option<&str> {
         .as_deref()
         .map(str::trim)
         .filter(|text| !text.is_empty())
+}
+
+/// What settings of Wharf's own name of files, and where it keeps keys.
+fn kept(raw: &Raw) -> Vec<PathBuf> {
+    let credentials = raw.dns_credentials.iter().map(|(_, value)| value.as_str());
+    let texts = credentials.chain(raw.acme_eab.as_deref());
+    let files = texts.flat_map(|text| {
+        let items = text.split([',', ' ']);
+        items.filter_map(|item| Some(item.split_once("file:")?.1))
+    });
+    let data = written(&raw.data).unwrap_or("/data");
+    let certs = written(&raw.certs).unwrap_or("/certs");
+    files.chain([data, certs]).map(PathBuf::from).collect()
 }
 
 /// Hosts without wildcards: a name stands for all below it.
@@ -474,6 +495,7 @@ const ACCESS_LOG: Setting = Setting("--access-log", "WHARF_ACCESS_LOG");
 const NETWORK: Setting = Setting("--network", "WHARF_NETWORK");
 const LABEL_PREFIX: Setting = Setting("--label-prefix", "WHARF_LABEL_PREFIX");
 const FILTER: Setting = Setting("--filter", "WHARF_FILTER");
+const SECRETS: Setting = Setting("--secrets", "WHARF_SECRETS");
 const FILES: Setting = Setting("--config", "WHARF_CONFIG");
 pub(super) const DEFAULT_HOST: Setting = Setting("--default-host", "WHARF_DEFAULT_HOST");
 const EXPOSE_ALL: Setting = Setting("--expose-all", "WHARF_EXPOSE_ALL");

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use self::lost::{Departed, lost};
+use crate::docker::labels::references;
 use crate::docker::plan::{KEPT, PlanOptions, notes, plan};
 use crate::docker::{Container, Position, Snapshot};
 use crate::files::{Files, Follower};
@@ -23,6 +24,7 @@ use crate::resting::Resting;
 use crate::route::{self, RouteTable, SharedTable};
 use crate::tls::{Certs, Wanted};
 use crate::upstream::Secret;
+use crate::values::Source;
 
 /// What control last made of the engine's state; for status.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +42,8 @@ pub struct ControlConfig {
     pub plan: PlanOptions,
     /// The operator's files.
     pub files: Follower,
+    /// Where `env:` and `file:` in labels are read from.
+    pub values: Source,
     /// Port of the TLS listener, if there is one.
     pub https_port: Option<u16>,
     /// Key of what sticky clients carry.
@@ -72,6 +76,7 @@ pub async fn run(
         out,
         departed: Departed::default(),
     };
+    control.config.plan.values = control.config.values.values();
     control.config.files.look();
     control.take_files();
     let mut looks = tokio::time::interval(LOOK);
@@ -89,7 +94,11 @@ pub async fn run(
                 control.config.plan.resting = Arc::clone(&resting.borrow_and_update());
             }
             _ = looks.tick() => {
-                if !control.config.files.look() {
+                let values = control.config.values.look_again();
+                if values {
+                    control.config.plan.values = control.config.values.values();
+                }
+                if !control.config.files.look() && !values {
                     continue;
                 }
                 control.take_files();
@@ -115,9 +124,23 @@ struct Control {
 
 impl Control {
     fn take_files(&mut self) {
-        self.files = self.config.files.files();
+        self.files = self.config.files.files(&self.config.plan.values);
         self.config.plan.presets = Arc::clone(&self.files.presets);
         self.config.plan.problems = Arc::clone(&self.files.problems);
+    }
+
+    /// Reads what labels name that has not been read yet.
+    fn take_values(&mut self, snapshot: &Snapshot) {
+        let mut wanted = self.config.files.references();
+        for container in &snapshot.containers {
+            let ours = container.labels.iter();
+            let ours = ours.filter(|(label, _)| self.config.plan.prefix.owns(label));
+            wanted.extend(ours.flat_map(|(_, value)| references(value)));
+        }
+        if self.config.values.look(&wanted) {
+            self.config.plan.values = self.config.values.values();
+            self.take_files();
+        }
     }
 
     /// Ends when the first of the routes whose containers are gone is to be forgotten.
@@ -140,6 +163,7 @@ impl Control {
     }
 
     fn apply(&mut self, snapshot: &Snapshot) {
+        self.take_values(snapshot);
         let before = Arc::clone(&self.out.published.borrow());
         let now = Instant::now();
         let with_files;

@@ -1,13 +1,13 @@
 //! A directory of files, followed by looking at it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::docker::labels::Presets;
+use crate::docker::labels::{Presets, Values, references};
 use crate::docker::{Container, FILE};
 use crate::model::{LabelPrefix, Problem, Severity};
 
@@ -110,7 +110,7 @@ impl Follower {
     }
 
     /// What they say now.
-    pub fn files(&self) -> Files {
+    pub fn files(&self, values: &Values) -> Files {
         let mut problems = Vec::new();
         let mut presets = Presets::default();
         let mut all = Vec::new();
@@ -132,7 +132,7 @@ impl Follower {
                 problems.push(problem(whose.clone(), fault.clone()));
             }
             let definitions: Vec<_> = seen.good.presets.iter().map(|(d, _)| d.clone()).collect();
-            presets.define(&whose, &definitions, &mut problems);
+            presets.define(&whose, &definitions, values, &mut problems);
             for route in &seen.good.routes {
                 for option in &route.options {
                     let line = seen.lines.partition_point(|at| *at <= option.key_at.start);
@@ -149,6 +149,17 @@ impl Follower {
             problems: Arc::new(problems),
             lines,
         }
+    }
+
+    /// What their values name of secrets.
+    pub fn references(&self) -> BTreeSet<String> {
+        let contents = self.seen.values().map(|seen| &seen.good);
+        let values = contents.flat_map(|content| {
+            let presets = content.presets.iter().map(|(preset, _)| &preset.value);
+            let routes = content.routes.iter().flat_map(|route| &route.options);
+            presets.chain(routes.map(|option| &option.value))
+        });
+        values.flat_map(|value| references(value)).collect()
     }
 
     /// The files there are, by name.
@@ -260,7 +271,7 @@ mod tests {
         let good = "routes:\n  nas: {host: nas.test, upstream: \"http://10.0.0.1\"}\n";
         fs::write(&path, good).unwrap();
         assert!(follower.look() && !follower.look());
-        let files = follower.files();
+        let files = follower.files(&Values::Unread);
         let names: Vec<_> = files.containers.iter().map(|c| &*c.name).collect();
         assert_eq!(names, ["file:nas.yaml/nas"]);
         assert_eq!(files.containers[0].labels["wharf.host"], "nas.test");
@@ -268,7 +279,7 @@ mod tests {
 
         fs::write(&path, "routes:\n  nas: {host: nas.test\n").unwrap();
         assert!(follower.look());
-        let broken = follower.files();
+        let broken = follower.files(&Values::Unread);
         assert_eq!(broken.containers, files.containers);
         let [problem] = &broken.problems[..] else {
             panic!("{broken:?}")
@@ -278,7 +289,7 @@ mod tests {
 
         fs::remove_file(&path).unwrap();
         assert!(follower.look());
-        assert_eq!(follower.files(), Files::default());
+        assert_eq!(follower.files(&Values::Unread), Files::default());
     }
 
     #[test]
@@ -307,7 +318,9 @@ mod tests {
             value: "80".to_owned(),
             reason: "no".to_owned(),
         }];
-        follower.files().place(&mut problems, &prefix);
+        follower
+            .files(&Values::Unread)
+            .place(&mut problems, &prefix);
         assert_eq!(
             (&*problems[0].label, &*problems[0].reason),
             ("prot", "line 4: no")

@@ -33,6 +33,8 @@ pub enum EditOp {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldText {
     text: Box<str>,
+    /// What is shown in its place, where it is a secret.
+    shown: Option<Box<str>>,
     pieces: Vec<Piece>,
 }
 
@@ -100,8 +102,37 @@ impl FieldText {
         pieces.push(Piece::Text(start, text.len()));
         Ok(Self {
             text: text.into(),
+            shown: None,
             pieces,
         })
+    }
+
+    /// A secret, in which braces are text; `shown` is what people see.
+    ///
+    /// # Errors
+    /// As of [`parse`](Self::parse).
+    pub fn secret(shown: &str, text: &str) -> Result<Self, FieldTextError> {
+        let checked = Self::parse(&text.replace('{', "("))?;
+        Ok(Self {
+            text: text.into(),
+            shown: Some(shown.into()),
+            pieces: vec![Piece::Text(0, checked.text.len())],
+        })
+    }
+
+    /// Keeps it from being shown.
+    pub fn mask(&mut self) {
+        self.shown = Some("***".into());
+    }
+
+    /// Whether it was written where everybody can read it, and is shown no more.
+    pub fn is_masked(&self) -> bool {
+        self.shown.as_deref() == Some("***")
+    }
+
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Appends the value for a request.
@@ -140,7 +171,8 @@ impl fmt::Display for HeaderEdit {
             EditOp::Remove => return write!(f, "-{}", self.name),
             EditOp::Default => "?",
         };
-        write!(f, "{sign}{}={}", self.name, self.value.text)
+        let value = self.value.shown.as_ref().unwrap_or(&self.value.text);
+        write!(f, "{sign}{}={value}", self.name)
     }
 }
 

@@ -125,6 +125,11 @@ impl Networks {
         }
     }
 
+    /// The same, shown as `text`.
+    pub fn shown_as(self, text: &str) -> Self {
+        Self::new(text, self.networks)
+    }
+
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks

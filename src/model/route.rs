@@ -114,6 +114,9 @@ pub struct FailLimit {
 /// What a route does to requests; one value per option, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Settings {
+    /// Options that come from a file or a variable, with its name: while there are any, settings are shown to nobody.
+    #[serde(skip)]
+    pub hidden: Vec<String>,
     /// `wharf.priority`: routes of a host with a greater one are looked at first. Default 0.
     pub priority: i32,
     /// Remove the path prefix before forwarding and send `X-Forwarded-Prefix`. Default off.
@@ -289,6 +292,7 @@ impl fmt::Display for Balance {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            hidden: Vec::new(),
             priority: 0,
             strip: false,
             strip_cookies: true,

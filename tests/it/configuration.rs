@@ -339,3 +339,96 @@ fn files_and_containers_do_not_take_each_others_hosts() {
     });
     assert_eq!(wharf.get(&second, "/").unwrap().text(), "of the file");
 }
+
+/// B87: secrets come from files and variables of Wharf's own container; nobody is shown what they hold, and they are
+/// followed as they change.
+#[test]
+fn secrets_stand_in_files_and_variables() {
+    let secrets = tempfile::tempdir().unwrap();
+    write(secrets.path(), "api_key", "first-key\n");
+    write(secrets.path(), "token", "of-wharf");
+    let file = |name: &str| format!("file:{}", secrets.path().join(name).display());
+    let wharf = Builder::new()
+        .env("WHARF_SECRETS", &secrets.path().to_string_lossy())
+        .env("WHARF_DNS", "duckdns")
+        .env("WHARF_DNS_DUCKDNS_TOKEN", &file("token"))
+        .env("WHARF_VALUE_USER", "alice-in-env")
+        .env("WHARF_VALUE_NETWORKS", "192.0.2.7/32")
+        .start();
+    let (good, refused) = (host("good"), host("refused"));
+    let edits = format!("X-Api-Key={}, X-User=env:WHARF_VALUE_USER", file("api_key"));
+    let app_of = |host: &str| app("secret", host);
+    let _good = app_of(&good)
+        .label("wharf.headers.request", &edits)
+        .label("wharf.closed.path", "/closed")
+        .label("wharf.closed.allow", "env:WHARF_VALUE_NETWORKS")
+        .run();
+    let sent = |name: &str| {
+        let answer = wharf.get(&good, "/json").ok().filter(|a| a.status == 200)?;
+        let told = answer.json()["headers"].to_string().to_lowercase();
+        told.contains(name).then_some(())
+    };
+    let wait = |text: &str| {
+        eventually(text, std::time::Duration::from_secs(20), || {
+            sent(text).ok_or_else(|| "not yet".to_owned())
+        });
+    };
+    wait("first-key");
+    wait("alice-in-env");
+    assert_eq!(wharf.get(&good, "/closed").unwrap().status, 403);
+    write(secrets.path(), "api_key", "second-key\n");
+    wait("second-key");
+
+    // Wharf's own secrets, its environment, files elsewhere.
+    let refusals = [
+        (file("token"), "one of Wharf's own secrets"),
+        (
+            "env:WHARF_DNS_DUCKDNS_TOKEN".to_owned(),
+            "begin with WHARF_VALUE_",
+        ),
+        ("file:/etc/passwd".to_owned(), "only files in"),
+        ("env:WHARF_VALUE_NONE".to_owned(), "no such variable"),
+    ];
+    for (value, part) in refusals {
+        let container = app_of(&refused)
+            .label("wharf.headers.response", &format!("X-Stolen={value}"))
+            .run();
+        let answer = wharf.wait_answer(&refused, "/", |answer| {
+            answer.status == 503 && answer.text().contains(part)
+        });
+        assert_eq!(answer.header("x-stolen"), None);
+        let told = problems(&wharf, container.name());
+        assert!(told.iter().any(|reason| reason.contains(part)), "{told:?}");
+        drop(container);
+        wharf.wait_status("it is gone", |status| {
+            !status["problems"].to_string().contains(part)
+        });
+    }
+    // A value that cannot be used is not repeated.
+    let wrong = app_of(&refused)
+        .label("wharf.port", "env:WHARF_VALUE_USER")
+        .run();
+    wharf.wait_answer(&refused, "/", |answer| {
+        answer.status == 503 && answer.text().contains("WHARF_VALUE_USER")
+    });
+    let ask = |path: &str| http::get(wharf.admin, "localhost", path).unwrap().text();
+    let mut shown = vec![wharf.log_lines().join("\n"), wharf.status_text()];
+    shown.extend(["/status", "/routes"].map(ask));
+    for host in [&good, &refused] {
+        shown.push(ask(&format!("/explain?url=http%3A%2F%2F{host}%2F")));
+        shown.push(ask(&format!("/explain?url=http%3A%2F%2F{host}%2Fclosed")));
+        shown.push(wharf.get(host, "/closed").unwrap().text());
+    }
+    for text in shown {
+        for secret in [
+            "first-key",
+            "second-key",
+            "alice-in-env",
+            "192.0.2.7",
+            "of-wharf",
+        ] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+    drop(wrong);
+}

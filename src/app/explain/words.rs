@@ -45,6 +45,11 @@ pub(super) fn certificate(report: &CertReport) -> (&'static str, String) {
 
 /// `strip: true` and so on, where they are not the default.
 pub(super) fn differing(settings: &Settings) -> Vec<String> {
+    if !settings.hidden.is_empty() {
+        let mut told = settings.hidden.clone();
+        told.push("others are not shown beside these".to_owned());
+        return told;
+    }
     let fields = |settings: &Settings| match serde_json::to_value(settings) {
         Ok(serde_json::Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),

@@ -12,6 +12,7 @@ mod json;
 mod key;
 mod presets;
 mod read;
+mod reference;
 mod route;
 mod schema;
 mod table;
@@ -35,6 +36,7 @@ use value::Value;
 pub use help::{render_help, render_markdown};
 pub use json::render_schema;
 pub use presets::{DefaultFault, Defaults, Definition, Presets};
+pub use reference::{VARIABLE, Values, references};
 pub use schema::{Entry, Kind, Place, Status};
 pub use table::OPTIONS;
 pub use text::excerpt;
@@ -209,6 +211,8 @@ pub struct Terms<'a> {
     pub prefix: &'a LabelPrefix,
     pub presets: &'a Presets,
     pub defaults: &'a Defaults,
+    /// What `env:` and `file:` stand for.
+    pub values: &'a Values,
     /// The container is Wharf's own, whose labels define presets.
     pub is_wharf: bool,
     /// `WHARF_DEFAULT_HOST`, and what it makes of the container's names.
@@ -225,6 +229,7 @@ impl<'a> From<&'a LabelPrefix> for Terms<'a> {
             prefix,
             presets: Presets::built_in(),
             defaults: &NONE,
+            values: &Values::Unread,
             is_wharf: false,
             host: None,
             expose: false,

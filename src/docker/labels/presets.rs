@@ -11,6 +11,7 @@ use crate::model::{LabelPrefix, Problem, Severity};
 
 use super::key;
 use super::read::{self, Draft, Line};
+use super::reference::Values;
 use super::schema::{self, Entry, Status};
 use super::text::{excerpt, quote};
 use super::value::{self, NOT_YET, Value};
@@ -47,7 +48,7 @@ impl Presets {
                     label: option,
                     value,
                 });
-                let (draft, _) = read::draft("", options, Entry::is_common);
+                let (draft, _) = read::draft("", options, Entry::is_common, &Values::Unread);
                 let origin = None;
                 ((*name).to_owned(), Arc::new(Preset { draft, origin }))
             };
@@ -58,7 +59,13 @@ impl Presets {
 
     /// Adds what `whose` (a container or a file) defines. One that is defined twice, other than by Wharf itself, is
     /// an error of the second place, and no route may use it: nobody knows which was meant.
-    pub fn define(&mut self, whose: &str, written: &[Definition], problems: &mut Vec<Problem>) {
+    pub fn define(
+        &mut self,
+        whose: &str,
+        written: &[Definition],
+        values: &Values,
+        problems: &mut Vec<Problem>,
+    ) {
         let mut by_name: BTreeMap<String, Vec<(String, &Definition)>> = BTreeMap::new();
         let told = |definition: &Definition, reason: String| Problem {
             severity: Severity::Error,
@@ -94,7 +101,7 @@ impl Presets {
                     label: &definition.label,
                     value: &definition.value,
                 });
-                let (draft, mut found) = read::draft(whose, options, Entry::is_common);
+                let (draft, mut found) = read::draft(whose, options, Entry::is_common, values);
                 problems.append(&mut found);
                 draft
             };
@@ -114,6 +121,7 @@ impl Presets {
         container: &str,
         labels: &BTreeMap<String, String>,
         prefix: &LabelPrefix,
+        values: &Values,
         problems: &mut Vec<Problem>,
     ) {
         let mut written = Vec::new();
@@ -135,7 +143,7 @@ impl Presets {
                 }),
             }
         }
-        self.define(container, &written, problems);
+        self.define(container, &written, values, problems);
     }
 
     /// The one of this name, or the sentence that says that there is none.
@@ -185,6 +193,7 @@ impl Defaults {
     /// Every one that cannot be used: it may have been an access rule, without which nothing should start.
     pub fn read<'a>(
         variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+        values: &Values,
     ) -> Result<(Self, Vec<String>), Vec<DefaultFault>> {
         let mut faults = Vec::new();
         let mut known = Vec::new();
@@ -204,7 +213,7 @@ impl Defaults {
             label: variable,
             value,
         });
-        let (draft, problems) = read::draft("", options, Self::takes);
+        let (draft, problems) = read::draft("", options, Self::takes, values);
         let mut warnings = Vec::new();
         for problem in problems {
             match problem.severity {

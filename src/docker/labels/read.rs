@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Host, HostPattern, Problem, Severity};
+use crate::model::{FieldText, HeaderEdit, Host, HostPattern, Problem, Severity};
 
 use super::Terms;
 use super::key::{self, Key};
+use super::reference::{Found, Values, is_env, names_files};
 use super::schema::{self, Entry, Place, Status};
 use super::text::{excerpt, quote, visible};
 use super::value::{self, NOT_YET, Value};
@@ -47,6 +48,8 @@ pub(super) struct Given {
     /// Label and value as written.
     pub(super) label: String,
     pub(super) text: String,
+    /// The text is only the name of what holds the value.
+    pub(super) secret: bool,
 }
 
 /// An error of one route.
@@ -88,6 +91,7 @@ impl Drafts {
                     value: Value::Hosts(vec![HostPattern::Exact(host.clone())]),
                     label: DEFAULT_HOST.to_owned(),
                     text: template.clone(),
+                    secret: false,
                 };
                 self.default.values.insert("host", given);
             }
@@ -113,6 +117,7 @@ struct Written<'a> {
 pub(super) fn read(container: &str, labels: &BTreeMap<String, String>, terms: Terms<'_>) -> Drafts {
     let mut reader = Reader {
         container,
+        values: terms.values,
         drafts: Drafts::default(),
     };
     let mut named: BTreeMap<String, Vec<Written<'_>>> = BTreeMap::new();
@@ -163,9 +168,11 @@ pub(super) fn draft<'a>(
     whose: &str,
     lines: impl Iterator<Item = Line<'a>>,
     takes: fn(&Entry) -> bool,
+    values: &Values,
 ) -> (Draft, Vec<Problem>) {
     let mut reader = Reader {
         container: whose,
+        values,
         drafts: Drafts::default(),
     };
     for line in lines {
@@ -187,6 +194,8 @@ pub(super) fn draft<'a>(
 
 struct Reader<'a> {
     container: &'a str,
+    /// What `env:` and `file:` stand for.
+    values: &'a Values,
     drafts: Drafts,
 }
 
@@ -266,7 +275,47 @@ impl Reader<'_> {
         if entry.status == Status::NotYet {
             return self.error(Some(route), name, label, value, NOT_YET);
         }
-        let parsed = value::parse(entry.kind, value);
+        let (text, secret) = match self.values.find(value) {
+            Found::Content(name, _) if name.starts_with("file:") && names_files(entry.kind) => {
+                (value.to_owned(), None)
+            }
+            Found::Refused(_) if !is_env(value) && names_files(entry.kind) => {
+                (value.to_owned(), None)
+            }
+            Found::None => (value.to_owned(), None),
+            Found::Content(name, Some(content)) => (content, Some(name)),
+            // Nobody has looked; neither a value nor an error.
+            Found::Content(_, None) => return,
+            Found::Refused(reason) => {
+                return self.error(Some(route), name, label, value, &reason);
+            }
+        };
+        let mut parsed = value::parse(entry.kind, &text);
+        if let Some(secret) = &secret {
+            // A reason would quote it.
+            if !parsed.errors.is_empty() {
+                let form = entry.kind.describe();
+                parsed.errors = vec![format!("what {} holds is no value: {form}", quote(secret))];
+            }
+            parsed.warnings.clear();
+            // `wharf explain` says in which list an address is.
+            parsed.value = parsed.value.map(|value| value.shown_as(secret));
+        }
+        if let Some(Value::Edits(edits)) = &mut parsed.value {
+            // One that cannot be filled in is not made: pages that say so would carry the name.
+            for mut edit in std::mem::take(edits) {
+                match self.fill(&mut edit) {
+                    Ok(()) => edits.push(edit),
+                    Err(reason) => parsed.errors.push(reason),
+                }
+            }
+        }
+        let is_secret = secret.is_some();
+        let masked = matches!(&parsed.value, Some(Value::Edits(edits)) if edits.iter().any(|edit| edit.value.is_masked()));
+        let (value, mask) = match masked {
+            true => (MASK, Some(MASK)),
+            false => (value, None),
+        };
         for reason in &parsed.errors {
             self.error(Some(route), name, label, value, reason);
         }
@@ -279,11 +328,30 @@ impl Reader<'_> {
                     self.draft(route).whole.insert(entry.name);
                 }
                 for (field, value) in fields {
-                    self.set(route, field, written, value);
+                    self.set(route, field, written, value, (is_secret, mask));
                 }
             }
-            Some(value) => self.set(route, entry.name, written, value),
+            Some(value) => self.set(route, entry.name, written, value, (is_secret, mask)),
             None => {}
+        }
+    }
+
+    /// Puts in what an edit names.
+    fn fill(&self, edit: &mut HeaderEdit) -> Result<(), String> {
+        match self.values.find(edit.value.as_str()) {
+            Found::None | Found::Content(_, None) => Ok(()),
+            Found::Refused(reason) => Err(reason),
+            Found::Content(name, Some(content)) => match FieldText::secret(&name, &content) {
+                Ok(text) => {
+                    edit.value = text;
+                    Ok(())
+                }
+                // Without the character at fault.
+                Err(_) => Err(format!(
+                    "what {} holds is no value of a field",
+                    quote(&name)
+                )),
+            },
         }
     }
 
@@ -294,6 +362,7 @@ impl Reader<'_> {
         option: &'static str,
         written: &Written<'_>,
         value: Value,
+        (secret, mask): (bool, Option<&str>),
     ) {
         let draft = self.draft(route);
         if let Some(other) = draft.values.get(option) {
@@ -309,7 +378,8 @@ impl Reader<'_> {
         let given = Given {
             value,
             label: written.label.to_owned(),
-            text: written.value.to_owned(),
+            text: mask.unwrap_or(written.value).to_owned(),
+            secret,
         };
         draft.values.insert(option, given);
     }
@@ -358,6 +428,9 @@ fn top(option: &str) -> &str {
 
 /// One of these a named route must set: what else would tell it from the default route?
 const PLACES: [&str; 4] = ["host", "path", "match", "port"];
+
+/// In place of a secret that stands in a label.
+const MASK: &str = "***";
 
 const DEFAULT_HOST: &str = "WHARF_DEFAULT_HOST";
 

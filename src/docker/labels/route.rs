@@ -249,6 +249,7 @@ impl<'a> Layers<'a> {
         let grpc = self.dial().protos().into_iter().any(Proto::is_grpc);
         Settings {
             grpc,
+            hidden: self.hidden(),
             priority: pick!(self, "priority", Value::Priority).unwrap_or(default.priority),
             strip: pick!(self, "strip", Value::Switch).unwrap_or(default.strip),
             strip_cookies: pick!(self, "strip.cookies", Value::Switch)
@@ -292,6 +293,18 @@ impl<'a> Layers<'a> {
                 budget: pick!(self, "retry.budget", Value::Budget).unwrap_or(default.retry.budget),
             },
         }
+    }
+
+    /// Options whose values are secrets, and what holds these.
+    fn hidden(&self) -> Vec<String> {
+        let all = self.all.iter().flat_map(|layer| &layer.draft.values);
+        let hidden = all.filter(|(_, given)| given.secret);
+        let mut hidden: Vec<String> = hidden
+            .map(|(option, given)| format!("{option}: {}", excerpt(&given.text)))
+            .collect();
+        hidden.sort();
+        hidden.dedup();
+        hidden
     }
 
     /// How long a call of gRPC may take is its client's to say; it may rest for hours, either way.

@@ -486,12 +486,14 @@ fn the_page_for_nginx_users_names_labels_that_exist_and_examples_that_parse() {
 proptest! {
     #[test]
     fn arbitrary_labels_are_used_or_named(map in arbitrary::labels()) {
-        let Some(read) = read("web", &map, &LabelPrefix::default()) else {
+        let prefix = LabelPrefix::default();
+        let values = Values::Read(BTreeMap::new());
+        let terms = Terms { values: &values, ..Terms::from(&prefix) };
+        let Some(read) = read("web", &map, terms) else {
             return Ok(());
         };
         let ours = map.keys().filter(|key| key::split(key, &LabelPrefix::default()).is_some());
-        let prefix = LabelPrefix::default();
-        let drafts = read::read("web", &map, Terms::from(&prefix));
+        let drafts = read::read("web", &map, terms);
         let drafted = |label: &str| {
             let all = drafts.named.values().chain([&drafts.default]);
             all.flat_map(|draft| draft.values.values()).any(|given| given.label == label)

@@ -28,7 +28,7 @@ use crate::model::{
     TlsMode,
 };
 
-use super::labels::{self, Defaults, Labels, Presets, RouteLabels, Terms};
+use super::labels::{self, Defaults, Labels, Presets, RouteLabels, Terms, Values};
 pub use notes::notes;
 
 use member::{Member, Owner, Services};
@@ -59,6 +59,8 @@ pub struct PlanOptions {
     pub expose_all: bool,
     /// `WHARF_DEFAULT_<OPTION>`.
     pub defaults: Arc<Defaults>,
+    /// What `env:` and `file:` in labels stand for.
+    pub values: Arc<Values>,
     /// What is wrong with files, told with all else.
     pub problems: Arc<Vec<Problem>>,
     /// What names in `wharf.upstream` stand for.
@@ -134,7 +136,13 @@ impl<'a> Said<'a> {
         let is_own = |container: &&Container| Some(&*container.id) == own;
         if let Some(own) = snapshot.containers.iter().find(is_own) {
             let mut defined = presets.clone().into_owned();
-            defined.define_by_labels(&own.name, &own.labels, &options.prefix, problems);
+            defined.define_by_labels(
+                &own.name,
+                &own.labels,
+                &options.prefix,
+                &options.values,
+                problems,
+            );
             presets = Cow::Owned(defined);
         }
         Self {
@@ -164,6 +172,7 @@ impl<'a> Said<'a> {
             prefix: &options.prefix,
             presets: &self.presets,
             defaults: &options.defaults,
+            values: &options.values,
             is_wharf: self.own == Some(&container.id),
             host: host.as_ref(),
             expose: options.expose_all && !container.exposed.is_empty(),

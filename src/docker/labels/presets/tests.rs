@@ -24,8 +24,8 @@ fn read_with(own: &[(&str, &str)], defaults: &[(&str, &str)], labels: &[(&str, &
     let prefix = LabelPrefix::default();
     let mut presets = Presets::default();
     let mut problems = Vec::new();
-    presets.define_by_labels("wharf", &map(own), &prefix, &mut problems);
-    let (defaults, _) = Defaults::read(defaults.iter().copied()).unwrap();
+    presets.define_by_labels("wharf", &map(own), &prefix, &Values::Unread, &mut problems);
+    let (defaults, _) = Defaults::read(defaults.iter().copied(), &Values::Unread).unwrap();
     let terms = Terms {
         presets: &presets,
         defaults: &defaults,
@@ -257,7 +257,7 @@ fn what_defines_a_preset_is_told_where_it_stands() {
         let mut presets = Presets::default();
         let mut problems = Vec::new();
         let prefix = LabelPrefix::default();
-        presets.define_by_labels("wharf", &map(own), &prefix, &mut problems);
+        presets.define_by_labels("wharf", &map(own), &prefix, &Values::Unread, &mut problems);
         problems
             .into_iter()
             .map(|p| (p.label, p.reason))
@@ -306,12 +306,14 @@ fn what_defines_a_preset_is_told_where_it_stands() {
     presets.define(
         "file:presets.yaml",
         &[define("presets.yaml:2:3: internal.allow")],
+        &Values::Unread,
         &mut problems,
     );
     assert_eq!(problems, []);
     presets.define(
         "wharf",
         &[define("wharf.preset.internal.allow")],
+        &Values::Unread,
         &mut problems,
     );
     assert!(
@@ -347,15 +349,18 @@ fn labels_of_others_define_nothing() {
 
 #[test]
 fn defaults_are_looked_at_all_at_once() {
-    let faults = Defaults::read([
-        ("WHARF_DEFAULT_ALOW", "private"),
-        ("WHARF_DEFAULT_TIMEOUT_READ", "soon"),
-        ("WHARF_DEFAULT_HSTS", "max-age=180d"),
-        ("WHARF_DEFAULT_CACHE", "on"),
-        ("WHARF_DEFAULT_PATH", "/"),
-        ("WHARF_DEFAULT_WEIGHT", "2"),
-        ("WHARF_DEFAULT_QUUX", "2"),
-    ])
+    let faults = Defaults::read(
+        [
+            ("WHARF_DEFAULT_ALOW", "private"),
+            ("WHARF_DEFAULT_TIMEOUT_READ", "soon"),
+            ("WHARF_DEFAULT_HSTS", "max-age=180d"),
+            ("WHARF_DEFAULT_CACHE", "on"),
+            ("WHARF_DEFAULT_PATH", "/"),
+            ("WHARF_DEFAULT_WEIGHT", "2"),
+            ("WHARF_DEFAULT_QUUX", "2"),
+        ],
+        &Values::Unread,
+    )
     .unwrap_err();
     let told: Vec<String> = { faults.iter() }
         .map(|fault| format!("{}: {}", fault.variable, fault.reason))
@@ -383,7 +388,7 @@ fn every_option_with_a_default_has_a_variable_of_its_own() {
         assert!(seen.insert(in_capitals(entry.name)), "{}", entry.name);
         if entry.status == Status::Supported {
             let variable = format!("{}{}", Defaults::VARIABLE, in_capitals(entry.name));
-            let read = Defaults::read([(&*variable, entry.example)]);
+            let read = Defaults::read([(&*variable, entry.example)], &Values::Unread);
             assert!(read.is_ok(), "{variable}: {read:?}");
         }
     }

@@ -2,6 +2,7 @@
 
 use super::traffic::is_token;
 use super::{Parsed, Value, note};
+use crate::docker::labels::reference::references;
 use crate::docker::labels::text::quote;
 use crate::model::{EditOp, FieldText, HeaderEdit, parse_bool};
 
@@ -11,7 +12,14 @@ pub(super) fn edits(text: &str) -> Parsed {
     let mut edits: Vec<HeaderEdit> = Vec::new();
     for item in items(text) {
         match edit(item) {
-            Err(reason) => note(&mut parsed.errors, format!("{}: {reason}", quote(item))),
+            Err(reason) => {
+                let name = item.split('=').next().unwrap_or(item);
+                let shown = match is_secret(&name.to_ascii_lowercase()) {
+                    true => name,
+                    false => item,
+                };
+                note(&mut parsed.errors, format!("{}: {reason}", quote(shown)));
+            }
             Ok(_) if edits.len() == MAX_EDITS => {
                 note(
                     &mut parsed.errors,
@@ -23,7 +31,16 @@ pub(super) fn edits(text: &str) -> Parsed {
                 let reason = format!("what becomes of `{}` is said twice", edit.name);
                 note(&mut parsed.errors, reason);
             }
-            Ok(edit) => edits.push(edit),
+            Ok(mut edit) => {
+                if is_inline_secret(&edit) {
+                    edit.value.mask();
+                    note(
+                        &mut parsed.warnings,
+                        format!("{} {INLINE}", quote(&edit.name)),
+                    );
+                }
+                edits.push(edit);
+            }
         }
     }
     if edits.is_empty() && parsed.errors.is_empty() {
@@ -31,6 +48,27 @@ pub(super) fn edits(text: &str) -> Parsed {
     }
     parsed.value = (!edits.is_empty()).then_some(Value::Edits(edits));
     parsed
+}
+
+/// Whether a field of this name tells who somebody is.
+fn is_secret(name: &str) -> bool {
+    let name = name.trim_start_matches(['+', '?']);
+    let parts = [
+        "authorization",
+        "api-key",
+        "apikey",
+        "token",
+        "secret",
+        "password",
+    ];
+    parts.iter().any(|part| name.contains(part))
+}
+
+/// A value that stands in the label itself.
+fn is_inline_secret(edit: &HeaderEdit) -> bool {
+    let value = edit.value.as_str();
+    let elsewhere = value.is_empty() || value.contains('{') || !references(value).is_empty();
+    is_secret(&edit.name) && !elsewhere && !matches!(edit.op, EditOp::Remove)
 }
 
 fn clashes(edits: &[HeaderEdit], edit: &HeaderEdit) -> bool {
@@ -166,5 +204,6 @@ const OURS: [&str; 23] = [
     "x-ssl-client-fingerprint",
 ];
 const MAX_EDITS: usize = 50;
+const INLINE: &str = "has its value in a label, which everybody can read who may list containers: write file:/run/secrets/… or env:WHARF_VALUE_… in its place";
 const FORM: &str = "an edit looks like X-App=blue, +X-App=green, -Server or ?X-App=grey";
 const SECURITY_FORM: &str = "it looks like on, strict or off, perhaps with force";

@@ -105,6 +105,24 @@ pub(super) enum Value {
     Fields(Vec<(&'static str, Self)>),
 }
 
+impl Value {
+    /// Lists of networks are shown as `text` from here on.
+    pub(super) fn shown_as(self, text: &str) -> Self {
+        match self {
+            Self::Networks(networks) => Self::Networks(networks.shown_as(text)),
+            Self::Fields(fields) => {
+                let fields = fields.into_iter();
+                Self::Fields(
+                    fields
+                        .map(|(name, value)| (name, value.shown_as(text)))
+                        .collect(),
+                )
+            }
+            other => other,
+        }
+    }
+}
+
 /// What became of a value. With errors the value is what could be understood.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parsed {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::{PlanOptions, plan};
-use crate::docker::labels::Defaults;
+use crate::docker::labels::{Defaults, Values};
 use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
     ActiveCheck, FailLimit, HealthAsk, HealthCheck, Host, Lookup, MaxConns, Plan, Problem, Retry,
@@ -167,7 +167,7 @@ pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
     }
     snapshot.containers.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.networks.sort_by(|a, b| a.id.cmp(&b.id));
-    let (defaults, _) = Defaults::read(defaults).expect("these can be used");
+    let (defaults, _) = Defaults::read(defaults, &Values::Unread).expect("these can be used");
     options.defaults = Arc::new(defaults);
     (snapshot, options, passed)
 }
