@@ -109,6 +109,7 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
         hold: config.tls_hold,
         alarm: Arc::clone(&alarm),
         prefix: config.label_prefix.clone(),
+        errors: config.errors.clone(),
         // Half of the descriptors are for upstreams, the store and the log.
         max_connections: (files::limit() / 2 / config.workers).max(1),
     });

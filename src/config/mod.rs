@@ -52,6 +52,8 @@ pub struct Config {
     pub certs: PathBuf,
     /// Where apps' Unix sockets are, default `/sockets`; `None` where that does not exist.
     pub sockets: Option<PathBuf>,
+    /// Where files for `wharf.errors` are, default `/errors`, which need not exist.
+    pub errors: PathBuf,
     /// Names and addresses the built-in CA may certify beside local ones. Default none.
     pub ca_names: Vec<Host>,
     /// Who is asked for public certificates, in this order; never empty. Default Let's Encrypt.
@@ -134,6 +136,9 @@ pub struct Raw {
     /// Directory with certificates of your own, PEM files of any name [default: /certs]
     #[arg(long, env = "WHARF_CERTS", hide_env_values = true, value_name = "DIR")]
     pub certs: Option<String>,
+    /// Directory with pages for errors, named by labels [default: /errors]
+    #[arg(long, env = "WHARF_ERRORS", hide_env_values = true, value_name = "DIR")]
+    pub errors: Option<String>,
     /// Directory with Unix sockets of apps, for wharf.upstream: unix:app.sock [default: /sockets]
     #[arg(
         long,

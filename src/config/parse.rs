@@ -108,6 +108,12 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
             PathBuf::from("/certs"),
             existing_directory,
         ),
+        errors: read.value(
+            ERRORS,
+            &raw.errors,
+            PathBuf::from("/errors"),
+            existing_directory,
+        ),
         cas,
         acme_email,
         dns,
@@ -475,6 +481,7 @@ const HTTPS: Setting = Setting("--https", "WHARF_HTTPS");
 const ADMIN: Setting = Setting("--admin", "WHARF_ADMIN");
 const DATA: Setting = Setting("--data", "WHARF_DATA");
 const CA_NAMES: Setting = Setting("--ca-names", "WHARF_CA_NAMES");
+const ERRORS: Setting = Setting("--errors", "WHARF_ERRORS");
 const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
 const SOCKETS: Setting = Setting("--sockets", "WHARF_SOCKETS");
 pub(super) const ACME: Setting = Setting("--acme", "WHARF_ACME");

@@ -56,6 +56,7 @@ fn defaults() {
             admin: Some("127.0.0.1:9900".parse().unwrap()),
             data: "/data".into(),
             certs: "/certs".into(),
+            errors: "/errors".into(),
             sockets: None,
             ca_names: Vec::new(),
             cas: vec![CaConfig {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, HeaderEdit, HealthCheck,
-    Host, HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, Proto, RateLimits,
-    Redirect, Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
+    AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, ErrorsSpec, HeaderEdit,
+    HealthCheck, Host, HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, Proto,
+    RateLimits, Redirect, Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -32,6 +32,8 @@ pub struct RouteSpec {
     pub upstream: UpstreamKey,
     /// Where `wharf.auth.forward` leads, if the route has it.
     pub auth: Option<UpstreamKey>,
+    /// Where pages of `wharf.errors` come from that are another server's, in the order of its rules.
+    pub error_servers: Vec<UpstreamKey>,
     pub settings: Settings,
     /// Name of the container whose labels define the route now.
     pub container: String,
@@ -160,6 +162,8 @@ pub struct Settings {
     pub access: AccessSpec,
     /// `wharf.ratelimit`.
     pub rate_limits: RateLimits,
+    /// `wharf.errors`.
+    pub errors: Option<ErrorsSpec>,
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     pub breaker: Option<BreakerSpec>,
@@ -315,6 +319,7 @@ impl Default for Settings {
             hsts: None,
             access: AccessSpec::default(),
             rate_limits: RateLimits::default(),
+            errors: None,
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),
             breaker: None,

@@ -71,6 +71,7 @@ mod tests {
             conditions: Vec::new(),
             upstream: upstream.key.clone(),
             auth: None,
+            error_servers: Vec::new(),
             settings: Settings::default(),
             container: "c".into(),
             service: "c".into(),

@@ -104,6 +104,7 @@ mod tests {
             conditions: Vec::new(),
             upstream: UpstreamKey("u".into()),
             auth: None,
+            error_servers: Vec::new(),
             settings,
             container: name.into(),
             service: name.into(),

@@ -18,6 +18,7 @@ mod certificate;
 mod clock;
 mod conn;
 mod error;
+mod error_files;
 mod exchange;
 mod explain;
 mod fields;
@@ -46,6 +47,7 @@ mod tunnel;
 mod websocket;
 mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +74,8 @@ pub struct Engine {
     pub proxied_by: TrustedProxies,
     /// What labels are called in texts.
     pub prefix: LabelPrefix,
+    /// Where files of error pages are.
+    pub errors: PathBuf,
     /// Told of every failed dial.
     pub alarm: Arc<Alarm>,
     /// Connections one worker serves at once; further ones wait to be accepted.

@@ -39,7 +39,7 @@ pub(crate) type Page = Response<Bytes>;
 
 /// The forms an error page comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Html,
     Json,
     Text,
@@ -142,7 +142,7 @@ pub(crate) fn text(body: &str) -> Page {
 }
 
 /// HTML for browsers, JSON for those who ask for it, one line of text for the rest (curl).
-fn form(request: Fields<'_>) -> Form {
+pub(crate) fn form(request: Fields<'_>) -> Form {
     let accept = request.get(Known::Accept).unwrap_or(b"");
     let position = |kind: &str| memchr::memmem::find(accept, kind.as_bytes());
     match (position("text/html"), position("json")) {
@@ -178,7 +178,7 @@ fn rest(cause: &str, hints: &[Cow<'_, str>]) -> String {
 }
 
 fn document(title: &str, heading: &str, cause: &str, hints: &[Cow<'_, str>], foot: &str) -> String {
-    let cause = escaped(&capitalized(cause));
+    let cause = prose(&capitalized(cause));
     let end = if cause.ends_with(['.', '!', '?']) {
         ""
     } else {
@@ -187,7 +187,7 @@ fn document(title: &str, heading: &str, cause: &str, hints: &[Cow<'_, str>], foo
     let mut list = String::new();
     for hint in hints {
         let end = if hint.ends_with(['?', '.']) { "" } else { "." };
-        let _ = write!(list, "<li>{}{end}</li>", escaped(&capitalized(hint)));
+        let _ = write!(list, "<li>{}{end}</li>", prose(&capitalized(hint)));
     }
     if !list.is_empty() {
         list = format!("<h2>What to do</h2><ul>{list}</ul>");
@@ -211,7 +211,21 @@ fn capitalized(text: &str) -> String {
     })
 }
 
-fn escaped(text: &str) -> String {
+/// Escaped, with what stands between backticks as code.
+fn prose(text: &str) -> String {
+    let mut parts = text.split('`');
+    let mut out = escaped(parts.next().unwrap_or_default());
+    while let Some(code) = parts.next() {
+        let code = escaped(code);
+        match parts.next() {
+            Some(after) => out.push_str(&format!("<code>{code}</code>{}", escaped(after))),
+            None => out.push_str(&format!("`{code}")),
+        }
+    }
+    out
+}
+
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -219,6 +233,7 @@ fn escaped(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
             c if c.is_control() => {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "&#xfffd;");
@@ -250,6 +265,7 @@ p{margin:0 0 1rem}\
 h2{margin:1.25rem 0 .4rem;font-size:.8rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft)}\
 ul{margin:0 0 1rem;padding:0;list-style:none}\
 li{margin:0 0 .5rem;padding:.1rem 0 .1rem .9rem;border-left:3px solid var(--mark)}\
+code{padding:.1em .3em;border-radius:4px;background:var(--ground);font:.9em ui-monospace,monospace}\
 .id{margin:1.5rem 0 0;padding-top:.9rem;border-top:1px solid var(--line);color:var(--soft);font:.8rem ui-monospace,monospace}";
 
 #[cfg(test)]
@@ -298,6 +314,19 @@ mod tests {
             serde_json::from_slice(page("application/json").body()).unwrap();
         assert_eq!(json["status"], 503);
         assert_eq!(json["request_id"], "0000000000000abc");
+    }
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        for (text, html) in [
+            ("a `<b>` c", "a <code>&lt;b&gt;</code> c"),
+            ("`a``b`", "<code>a</code><code>b</code>"),
+            ("a `b", "a `b"),
+            ("`", "`"),
+            ("", ""),
+        ] {
+            assert_eq!(prose(text), html);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::worker::Worker;
 use crate::access::{AccessLine, RequestId};
 use crate::metrics::ErrorKind;
 use crate::model::Address;
-use crate::route::{Admitted, Route};
+use crate::route::{Admitted, Errors, Route};
 use crate::upstream::{Busy, Queued};
 
 /// One request. Its end counts it, logs it and tells the connection; that is on drop, so also when
@@ -53,6 +53,8 @@ pub(crate) struct Record {
     pub(crate) queued: Option<Queued>,
     /// What was sent of the body by a try that has failed, while there may be another.
     pub(crate) kept: Option<Box<Kept>>,
+    /// Its route's own pages, should there be an error.
+    pub(crate) errors: Option<Arc<Errors>>,
     /// What the server that decides who gets in has said of it.
     pub(crate) passed: Option<Rc<Pass>>,
     /// Whether the route's rate limits have counted it.

@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use super::auths::Auths;
 use super::buffers::Buffers;
 use super::clock::{Clock, Ticker};
+use super::error_files::ErrorFiles;
 use super::exchange::KeptBytes;
 use super::http2::Lanes;
 use super::pipe::Pipes;
@@ -38,6 +39,7 @@ pub(crate) struct Worker {
     pub(crate) lanes: Lanes,
     pub(crate) pipes: Rc<Pipes>,
     cached: RefCell<Cached>,
+    pub(crate) error_files: ErrorFiles,
     /// Who was let in a moment ago.
     pub(crate) auths: Auths,
     pinned: RefCell<Rc<Pinned>>,
@@ -109,6 +111,7 @@ impl Worker {
             lanes: Lanes::new(),
             pipes: Rc::default(),
             auths: Auths::default(),
+            error_files: ErrorFiles::default(),
             cached: RefCell::new(cached),
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),

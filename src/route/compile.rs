@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
-    Asking, Back, Breaker, Edits, ForwardAuth, HostEntry, Hosts, Route, RouteTable, Share, Split,
-    Sticky, Stripped,
+    Asking, Back, Breaker, Edits, ErrorPage, Errors, ForwardAuth, HostEntry, Hosts, Route,
+    RouteTable, Share, Split, Sticky, Stripped,
 };
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
 use crate::filter::ratelimit::{Buckets, Limiter};
 use crate::model::{
-    AccessSpec, ClientAuth, CorsSpec, EditOp, FieldNames, FieldText, ForwardSpec, HeaderEdit,
+    self, AccessSpec, ClientAuth, CorsSpec, EditOp, FieldNames, FieldText, ForwardSpec, HeaderEdit,
     HostPattern, HttpsMode, Maintenance, Matcher, PathPattern, Plan, Rewrite, RouteKey, RouteSpec,
     SentHost, Settings, Timeouts, TlsMode, TlsPolicy, UpstreamKey, escape_path,
 };
@@ -77,6 +77,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
                 None => route.fault = Some("wharf.auth.forward: there is no such server".into()),
             }
         }
+        route.errors = errors(spec, upstream, &upstreams, secret);
         let route = Arc::new(route);
         for host in &spec.hosts {
             hosts
@@ -157,6 +158,7 @@ fn route(
         websocket: settings.websocket,
         filters: Filters::compile(&settings.access, filters),
         forward: None,
+        errors: None,
         reserved: (settings.access.basic.as_ref())
             .and_then(|basic| basic.user_header.clone())
             .map(|header| {
@@ -209,6 +211,7 @@ fn guard(
         conditions: Vec::new(),
         upstream: auth.key.clone(),
         auth: None,
+        error_servers: Vec::new(),
         settings: Settings {
             sent_host: SentHost::Upstream,
             timeouts: Timeouts {
@@ -253,6 +256,68 @@ fn not_in_trailers(settings: &Settings) -> Option<Arc<FieldNames>> {
     (!whole.is_empty()).then(|| Arc::new(FieldNames { whole, beginnings }))
 }
 
+/// Where a route's pages for errors come from.
+fn errors(
+    spec: &RouteSpec,
+    app: &Arc<Upstream>,
+    upstreams: &BTreeMap<&UpstreamKey, Arc<Upstream>>,
+    secret: &Secret,
+) -> Option<Arc<Errors>> {
+    let errors = spec.settings.errors.as_ref()?;
+    let ask = |upstream: &Arc<Upstream>, sent_host: &SentHost| {
+        let limit = ForwardSpec::TIMEOUT;
+        let asking = RouteSpec {
+            path: PathPattern::root(),
+            conditions: Vec::new(),
+            upstream: upstream.key.clone(),
+            auth: None,
+            error_servers: Vec::new(),
+            settings: Settings {
+                sent_host: sent_host.clone(),
+                timeouts: Timeouts {
+                    first: limit,
+                    read: limit,
+                    send: limit,
+                    ..Timeouts::default()
+                },
+                // Somebody waits for word that something is wrong.
+                hold: Duration::ZERO,
+                ..Settings::default()
+            },
+            share: None,
+            fault: None,
+            ..spec.clone()
+        };
+        let mut asked = route(&asking, upstream, None, None, None, secret);
+        asked.back = None;
+        Box::new(asked)
+    };
+    let mut servers = spec.error_servers.iter();
+    let rules = errors.rules.iter().filter_map(|rule| {
+        let page = match &rule.page {
+            model::ErrorPage::File(name) => ErrorPage::File(name.as_str().into()),
+            model::ErrorPage::App(target) => ErrorPage::Ask {
+                route: ask(app, &spec.settings.sent_host),
+                target: target.as_str().into(),
+                at: target.as_str().into(),
+                own: true,
+            },
+            model::ErrorPage::Server(at) => ErrorPage::Ask {
+                route: ask(upstreams.get(servers.next()?)?, &SentHost::Upstream),
+                target: at.target.as_str().into(),
+                at: at.to_string().into(),
+                own: false,
+            },
+        };
+        Some((rule.statuses.clone(), page))
+    });
+    Some(Arc::new(Errors {
+        rules: rules.collect(),
+        intercept: errors.intercept,
+        route: spec.key.0.as_str().into(),
+    }))
+}
+
 /// What a server that decides who gets in serves itself on the hosts of those that ask it, before they are asked
 /// for: the pages by which a visitor comes to be let in. Nothing where a label has a route for that path.
 fn own_pages(routes: &[(&RouteSpec, Arc<Route>)], secret: &Secret) -> Vec<Arc<Route>> {
@@ -280,6 +345,7 @@ fn own_pages(routes: &[(&RouteSpec, Arc<Route>)], secret: &Secret) -> Vec<Arc<Ro
             conditions: Vec::new(),
             upstream: forward.route.upstream.key.clone(),
             auth: None,
+            error_servers: Vec::new(),
             settings: Settings {
                 access,
                 https: settings.https,

@@ -5,6 +5,7 @@
 
 mod breaker;
 mod compile;
+mod errors;
 mod forward;
 mod path;
 mod split;
@@ -32,6 +33,7 @@ use crate::upstream::Upstream;
 
 pub use breaker::{Admitted, Breaker, BreakerChange, BreakerState};
 pub use compile::compile;
+pub use errors::{ErrorPage, Errors};
 pub use forward::ForwardAuth;
 pub use path::{Normal, climbs, normalize};
 pub use split::{Share, Split};
@@ -144,6 +146,8 @@ pub struct Route {
     pub filters: Option<Box<Filters>>,
     /// Who is asked about each request.
     pub forward: Option<Arc<ForwardAuth>>,
+    /// Its own pages for errors.
+    pub errors: Option<Arc<Errors>>,
     /// Fields that tell the app who asks: no client may set them.
     pub reserved: Option<Arc<FieldNames>>,
     /// The same, and those that `request_edits` set or remove: apps may read a request's trailers as its fields.

@@ -13,6 +13,7 @@ fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
         conditions: Vec::new(),
         upstream: UpstreamKey("u".into()),
         auth: None,
+        error_servers: Vec::new(),
         settings: Settings::default(),
         container: key.into(),
         service: key.into(),

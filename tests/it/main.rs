@@ -50,6 +50,8 @@ mod handshakes;
 mod dns_providers;
 // Stopping: what is finished, what is closed at once, and the exit code.
 mod drain;
+// A route's own pages for errors.
+mod error_pages;
 // Requests that come before the first list of containers.
 mod early;
 // What would become of a request, by `wharf explain`.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{
-    AccessSpec, AuthKind, BasicSpec, BreakerSpec, CorsSpec, ForwardAt, ForwardSpec, HeaderEdit,
-    HostPattern, Hsts, HttpsMode, Keepalive, Maintenance, Matcher, Origins, PathPattern, Problem,
-    Proto, RateLimits, Retry, Rewrite, Settings, Severity, StickySpec, Timeouts, TlsMode, Verify,
+    AccessSpec, AuthKind, BasicSpec, BreakerSpec, CorsSpec, ErrorsSpec, ForwardAt, ForwardSpec,
+    HeaderEdit, HostPattern, Hsts, HttpsMode, Keepalive, Maintenance, Matcher, Origins,
+    PathPattern, Problem, Proto, RateLimits, Retry, Rewrite, Settings, Severity, StickySpec,
+    Timeouts, TlsMode, Verify,
 };
 
 use super::presets::{self, Preset};
@@ -279,6 +280,10 @@ impl<'a> Layers<'a> {
             hsts: self.hsts(),
             access: self.access(),
             rate_limits: self.rate_limits(),
+            errors: pick!(self, "errors", Value::ErrorRules).map(|rules| ErrorsSpec {
+                rules,
+                intercept: pick!(self, "errors.intercept", Value::Switch).unwrap_or(false),
+            }),
             timeouts: self.timeouts(default.timeouts, grpc),
             keepalive: self.keepalive(default.keepalive),
             breaker: self.breaker(),
@@ -491,9 +496,13 @@ impl<'a> Layers<'a> {
         })
     }
 
-    /// Fields of `auth.forward` that change nothing.
-    fn auth_warnings(&self, settings: &Settings) -> Vec<(&'a Given, &'static str)> {
+    /// Fields of `auth.forward` and `errors` that change nothing.
+    fn idle_fields(&self, settings: &Settings) -> Vec<(&'a Given, &'static str)> {
         let own = |option: &str| self.own.values.get(option);
+        let given = own("errors.intercept").filter(|_| self.get("errors").is_none());
+        if let Some(given) = given {
+            return vec![(given, "without effect: wharf.errors names no pages")];
+        }
         let Some(forward) = &settings.access.forward else {
             let fields = ["copy", "timeout", "cache", "session"];
             let given = fields
@@ -606,7 +615,7 @@ impl<'a> Layers<'a> {
         for (given, why) in self.tls_warnings(&settings) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
-        for (given, why) in self.auth_warnings(&settings) {
+        for (given, why) in self.idle_fields(&settings) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
         for (given, why) in self.cors_warnings(&settings) {

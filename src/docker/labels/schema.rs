@@ -145,6 +145,8 @@ pub enum Kind {
     AuthTimeout,
     /// How long a yes holds.
     AuthCache,
+    /// Statuses and pages, in a list.
+    Errors,
     /// The name of a header nobody else writes.
     UserHeader,
     /// `all` or `any`.
@@ -327,6 +329,9 @@ impl Kind {
             Self::Copy => "list of names, and beginnings of names with a `*` behind",
             Self::AuthTimeout => "duration, 1ms to 1m",
             Self::AuthCache => "duration up to 5m, or `off`",
+            Self::Errors => {
+                "list of `<statuses> = <page>`, as `502 503 = {status}.html`, `5xx = http://errors:8080/`, `404 = app:/oops`; and `intercept`; or `off`"
+            }
             Self::UserHeader => "name of a header",
             Self::Satisfy => "`all` or `any`",
             Self::Block => {

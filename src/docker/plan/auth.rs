@@ -1,4 +1,4 @@
-//! Servers that routes ask who gets in (`wharf.auth.forward`): which containers they are.
+//! Servers that routes ask: who gets in (`wharf.auth.forward`), for pages (`wharf.errors`). Which containers they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::docker::labels::{Dial, MAX_ORIGINS, excerpt, refused};
 use crate::docker::{Container, Snapshot};
 use crate::model::{
-    EndpointSpec, FailLimit, ForwardAt, HealthCheck, Lookup, MaxConns, Problem, Proto, Severity,
-    UpstreamKey, UpstreamSpec, Via,
+    EndpointSpec, ErrorPage, FailLimit, ForwardAt, HealthCheck, Lookup, MaxConns, Problem, Proto,
+    Severity, UpstreamKey, UpstreamSpec, Via,
 };
 
 use super::Claim;
@@ -15,7 +15,7 @@ use super::member::is_one_off;
 use super::reach::Reach;
 use super::upstream::absence;
 
-/// Names each route's server and adds the upstreams of them all, which stay sorted by key. What is no
+/// Names each route's servers and adds the upstreams of them all, which stay sorted by key. What is no
 /// container has to be looked up: its name is added to `names`.
 pub(super) fn upstreams(
     claims: &mut [Claim<'_>],
@@ -27,46 +27,52 @@ pub(super) fn upstreams(
 ) {
     let mut found: BTreeMap<UpstreamKey, UpstreamSpec> = BTreeMap::new();
     for claim in claims.iter_mut() {
-        let Some(forward) = &claim.route.settings.access.forward else {
-            claim.route.auth = None;
-            continue;
-        };
-        let at = &forward.at;
         // Of a compose service; no other name holds a slash.
-        let project = claim
-            .route
-            .service
-            .split_once('/')
-            .map(|(project, _)| project);
-        let known = Known::of(snapshot, at, project);
-        let scheme = if at.https { "https" } else { "http" };
-        let authority = at.authority();
-        let key = UpstreamKey(match (&known, project) {
-            (Known::Sibling(_), Some(project)) => format!("auth:{scheme}://{project}/{authority}"),
-            _ => format!("auth:{scheme}://{authority}"),
-        });
-        if known.is_nobody() && at.host.ip().is_none() && names.len() < MAX_NAMES {
-            names.insert(at.host.as_str().to_owned());
-        }
-        let mut told = Vec::new();
-        let spec = found
-            .entry(key.clone())
-            .or_insert_with(|| upstream(&key, at, &known, reach, &mut told));
-        let own = upstreams.iter().find(|up| up.key == claim.route.upstream);
-        let mut own = own.into_iter().flat_map(|up| &up.endpoints);
-        if own.any(|one| spec.endpoints.iter().any(|auth| auth.addr == one.addr)) {
-            told.push((Severity::Warning, SELF.to_owned()));
-        }
-        for (severity, reason) in told {
-            problems.push(Problem {
+        let service = claim.route.service.clone();
+        let project = service.split_once('/').map(|(project, _)| project);
+        let container = claim.route.container.clone();
+        let mut server = |at: &ForwardAt, label: &str| {
+            let known = Known::of(snapshot, at, project);
+            let scheme = if at.https { "https" } else { "http" };
+            let authority = at.authority();
+            let key = UpstreamKey(match (&known, project) {
+                (Known::Sibling(_), Some(project)) => {
+                    format!("server:{scheme}://{project}/{authority}")
+                }
+                _ => format!("server:{scheme}://{authority}"),
+            });
+            if known.is_nobody() && at.host.ip().is_none() && names.len() < MAX_NAMES {
+                names.insert(at.host.as_str().to_owned());
+            }
+            let mut told = Vec::new();
+            let spec = found
+                .entry(key.clone())
+                .or_insert_with(|| upstream(&key, at, &known, reach, &mut told));
+            let own = upstreams.iter().find(|up| up.key == claim.route.upstream);
+            let mut own = own.into_iter().flat_map(|up| &up.endpoints);
+            let asks = label == AUTH;
+            if asks && own.any(|one| spec.endpoints.iter().any(|auth| auth.addr == one.addr)) {
+                told.push((Severity::Warning, SELF.to_owned()));
+            }
+            problems.extend(told.into_iter().map(|(severity, reason)| Problem {
                 severity,
-                container: claim.route.container.clone(),
-                label: "wharf.auth.forward".to_owned(),
+                container: container.clone(),
+                label: label.to_owned(),
                 value: excerpt(&at.to_string()),
                 reason,
-            });
-        }
-        claim.route.auth = Some(key);
+            }));
+            key
+        };
+        let settings = &claim.route.settings;
+        let auth = (settings.access.forward.as_ref()).map(|forward| server(&forward.at, AUTH));
+        let pages = settings.errors.iter().flat_map(|errors| &errors.rules);
+        let pages = pages.filter_map(|rule| match &rule.page {
+            ErrorPage::Server(at) => Some(server(at, ERRORS)),
+            ErrorPage::File(_) | ErrorPage::App(_) => None,
+        });
+        let pages = pages.collect();
+        claim.route.auth = auth;
+        claim.route.error_servers = pages;
     }
     upstreams.extend(found.into_values());
     upstreams.sort_by(|a, b| a.key.cmp(&b.key));
@@ -273,6 +279,8 @@ fn endpoint(
     }
 }
 
+const AUTH: &str = "wharf.auth.forward";
+const ERRORS: &str = "wharf.errors";
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const SWARM: &str = "com.docker.swarm.service.name";

@@ -284,6 +284,7 @@ fn claim<'a>(
             conditions: labels.conditions.clone(),
             upstream,
             auth: None,
+            error_servers: Vec::new(),
             settings: labels.settings.clone(),
             container: member.container.name.clone(),
             service: member.service.clone(),

@@ -301,7 +301,7 @@ impl Asking<'_> {
 }
 
 /// The client's side of a question: its body is for the app.
-struct Bodiless<'a, C>(&'a mut C);
+pub(super) struct Bodiless<'a, C>(pub(super) &'a mut C);
 
 impl<C: Client> Client for Bodiless<'_, C> {
     fn body_ended(&self) -> bool {
@@ -329,7 +329,7 @@ impl<C: Client> Client for Bodiless<'_, C> {
 }
 
 /// Nobody to be asked for anything, while an answer is read.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl Client for Nobody {
     fn body_ended(&self) -> bool {

@@ -4,6 +4,7 @@
 mod acme;
 mod admit;
 mod cors;
+mod errors;
 mod find;
 mod forward_auth;
 mod head;
@@ -33,6 +34,7 @@ use super::tail::{Record, Tail, request_id};
 use super::worker::Worker;
 use crate::access::RequestId;
 use cors::preflighted;
+use errors::Replacing;
 use find::{check_sni, share};
 use forward_auth::{Asking, Word};
 use limit::within_rate;
@@ -71,7 +73,16 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
                 if let Some(admitted) = record.admitted.take() {
                     judge(worker, admitted, Ok(&answer));
                 }
-                return answer;
+                let Some(errors) = record.errors.take() else {
+                    return answer;
+                };
+                return match answer {
+                    Answer::Response(response) if errors.intercepts(response.status.as_u16()) => {
+                        let replacing = Replacing::of(worker, conn, request_id, &errors, "");
+                        Box::pin(replacing.answer(head, client, response, side)).await
+                    }
+                    answer => answer,
+                };
             }
             Err(Stop::Refused(error)) => break error,
             // Boxed, so that other requests need not carry its room along.
@@ -112,6 +123,13 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
         false => tracing::debug!(%error, %request_id),
     }
     let mut page = page::refused(worker, conn, head, client, request_id, &error);
+    if let Some(errors) = record.errors.take()
+        && errors.page(page.status().as_u16()).is_some()
+    {
+        let cause = error.public_cause();
+        let replacing = Replacing::of(worker, conn, request_id, &errors, &cause);
+        Box::pin(replacing.page(head, client, &mut page, side)).await;
+    }
     if let Some(pass) = &record.passed {
         page::add_lines(&mut page, &pass.client);
     }
@@ -148,6 +166,7 @@ async fn steps<C: ClientSide>(
     if record.time.is_some() {
         record.route = Some(Arc::clone(route));
     }
+    record.errors.clone_from(&route.errors);
     check_sni(conn, &table, &head, entry, route)?;
     if route.grpc && record.deadline.is_none() {
         let limit = grpc::timeout(request.fields());

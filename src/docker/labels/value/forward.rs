@@ -163,7 +163,7 @@ pub(super) fn cache(text: &str) -> Result<std::time::Duration, String> {
     }
 }
 
-fn address(text: &str, kind: Option<AuthKind>) -> Result<ForwardAt, String> {
+pub(super) fn address(text: &str, kind: Option<AuthKind>) -> Result<ForwardAt, String> {
     let (scheme, rest) = text.split_once("://").ok_or(FORM)?;
     let https = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,

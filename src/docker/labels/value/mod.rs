@@ -7,6 +7,7 @@ mod ask;
 mod auth;
 mod breaker;
 mod cors;
+mod errors;
 mod forward;
 mod headers;
 pub(super) mod health;
@@ -22,10 +23,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, BasicSpec, Blocked, ClientAuth, Delay, FailLimit, FieldNames, ForwardAt,
-    HeaderEdit, Host, HostError, HostPattern, HttpsMode, LimitKey, Matcher, Networks, Origins,
-    PathPattern, Pattern, Proto, Rate, RateLimit, Redirect, RetryOn, Rewrite, SentHost, StatusSet,
-    TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
+    AskAt, Balance, BasicSpec, Blocked, ClientAuth, Delay, ErrorRule, FailLimit, FieldNames,
+    ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, LimitKey, Matcher, Networks,
+    Origins, PathPattern, Pattern, Proto, Rate, RateLimit, Redirect, RetryOn, Rewrite, SentHost,
+    StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
 };
 
 use super::key::is_route_name;
@@ -91,6 +92,7 @@ pub(super) enum Value {
     Networks(Networks),
     Basic(BasicSpec),
     Forward(ForwardAt),
+    ErrorRules(Vec<ErrorRule>),
     Copy(FieldNames),
     /// Two or more, in label order.
     RateLimits(Vec<RateLimit>),
@@ -158,7 +160,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
     // For a named route that is to be without what it inherits.
     let access = matches!(
         kind,
-        Kind::Networks | Kind::Block | Kind::Basic | Kind::Forward
+        Kind::Networks | Kind::Block | Kind::Basic | Kind::Forward | Kind::Errors
     );
     if access && matches!(parse_bool(text), Ok(false)) {
         return Parsed {
@@ -189,6 +191,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Presets => return presets(text),
         Kind::Basic => return auth::basic(text),
         Kind::Forward => return forward::forward(text),
+        Kind::Errors => return errors::errors(text),
         Kind::Maintenance => return access::maintenance(text),
         Kind::RateLimits => return ratelimit::ratelimit(text),
         _ => {}
@@ -266,6 +269,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Block
         | Kind::Basic
         | Kind::Forward
+        | Kind::Errors
         | Kind::Maintenance
         | Kind::RateLimits
         | Kind::Presets
