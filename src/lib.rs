@@ -23,6 +23,8 @@ pub mod shutdown;
 
 // What a route asks of a request; pure.
 pub mod filter;
+// Stored responses: what may be kept, and when it may be used again.
+pub mod cache;
 
 // Docker engine -> [`model::Plan`].
 pub mod docker;

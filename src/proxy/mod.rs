@@ -14,6 +14,7 @@ mod audience;
 mod auths;
 mod breaker;
 mod buffers;
+mod cache;
 mod certificate;
 mod clock;
 mod conn;

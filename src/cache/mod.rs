@@ -1,0 +1,4 @@
+//! Responses that are kept and used again (RFC 9111).
+
+// What may be kept, for how long, and for whom; pure.
+pub mod rules;
