@@ -26,6 +26,9 @@ pub mod filter;
 // Stored responses: what may be kept, and when it may be used again.
 pub mod cache;
 
+// Files of a directory as HTTP answers.
+pub mod webroot;
+
 // Docker engine -> [`model::Plan`].
 pub mod docker;
 // What `env:` and `file:` in labels stand for.

@@ -65,8 +65,10 @@ pub struct Listener {
 pub struct Route {
     pub hosts: Vec<String>,
     pub path: String,
-    /// Name of its [`Upstream`].
+    /// Name of its [`Upstream`], or the directory of files.
     pub upstream: String,
+    /// Files are the answers.
+    pub files: bool,
     /// Whose labels define it.
     pub container: String,
     /// `auto`, `internal` ... as in `wharf.tls`.

@@ -19,6 +19,7 @@ pub fn render(status: &Status, now: i64, colour: bool, width: Option<usize>) -> 
             Some(_) => Cell(Tone::Bad, "answers 503".to_owned()),
             None => match route.breaker.as_deref().filter(|state| *state != "closed") {
                 Some(breaker) => Cell(Tone::Warn, format!("breaker {breaker}")),
+                None if route.files => Cell(Tone::Good, "files".to_owned()),
                 None => answered(status, &route.upstream),
             },
         };

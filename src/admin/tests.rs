@@ -107,6 +107,7 @@ fn sample() -> Status {
         }],
         routes: vec![
             Route {
+                files: false,
                 hosts: vec!["a.test".into(), "long-name.example.com".into()],
                 path: "/".into(),
                 upstream: "shop/web".into(),
@@ -117,6 +118,7 @@ fn sample() -> Status {
                 fault: None,
             },
             Route {
+                files: false,
                 hosts: vec!["b.test".into()],
                 path: "/api".into(),
                 upstream: "shop/api".into(),

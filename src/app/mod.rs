@@ -146,6 +146,7 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
                     default_host: config.default_host.clone(),
                     expose_all: config.expose_all,
                     defaults: Arc::new(defaults),
+                    statics: config.statics.clone(),
                     dns: config.dns.iter().map(|rule| rule.zone.clone()).collect(),
                     ..PlanOptions::default()
                 },

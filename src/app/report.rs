@@ -79,6 +79,7 @@ impl Report {
                 .table
                 .upstreams
                 .iter()
+                .filter(|one| !one.key.is_of_files())
                 .map(|one| upstream(one))
                 .collect(),
             certificates: self.certs.report().iter().map(certificate).collect(),
@@ -123,6 +124,7 @@ impl Report {
                 .plan
                 .routes
                 .iter()
+                .filter(|route| route.settings.files.is_none())
                 .map(|route| health(route, &published))
                 .collect(),
             breakers_open: open_breakers(&published),
@@ -200,12 +202,24 @@ fn route(spec: &crate::model::RouteSpec, published: &Published) -> Route {
     Route {
         hosts: spec.hosts.iter().map(ToString::to_string).collect(),
         path: spec.place(),
-        upstream: spec.upstream.to_string(),
+        upstream: leads_to(spec),
+        files: spec.settings.files.is_some(),
         container: spec.container.clone(),
         tls: word(&spec.settings.tls),
         https: word(&spec.settings.https),
         fault: spec.fault.clone(),
         breaker: breaker.map(|one| breaker_state(one.state(Instant::now()))),
+    }
+}
+
+/// The name of an upstream, or the directory of files.
+fn leads_to(spec: &crate::model::RouteSpec) -> String {
+    match &spec.settings.files {
+        Some(files) => {
+            let path = files.directory.join(&files.root);
+            path.components().as_path().display().to_string()
+        }
+        None => spec.upstream.to_string(),
     }
 }
 
@@ -228,7 +242,7 @@ fn routes(published: &Published) -> Vec<RouteLine> {
                 share: { spec.share.as_ref() }
                     .filter(|_| shared)
                     .map(|share| share.weight),
-                upstream: spec.upstream.to_string(),
+                upstream: leads_to(spec),
                 container: spec.container.clone(),
                 tls: word(&spec.settings.tls),
                 https: word(&route.https),

@@ -32,6 +32,7 @@ pub(super) fn snapshot(
         prefix: prefix.clone(),
         dns: vec![None],
         sockets: Some(sockets("/sockets")),
+        statics: Some("/srv".into()),
         ..PlanOptions::default()
     };
     for (project, service) in services(projects) {
@@ -52,6 +53,9 @@ pub(super) fn snapshot(
             options.default_host = host.and_then(|text| DefaultHost::parse(text).ok());
             let all = service.variable("WHARF_EXPOSE_ALL");
             options.expose_all = all.is_some_and(|text| parse_bool(text).unwrap_or(false));
+            if let Some(directory) = service.variable("WHARF_STATIC_DIR") {
+                options.statics = Some(directory.into());
+            }
             options.network = service.variable("WHARF_NETWORK").map(str::to_owned);
             if service.variable("WHARF_DNS").is_none() {
                 options.dns.clear();

@@ -54,6 +54,8 @@ pub struct Config {
     pub sockets: Option<PathBuf>,
     /// Where files for `wharf.errors` are, default `/errors`, which need not exist.
     pub errors: PathBuf,
+    /// Below which files may be served, default `/srv`; `None` where that does not exist.
+    pub statics: Option<PathBuf>,
     /// Names and addresses the built-in CA may certify beside local ones. Default none.
     pub ca_names: Vec<Host>,
     /// Who is asked for public certificates, in this order; never empty. Default Let's Encrypt.
@@ -147,6 +149,14 @@ pub struct Raw {
         value_name = "DIR"
     )]
     pub sockets: Option<String>,
+    /// Directory with files to be served, for wharf.static [default: /srv]
+    #[arg(
+        long = "static-dir",
+        env = "WHARF_STATIC_DIR",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    pub statics: Option<String>,
     /// What the built-in CA may certify beside local names and private addresses, separated by commas; a name
     /// stands for all below it [default: none]
     #[arg(

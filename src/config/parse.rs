@@ -101,6 +101,9 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         sockets: read.value(SOCKETS, &raw.sockets, default_sockets(), |text| {
             sockets(text).map(Some)
         }),
+        statics: read.value(STATICS, &raw.statics, default_statics(), |text| {
+            statics(text).map(Some)
+        }),
         ca_names: read.value(CA_NAMES, &raw.ca_names, Vec::new(), ca_names),
         certs: read.value(
             CERTS,
@@ -340,6 +343,20 @@ fn sockets(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// Where nothing is mounted there are no files.
+fn default_statics() -> Option<PathBuf> {
+    Some(PathBuf::from("/srv")).filter(|path| path.is_dir())
+}
+
+fn statics(text: &str) -> Result<PathBuf, String> {
+    let path = existing_directory(text)?;
+    let path = std::path::absolute(path).map_err(|fault| fault.to_string())?;
+    match path.parent() {
+        None => Err("is the whole file system: name the directory that holds the files".into()),
+        Some(_) => Ok(path),
+    }
+}
+
 fn existing_directory(text: &str) -> Result<PathBuf, String> {
     match std::fs::metadata(text) {
         Ok(meta) if meta.is_dir() => Ok(text.into()),
@@ -484,6 +501,7 @@ const CA_NAMES: Setting = Setting("--ca-names", "WHARF_CA_NAMES");
 const ERRORS: Setting = Setting("--errors", "WHARF_ERRORS");
 const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
 const SOCKETS: Setting = Setting("--sockets", "WHARF_SOCKETS");
+const STATICS: Setting = Setting("--static-dir", "WHARF_STATIC_DIR");
 pub(super) const ACME: Setting = Setting("--acme", "WHARF_ACME");
 pub(super) const ACME_EAB: Setting = Setting("--acme-eab", "WHARF_ACME_EAB");
 const ACME_PROFILE: Setting = Setting("--acme-profile", "WHARF_ACME_PROFILE");

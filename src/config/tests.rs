@@ -15,6 +15,7 @@ fn given(pairs: &[(&str, &str)]) -> Raw {
             "acme_eab" => &mut raw.acme_eab,
             "acme_profile" => &mut raw.acme_profile,
             "sockets" => &mut raw.sockets,
+            "statics" => &mut raw.statics,
             "acme_root" => &mut raw.acme_root,
             "acme_email" => &mut raw.acme_email,
             "trusted_proxies" => &mut raw.trusted_proxies,
@@ -58,6 +59,7 @@ fn defaults() {
             certs: "/certs".into(),
             errors: "/errors".into(),
             sockets: None,
+            statics: Some("/srv".into()).filter(|path: &PathBuf| path.is_dir()),
             ca_names: Vec::new(),
             cas: vec![CaConfig {
                 name: "letsencrypt".into(),
@@ -112,6 +114,22 @@ fn sockets_are_in_a_directory_of_their_own() {
         ("/etc/passwd", "is no directory"),
     ] {
         let told = faults(&[("sockets", text)]);
+        assert!(told[0].contains(reason), "{text}: {told:?}");
+    }
+}
+
+/// S70: files are in a directory of their own.
+#[test]
+fn files_are_in_a_directory_of_their_own() {
+    let directory = std::env::temp_dir();
+    let found = resolved(&[("statics", directory.to_str().unwrap())]).statics;
+    assert_eq!(found, Some(directory));
+    for (text, reason) in [
+        ("/", "is the whole file system"),
+        ("/nonexistent", "cannot be read"),
+        ("/etc/passwd", "is no directory"),
+    ] {
+        let told = faults(&[("statics", text)]);
         assert!(told[0].contains(reason), "{text}: {told:?}");
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, ErrorsSpec, HeaderEdit,
-    HealthCheck, Host, HostPattern, Hsts, Keepalive, Matcher, MaxConns, PathPattern, Proto,
-    RateLimits, Redirect, Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
+    AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, ErrorsSpec, FilesSpec,
+    HeaderEdit, HealthCheck, Host, HostPattern, Hsts, Keepalive, LogMode, Matcher, MaxConns,
+    PathPattern, Proto, RateLimits, Redirect, Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via,
+    duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -159,6 +160,10 @@ pub struct Settings {
     pub client: Option<ClientAuth>,
     /// `wharf.hsts`.
     pub hsts: Option<Hsts>,
+    /// `wharf.static`: files are the answers, and no app is asked.
+    pub files: Option<FilesSpec>,
+    /// `wharf.log`. Default: all requests are logged.
+    pub log: LogMode,
     pub access: AccessSpec,
     /// `wharf.ratelimit`.
     pub rate_limits: RateLimits,
@@ -249,6 +254,20 @@ pub enum HashOn {
     Path,
 }
 
+impl UpstreamKey {
+    /// That of an owner's routes which files answer: nobody is behind it.
+    pub fn of_files(owner: &str) -> Self {
+        // No name of a route holds a dot.
+        Self(format!("{owner}{FILES}"))
+    }
+
+    pub fn is_of_files(&self) -> bool {
+        self.0.ends_with(FILES)
+    }
+}
+
+const FILES: &str = "#static.root";
+
 impl RouteSpec {
     /// Path and conditions, for people.
     pub fn place(&self) -> String {
@@ -317,6 +336,8 @@ impl Default for Settings {
             tls_min: TlsVersion::default(),
             client: None,
             hsts: None,
+            files: None,
+            log: LogMode::All,
             access: AccessSpec::default(),
             rate_limits: RateLimits::default(),
             errors: None,

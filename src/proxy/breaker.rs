@@ -50,7 +50,7 @@ pub(super) fn judge(worker: &Worker, admitted: Admitted, end: Result<&Answer, &P
     let failed = match end {
         Ok(Answer::Response(response)) => is_failure(response.status),
         Ok(Answer::Switched(_)) => false,
-        Ok(Answer::Page(_) | Answer::Gone) => return,
+        Ok(Answer::Page(_) | Answer::Local(_) | Answer::Gone) => return,
         Err(error) if error.is_failure() => true,
         Err(_) => return,
     };

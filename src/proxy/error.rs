@@ -16,6 +16,7 @@ use crate::metrics::ErrorKind;
 use crate::model::{Address, UpstreamKey, nothing_listens};
 use crate::tls::{HandshakeFault, ObtainError};
 use crate::upstream::Failure;
+use crate::webroot::Fault;
 
 /// Why a request was not answered by its upstream. See [`ProxyError::status`].
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,8 @@ pub(crate) enum ProxyError {
         "this is a question of Wharf's who gets in, and its answer would be asked about in turn"
     )]
     AuthLoop,
+    #[error(transparent)]
+    File(Fault),
     #[error("a label of this route has an error: {0}")]
     RouteFault(Box<str>),
     #[error("no certificate for this host yet: {0}")]
@@ -200,6 +203,15 @@ impl ProxyError {
                 Refusal::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 Refusal::RateLimit(_) => StatusCode::TOO_MANY_REQUESTS,
             },
+            Self::File(fault) => match fault {
+                Fault::None => StatusCode::NOT_FOUND,
+                Fault::Forbidden => StatusCode::FORBIDDEN,
+                Fault::NoRoot(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::Unreadable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                Fault::Changed => StatusCode::PRECONDITION_FAILED,
+                Fault::NoPart(_) => StatusCode::RANGE_NOT_SATISFIABLE,
+                Fault::Method => StatusCode::METHOD_NOT_ALLOWED,
+            },
             Self::Starting
             | Self::RouteFault(_)
             | Self::NoCertificate(_)
@@ -255,6 +267,11 @@ impl ProxyError {
             },
             Self::Login { .. } | Self::Logins => ErrorKind::Login,
             Self::Auth { .. } | Self::AuthLoop => ErrorKind::Auth,
+            Self::File(fault) => match fault {
+                Fault::None => ErrorKind::NoRoute,
+                Fault::Forbidden | Fault::NoRoot(_) | Fault::Unreadable(_) => ErrorKind::Internal,
+                Fault::Changed | Fault::NoPart(_) | Fault::Method => ErrorKind::BadRequest,
+            },
             Self::Misdirected => ErrorKind::Misdirected,
             Self::RouteFault(_) => ErrorKind::RouteFault,
             Self::NoCertificate(_) => ErrorKind::NoCertificate,
@@ -293,6 +310,13 @@ impl ProxyError {
             | Self::Logins
             | Self::AuthLoop
             | Self::NoCertificate(_) => self.to_string(),
+            Self::File(fault) => match fault {
+                Fault::None => Self::NoPath.to_string(),
+                Fault::Changed | Fault::NoPart(_) | Fault::Method => fault.to_string(),
+                Fault::Forbidden | Fault::NoRoot(_) | Fault::Unreadable(_) => {
+                    "this file cannot be read".into()
+                }
+            },
             Self::Auth { .. } => {
                 "this site asks another server who gets in, and that one does not answer".into()
             }
@@ -456,6 +480,11 @@ impl ProxyError {
                 Refusal::Blocked { .. } => "wharf.block on a route of its own, or off, lets this path through".into(),
                 Refusal::RateLimit(_) => "wharf.ratelimit sets how many there may be; behind another proxy, WHARF_TRUSTED_PROXIES makes its clients' addresses count".into(),
                 Refusal::Maintenance { .. } => "wharf.maintenance: on allow=private lets you see the site meanwhile".into(),
+            },
+            Self::File(fault) => match fault {
+                Fault::NoRoot(root) => format!("mount the volume with the files in Wharf's container, so that {root} is there; wharf.static names it"),
+                Fault::Forbidden => "let Wharf's user read the file, and search the directories above it".into(),
+                Fault::None | Fault::Unreadable(_) | Fault::Changed | Fault::NoPart(_) | Fault::Method => return None,
             },
             Self::Login { .. } => "wharf.auth.basic says who gets in".into(),
             Self::Auth { cause, .. } => {

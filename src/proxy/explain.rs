@@ -65,6 +65,8 @@ pub(crate) enum Verdict {
     Forward(Vec<u16>),
     /// The route's labels send it elsewhere.
     Redirect(StatusCode, String),
+    /// With a file, or that there is none.
+    File,
     /// Wharf answers it for the app: a browser's preflight.
     Preflight,
     Refuse(ProxyError),
@@ -159,6 +161,9 @@ impl<'t> Decision<'t> {
                     cause: Box::new(nobody(upstream)),
                 });
             }
+        }
+        if route.files.is_some() {
+            return Ok(Verdict::File);
         }
         self.target = service::changed_target(head, route)?;
         if let Some(error) = route.breaker.as_ref().and_then(|one| refusal(one)) {

@@ -22,6 +22,7 @@ use super::fields::{Fields, Known};
 use super::head::RequestHead;
 use super::headers::{self, Connection, Origin, Own};
 use super::http2::{Asked, Trunk};
+use super::local::Local;
 use super::page::Page;
 use super::pool::{Link, OpenError};
 use super::tail::Record;
@@ -59,6 +60,8 @@ enum Way {
 pub(crate) enum Answer {
     /// Wharf's own.
     Page(Box<Page>),
+    /// Wharf's own, of bytes that come as the client takes them.
+    Local(Box<Local>),
     /// The upstream's.
     Response(Response),
     /// Both sides agreed to switch protocols; the upstream's head is still to be passed on.

@@ -33,6 +33,7 @@ mod hold;
 mod http1;
 mod http2;
 mod linger;
+mod local;
 mod page;
 mod pipe;
 mod pool;

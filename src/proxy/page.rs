@@ -13,6 +13,7 @@ use crate::access::RequestId;
 use crate::filter::Refusal;
 use crate::filter::ratelimit::Exceeded;
 use crate::model::LabelPrefix;
+use crate::webroot::Fault;
 
 /// What a client needs to know to be within a limit (draft-ietf-httpapi-ratelimit-headers-07).
 fn rate(headers: &mut HeaderMap, exceeded: &Exceeded) {
@@ -114,8 +115,20 @@ pub(crate) fn error(
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         headers.insert(header::ALLOW, HeaderValue::from_static(methods));
     }
+    if let ProxyError::File(Fault::Method) = error {
+        let methods = HeaderValue::from_static(FILE_METHODS);
+        headers.insert(header::ALLOW, methods);
+    }
+    if let ProxyError::File(Fault::NoPart(size)) = error
+        && let Ok(size) = HeaderValue::try_from(format!("bytes */{size}"))
+    {
+        headers.insert(header::CONTENT_RANGE, size);
+    }
     response
 }
+
+/// What can be done with a file.
+pub(crate) const FILE_METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// An answer without a page.
 pub(crate) fn empty(status: StatusCode) -> Page {

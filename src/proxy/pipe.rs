@@ -4,14 +4,20 @@
 //! filled only when it is empty, so that "would block" always means the socket, never the pipe.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::retry_on_intr;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// A worker's pipes.
 #[derive(Default)]
@@ -28,7 +34,11 @@ pub(crate) struct Pipe {
     ends: Option<(OwnedFd, OwnedFd)>,
     /// Bytes in it.
     filled: usize,
+    /// A thread that may wait has the ends, and brings them back with what it has put in.
+    filling: Option<JoinHandle<(io::Result<usize>, Ends)>>,
 }
+
+type Ends = (OwnedFd, OwnedFd);
 
 impl Pipes {
     /// A pipe, or `None` where there are too many already or no descriptors left: bodies are copied
@@ -49,6 +59,7 @@ impl Pipes {
             pipes: Rc::clone(self),
             ends: Some(ends),
             filled: 0,
+            filling: None,
         })
     }
 }
@@ -84,6 +95,40 @@ impl Pipe {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// Takes up to `most` bytes of a file, from `at` on, into the empty pipe; 0 is its end. Pages that the kernel does
+    /// not have in memory are waited for by another thread.
+    pub(crate) fn poll_fill_from_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Arc<File>,
+        at: u64,
+        most: u64,
+    ) -> Poll<io::Result<usize>> {
+        debug_assert_eq!(self.filled, 0);
+        if self.filling.is_none() {
+            let Some(ends) = self.ends.take() else {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            };
+            let from = Arc::clone(from);
+            let most = usize::try_from(most).map_or(SIZE, |most| most.min(SIZE));
+            self.filling = Some(spawn_blocking(move || {
+                let mut at = at;
+                let moved =
+                    retry_on_intr(|| splice(&*from, Some(&mut at), &ends.1, None, most, FLAGS));
+                (moved.map_err(io::Error::from), ends)
+            }));
+        }
+        let Some(filling) = &mut self.filling else {
+            return Poll::Pending;
+        };
+        let done = ready!(Pin::new(filling).poll(cx));
+        self.filling = None;
+        let (moved, ends) = done.map_err(io::Error::other)?;
+        self.ends = Some(ends);
+        self.filled = moved?;
+        Poll::Ready(Ok(self.filled))
     }
 
     /// Gives some of what is in the pipe to a socket.

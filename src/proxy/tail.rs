@@ -115,7 +115,11 @@ impl Drop for Tail {
         metrics.requests_open.dec();
         metrics.bytes_out.add(self.bytes);
         self.conn.request_ended();
-        if let (Some(time), Some(access)) = (self.record.time, &self.worker.access) {
+        let route = self.record.route.as_ref();
+        let logged = route.is_none_or(|route| route.log.takes(self.status, self.request_id));
+        if let (Some(time), Some(access)) = (self.record.time, &self.worker.access)
+            && logged
+        {
             access.write(&AccessLine {
                 time,
                 client: self.record.client.unwrap_or_else(|| self.conn.peer.ip()),

@@ -26,6 +26,7 @@ use crate::access::AccessWriter;
 use crate::metrics::{ConnectionMetrics, WorkerMetrics};
 use crate::route::{Cached, RouteTable};
 use crate::shutdown::{Stage, Stop};
+use crate::webroot::Recent;
 
 /// A worker's own state; everything here stays on its thread.
 pub(crate) struct Worker {
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) kept: KeptBytes,
     pub(crate) lanes: Lanes,
     pub(crate) pipes: Rc<Pipes>,
+    /// Small files that were read a moment ago.
+    pub(crate) files: Recent,
     cached: RefCell<Cached>,
     pub(crate) error_files: ErrorFiles,
     /// Who was let in a moment ago.
@@ -110,6 +113,7 @@ impl Worker {
             kept: KeptBytes::default(),
             lanes: Lanes::new(),
             pipes: Rc::default(),
+            files: Recent::default(),
             auths: Auths::default(),
             error_files: ErrorFiles::default(),
             cached: RefCell::new(cached),
@@ -247,6 +251,7 @@ impl Worker {
             if count.is_multiple_of(10) {
                 self.pool.expire();
                 self.buffers.trim();
+                self.files.trim(Instant::now());
                 self.lanes.trim();
             }
         }

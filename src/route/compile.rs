@@ -17,6 +17,7 @@ use crate::model::{
     SentHost, Settings, Timeouts, TlsMode, TlsPolicy, UpstreamKey, escape_path,
 };
 use crate::upstream::{Secret, Upstream};
+use crate::webroot::WebRoot;
 
 /// Compiles `plan`; live halves of upstreams and endpoints are carried over from `previous`, and what
 /// is new began at `now`.
@@ -184,6 +185,10 @@ fn route(
         limiter,
         balance: settings.balance.clone(),
         sticky,
+        files: (settings.files.as_ref())
+            .filter(|_| spec.fault.is_none())
+            .map(|files| Box::new(WebRoot::compile(files, is_guarded(settings)))),
+        log: settings.log,
         slow_start: settings.slow_start,
         hold: settings.hold,
         hold_max: settings.hold_max,
@@ -195,6 +200,16 @@ fn route(
         owner: spec.owner.as_str().into(),
         fault: spec.fault.as_deref().map(Into::into),
     }
+}
+
+/// Whether not everybody gets what the route has, whoever asks for it by whatever way.
+fn is_guarded(settings: &Settings) -> bool {
+    let access = &settings.access;
+    access.allow.is_some()
+        || access.deny.is_some()
+        || access.basic.is_some()
+        || access.forward.is_some()
+        || settings.client.is_some()
 }
 
 /// Has `route` ask the server at `auth`.

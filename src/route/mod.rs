@@ -26,10 +26,11 @@ use crate::filter::cors::Cors;
 use crate::filter::ratelimit::{Buckets, Limiter};
 use crate::model::{
     AskAt, Balance, ClientAuth, ContainerNote, EditOp, FieldNames, HeaderEdit, Host, HostPattern,
-    HttpsMode, Keepalive, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry, RouteKey,
-    Rule, SentHost, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
+    HttpsMode, Keepalive, LogMode, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry,
+    RouteKey, Rule, SentHost, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
+use crate::webroot::WebRoot;
 
 pub use breaker::{Admitted, Breaker, BreakerChange, BreakerState};
 pub use compile::compile;
@@ -163,6 +164,10 @@ pub struct Route {
     pub limiter: Option<Limiter>,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
+    /// Files are the answers.
+    pub files: Option<Box<WebRoot>>,
+    /// Which requests are in the access log.
+    pub log: LogMode,
     /// See `model::Settings::slow_start`.
     pub slow_start: Duration,
     /// See `model::Settings::hold`.

@@ -30,6 +30,8 @@ mod grpc;
 mod client_certificates;
 // Load balancers that say whose a connection is.
 mod proxied;
+// Files that Wharf serves itself.
+mod statics;
 // Apps behind Unix sockets.
 mod sockets;
 // Hundreds of containers at once.

@@ -14,7 +14,7 @@ use crate::support::docker::{Packed, docker, try_docker, unique};
 use crate::support::eventually;
 
 /// Labels of the apps in each file, Wharf's own word for a scenario that others need more for.
-const LABELS: [(&str, usize); 9] = [
+const LABELS: [(&str, usize); 10] = [
     ("01-simple", 1),
     ("02-websocket", 2),
     ("03-server-sent-events", 1),
@@ -23,6 +23,7 @@ const LABELS: [(&str, usize); 9] = [
     ("08-admin-panel", 3),
     ("09-blue-green", 4),
     ("10-grpc", 2),
+    ("11-static-site", 2),
     ("12-two-ports", 4),
 ];
 
@@ -212,6 +213,21 @@ fn scenario_10_a_grpc_service() {
         "{told}"
     );
     assert!(told.contains("grpc-status: 0"), "{told}");
+}
+
+#[test]
+fn scenario_11_a_single_page_site_from_files() {
+    let scenario = Scenario::up("11-static-site", &[]);
+    let page = scenario.wait("https://www.localhost/some/page").text();
+    assert!(page.contains("/assets/app.4f9a.js"), "{page}");
+    let asset = "https://www.localhost/assets/app.4f9a.js";
+    let head = scenario.words(asset, &["--head"]).to_ascii_lowercase();
+    assert!(
+        head.contains("cache-control: public, max-age=31536000, immutable\r\n"),
+        "{head}"
+    );
+    let missing = scenario.curl("https://www.localhost/assets/old.js");
+    assert_eq!(missing.run().unwrap().status, 404);
 }
 
 #[test]

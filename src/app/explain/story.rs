@@ -39,7 +39,9 @@ impl Story<'_> {
                 let told = format!("the app is asked for {target}");
                 self.step("rewrite", "note", told);
             }
-            self.endpoints(route, dials);
+            if route.files.is_none() {
+                self.endpoints(route, dials);
+            }
         } else if let Some(entry) = self.decision.entry {
             let Verdict::Refuse(error) = &self.decision.verdict else {
                 return;
@@ -309,7 +311,7 @@ impl Story<'_> {
         let upstream = &route.upstream;
         let chosen = match &self.decision.verdict {
             Verdict::Forward(chosen) => chosen.as_slice(),
-            Verdict::Refuse(_) | Verdict::Redirect(..) | Verdict::Preflight => &[],
+            Verdict::Refuse(_) | Verdict::Redirect(..) | Verdict::File | Verdict::Preflight => &[],
         };
         let now = Instant::now();
         let endpoints = upstream.endpoints.iter().enumerate();
@@ -410,6 +412,15 @@ impl Story<'_> {
                 self.told.served = true;
                 self.told.status = Some(status);
                 self.told.verdict = format!("would get {status} to {location}");
+                return;
+            }
+            Verdict::File => {
+                self.told.served = true;
+                let files = route.files.as_ref();
+                let at = files.map_or_else(String::new, |files| files.to_string());
+                self.told.verdict = format!(
+                    "{way}get a file of {at} in Wharf's container (wharf.static), or 404 where there is none of this name"
+                );
                 return;
             }
             Verdict::Preflight => {

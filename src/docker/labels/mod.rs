@@ -295,7 +295,8 @@ fn assemble(container: &str, drafts: Drafts, terms: Terms<'_>) -> Labels {
     if default.values.contains_key("host") || !default.errors.is_empty() {
         let route = layers.route(container, None, &mut problems);
         let from = layers.redirect_from(container, &route, &mut problems);
-        routes.extend([Some(route), from].into_iter().flatten());
+        let files = layers.static_path(&route);
+        routes.extend([Some(route), files, from].into_iter().flatten());
     }
     for (name, draft) in &named {
         let none = BTreeMap::new();
@@ -304,7 +305,8 @@ fn assemble(container: &str, drafts: Drafts, terms: Terms<'_>) -> Labels {
         // It may use no preset of the default route's, or others.
         route.own_upstream |= draft.values.contains_key("use") && route.dial != dial;
         let from = layers.redirect_from(container, &route, &mut problems);
-        routes.extend([Some(route), from].into_iter().flatten());
+        let files = layers.static_path(&route);
+        routes.extend([Some(route), files, from].into_iter().flatten());
     }
     let pool = match default.value("pool") {
         Some(Value::Name(name)) => Some(name.clone()),

@@ -165,6 +165,18 @@ pub enum Kind {
     Delay,
     /// What has a bucket of its own.
     LimitKey,
+    /// A directory, and how its files are served.
+    Files,
+    /// A directory.
+    Root,
+    /// A path prefix.
+    Below,
+    /// Patterns of paths, in a list, or a switch.
+    Immutable,
+    /// `static.spa` under its short name.
+    Spa,
+    /// Which requests are logged.
+    Log,
     /// A text for visitors.
     Message,
     /// Names of presets, in a list.
@@ -345,6 +357,14 @@ impl Kind {
             Self::Burst => "number, 0 to 1000000",
             Self::Delay => "switch, or number",
             Self::LimitKey => "`ip`, `header:<name>`, `cookie:<name>`, `host` or `global`",
+            Self::Files => {
+                "directory; `path=` `expires=` `immutable` or `immutable=<glob>|…` `spa` `log=` as below; or `off`"
+            }
+            Self::Root => "directory",
+            Self::Below => "path",
+            Self::Immutable => "list of paths such as `/assets/**`, `~regex`, or a switch",
+            Self::Spa => "switch",
+            Self::Log => "`on`, `errors`, `sample=<percentage>` or `off`",
             Self::Message => "text, at most 1000 bytes",
             Self::Presets => "list of names, or `off`",
             Self::Routes | Self::Preset => "none",

@@ -27,7 +27,8 @@ pub(super) fn settle(claims: &mut Vec<Claim<'_>>, previous: &Plan, problems: &mu
             let since = claim.owner.map_or(i64::MAX, Owner::since);
             let owner = (since, claim.route.owner.clone());
             let within = claim.route.key.clone();
-            let ready = claim.owner.is_some_and(Owner::is_ready);
+            let ready =
+                claim.route.settings.files.is_some() || claim.owner.is_some_and(Owner::is_ready);
             let rank = (claim.guessed, !claim.is_live(), !held, !ready);
             wishes.push((rank, owner, within, index, place));
         }

@@ -7,6 +7,7 @@
 mod auth;
 mod bypass;
 mod conflict;
+mod files;
 mod member;
 mod notes;
 mod outside;
@@ -18,6 +19,7 @@ mod upstream;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,8 @@ pub struct PlanOptions {
     pub values: Arc<Values>,
     /// What is wrong with files, told with all else.
     pub problems: Arc<Vec<Problem>>,
+    /// Below which files may be served (`WHARF_STATIC_DIR`); `None` where there is no such directory.
+    pub statics: Option<PathBuf>,
     /// What names in `wharf.upstream` stand for.
     pub names: Arc<Names>,
 }
@@ -91,6 +95,7 @@ pub fn plan(
     let mut gone = BTreeMap::new();
     let left = left(&owners, &services, previous, now, &mut gone);
     claims.extend(left);
+    files::place(&mut claims, options, &mut problems);
     conflict::settle(&mut claims, previous, &mut problems);
     let reach = Reach::new(snapshot, options, &mut problems);
     let mut upstreams = upstream::upstreams(&claims, &reach, previous, &mut problems);
@@ -273,6 +278,7 @@ fn claim<'a>(
     key: RouteKey,
 ) -> Claim<'a> {
     let upstream = match labels.own_upstream {
+        _ if labels.settings.files.is_some() => UpstreamKey::of_files(&owner.name),
         true => UpstreamKey(route_key(&owner.name, labels.upstream_of()).0),
         false => UpstreamKey(owner.name.clone()),
     };

@@ -50,6 +50,8 @@ struct Facts<'a> {
     /// Upstreams that others stand in for: with an endpoint that has weight, or a share of a place.
     replaced: BTreeSet<&'a UpstreamKey>,
     routes: BTreeSet<&'a RouteKey>,
+    /// Names of containers whose labels have files served.
+    files: BTreeSet<&'a str>,
 }
 
 impl<'a> Facts<'a> {
@@ -61,6 +63,7 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let candidates = candidates(snapshot, options);
         let good = plan.routes.iter().filter(|route| route.fault.is_none());
+        let files = good.clone().filter(|route| route.settings.files.is_some());
         let mut facts = Self {
             prefix: &options.prefix,
             // What is wrong with presets is told with the plan.
@@ -73,6 +76,7 @@ impl<'a> Facts<'a> {
             errors: BTreeMap::new(),
             replaced: sharing(plan),
             routes: plan.routes.iter().map(|route| &route.key).collect(),
+            files: files.map(|route| &*route.container).collect(),
         };
         for upstream in &plan.upstreams {
             for endpoint in &upstream.endpoints {
@@ -183,7 +187,7 @@ impl<'a> Facts<'a> {
             note.reasons.push("has wharf.weight: 0".to_owned());
         }
         note.standing = match () {
-            () if weighted => Standing::Routed,
+            () if weighted || self.files.contains(container.name.as_str()) => Standing::Routed,
             // As it is wished.
             () if reachable.is_some_and(|upstream| self.replaced.contains(upstream)) => {
                 Standing::LeftOut

@@ -28,6 +28,15 @@ pub(super) fn upstreams(
     }
     let mut upstreams = Vec::new();
     for (key, claims) in wanted {
+        if key.is_of_files() {
+            upstreams.push(UpstreamSpec {
+                key: key.clone(),
+                endpoints: Vec::new(),
+                unreachable: Vec::new(),
+                awaited: false,
+            });
+            continue;
+        }
         let at = previous.upstreams.binary_search_by(|up| up.key.cmp(key));
         let kept = claims.iter().any(|claim| claim.kept);
         let before = at.ok().filter(|_| kept);

@@ -31,6 +31,7 @@ use super::tunnel::Tunnel;
 use super::worker::Worker;
 
 mod body;
+mod local;
 mod respond;
 
 /// One client connection.
@@ -243,6 +244,8 @@ impl Connection {
         match service::answer(&mut tail, self).await {
             Answer::Page(page) => self.page(*page, &mut tail).await,
             Answer::Response(response) => self.respond(response, tail).await,
+            // Boxed, so that other requests need not carry its room along.
+            Answer::Local(local) => Box::pin(self.local(*local, tail)).await,
             Answer::Switched(mut exchange) => {
                 let status = exchange.head.status;
                 tail.responds(status);

@@ -276,7 +276,7 @@ impl<'a> Replacing<'a> {
         let mut response = match forward.send(&mut Bodiless(side), &mut record).await {
             Ok(Answer::Response(response)) => response,
             Ok(Answer::Gone) => return Ok(None),
-            Ok(Answer::Page(_) | Answer::Switched(_)) | Err(Refusal::Full) => {
+            Ok(Answer::Page(_) | Answer::Local(_) | Answer::Switched(_)) | Err(Refusal::Full) => {
                 return Err(ProxyError::BadRequest("it has not answered"));
             }
             Err(Refusal::Final(error) | Refusal::ForNow(error) | Refusal::Cut(error, _)) => {

@@ -81,7 +81,7 @@ impl Asking<'_> {
                 Ok(Word::No(Answer::Page(Box::new(page))))
             }
             Ok(Answer::Gone) => Ok(Word::No(Answer::Gone)),
-            Ok(Answer::Page(_) | Answer::Switched(_)) => {
+            Ok(Answer::Page(_) | Answer::Local(_) | Answer::Switched(_)) => {
                 Err(self.failed(ProxyError::BadRequest(NO_ANSWER)).into())
             }
             Err(Refusal::Final(error)) => Err(self.failed(error).into()),

@@ -5,6 +5,7 @@ mod acme;
 mod admit;
 mod cors;
 mod errors;
+mod files;
 mod find;
 mod forward_auth;
 mod head;
@@ -214,6 +215,11 @@ async fn steps<C: ClientSide>(
             Word::Yes(pass) => passed = Some(Rc::clone(record.passed.insert(pass))),
             Word::No(answer) => return Ok(answer),
         }
+    }
+    if let Some(files) = &route.files {
+        let cookies = passed.as_ref().map_or(&[][..], |pass| &pass.client);
+        // Boxed, so that other requests need not carry its room along.
+        return Box::pin(files::serve(worker, &head, route, files, cookies, side)).await;
     }
     if let Some(breaker) = &route.breaker {
         pass(worker, breaker, record)?;

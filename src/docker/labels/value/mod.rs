@@ -8,6 +8,7 @@ mod auth;
 mod breaker;
 mod cors;
 mod errors;
+mod files;
 mod forward;
 mod headers;
 pub(super) mod health;
@@ -24,9 +25,9 @@ use std::time::Duration;
 
 use crate::model::{
     AskAt, Balance, BasicSpec, Blocked, ClientAuth, Delay, ErrorRule, FailLimit, FieldNames,
-    ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, LimitKey, Matcher, Networks,
-    Origins, PathPattern, Pattern, Proto, Rate, RateLimit, Redirect, RetryOn, Rewrite, SentHost,
-    StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
+    ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, LimitKey, LogMode, Matcher,
+    Networks, Origins, PathGlob, PathPattern, Pattern, Proto, Rate, RateLimit, Redirect, RetryOn,
+    Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
 };
 
 use super::key::is_route_name;
@@ -103,6 +104,9 @@ pub(super) enum Value {
     Block(Vec<Blocked>),
     /// Names, in label order.
     Presets(Vec<String>),
+    /// At least one.
+    Globs(Vec<PathGlob>),
+    Log(LogMode),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
 }
@@ -194,6 +198,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Errors => return errors::errors(text),
         Kind::Maintenance => return access::maintenance(text),
         Kind::RateLimits => return ratelimit::ratelimit(text),
+        Kind::Files => return files::files(text),
+        Kind::Spa => return spa(text),
         _ => {}
     }
     let one = match kind {
@@ -245,6 +251,10 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Burst => ratelimit::burst(text).map(Value::Count),
         Kind::Delay => ratelimit::delay(text).map(Value::Delay),
         Kind::LimitKey => ratelimit::key_of(text).map(Value::LimitKey),
+        Kind::Root => files::root(text).map(Value::Name),
+        Kind::Below => files::path(text).map(Value::Path),
+        Kind::Immutable => files::immutable(text),
+        Kind::Log => files::log(text).map(Value::Log),
         Kind::Message => access::message(text).map(Value::Name),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Preset => Err("write wharf.preset.<name>.<option>".to_owned()),
@@ -273,6 +283,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Maintenance
         | Kind::RateLimits
         | Kind::Presets
+        | Kind::Files
+        | Kind::Spa
         | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {
@@ -516,6 +528,20 @@ fn mtls(text: &str) -> Parsed {
         },
         Err(reason) => Parsed {
             errors: vec![reason],
+            ..Parsed::default()
+        },
+    }
+}
+
+/// Another way to write `static.spa`.
+fn spa(text: &str) -> Parsed {
+    match parse_bool(text) {
+        Ok(on) => Parsed {
+            value: Some(Value::Fields(vec![("static.spa", Value::Switch(on))])),
+            ..Parsed::default()
+        },
+        Err(error) => Parsed {
+            errors: vec![error.to_string()],
             ..Parsed::default()
         },
     }

@@ -122,6 +122,7 @@ pub(super) fn parse(text: &str) -> (Snapshot, PlanOptions, Duration) {
                         engine: None,
                     }));
                 }
+                ("statics", directory) => options.statics = Some(directory.into()),
                 (other, _) => panic!("unknown option {other}"),
             },
             "name" => {
@@ -330,6 +331,23 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     }
     if let Some(cors) = &now.cors {
         let _ = write!(out, " cors=({cors})");
+    }
+    if let Some(files) = &now.files {
+        let root = files.directory.join(&files.root);
+        let _ = write!(out, " files=({} at {}", root.display(), files.base);
+        if files.spa {
+            out.push_str(" spa");
+        }
+        if let Some(expires) = files.expires {
+            let _ = write!(out, " expires={expires:?}");
+        }
+        if files.immutable {
+            out.push_str(" immutable");
+        }
+        let _ = write!(out, " forever={})", files.forever.len());
+    }
+    if now.log != default.log {
+        let _ = write!(out, " log={}", now.log);
     }
     if let Some(forward) = &now.access.forward {
         let _ = write!(

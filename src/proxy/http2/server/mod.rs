@@ -18,6 +18,7 @@ use crate::proxy::stream::ClientStream;
 use crate::proxy::worker::Worker;
 
 mod lanes;
+mod local;
 mod request;
 mod stream;
 mod tunnel;

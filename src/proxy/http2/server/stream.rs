@@ -109,6 +109,7 @@ async fn run(mut slot: Slot, state: Rc<ConnState>, job: Job) {
     let mut tail = Tail::begin(&shared.worker, &state, head);
     match service::answer(&mut tail, &mut side).await {
         Answer::Response(response) => side.respond(response, &mut tail).await,
+        Answer::Local(local) => Box::pin(side.local(*local, &mut tail)).await,
         Answer::Page(page) => {
             tail.responds(page.status());
             let body = tail.head.method != Method::HEAD;
@@ -360,7 +361,7 @@ impl Side<'_> {
     }
 
     /// The client keeps the response waiting: for so long it may.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    pub(super) fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let clock = &self.slot.shared.worker.clock;
         let timer = self.timer.get_or_insert_with(|| clock.timer());
         if !std::mem::replace(&mut self.waits, true) {
@@ -392,7 +393,7 @@ impl Side<'_> {
     }
 
     /// The client has taken something.
-    fn moves(&mut self) {
+    pub(super) fn moves(&mut self) {
         if std::mem::take(&mut self.waits)
             && let Some(timer) = &self.timer
         {
