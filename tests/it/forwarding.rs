@@ -61,7 +61,7 @@ fn strangers_cannot_say_who_they_are() {
 }
 
 #[test]
-fn a_trusted_proxy_is_believed_and_the_client_is_the_last_stranger() {
+fn s6_a_trusted_proxy_is_believed_and_the_client_is_the_last_stranger() {
     let origin = Origin::new();
     let labels = "wharf.host: a.test\nwharf.path: /\nwharf.tls: internal\nwharf.strip: true";
     let site = Site::with([app("app", origin.port(), labels)], |wharf| {
@@ -109,7 +109,7 @@ fn an_ipv4_client_of_a_dual_stack_listener_has_an_ipv4_address() {
 }
 
 #[test]
-fn fields_that_end_at_the_next_hop_stay_behind() {
+fn b42_fields_that_end_at_the_next_hop_stay_behind() {
     let origin = Origin::new();
     let site = Site::plain(origin.port(), "");
     let request = forwarded(
@@ -137,7 +137,7 @@ fn fields_that_end_at_the_next_hop_stay_behind() {
 }
 
 #[test]
-fn the_context_of_a_trace_is_passed_on_as_it_is() {
+fn b61_the_context_of_a_trace_is_passed_on_as_it_is() {
     // W3C Trace Context: two fields, of which the second may come in several lines.
     let fields = [
         (
@@ -180,7 +180,7 @@ fn the_context_of_a_trace_is_passed_on_as_it_is() {
 }
 
 #[test]
-fn a_request_id_can_be_left_out_or_be_another() {
+fn b62_a_request_id_can_be_left_out_or_be_another() {
     let origin = Origin::new();
     let site = Site::plain(
         origin.port(),
@@ -197,7 +197,7 @@ fn a_request_id_can_be_left_out_or_be_another() {
 }
 
 #[test]
-fn names_that_cgi_takes_for_ours_are_dropped() {
+fn b42_names_that_cgi_takes_for_ours_are_dropped() {
     // `X_Real_IP` and `X-Real-IP` are one variable to WSGI, Rack and PHP.
     let origin = Origin::new();
     let site = Site::plain(origin.port(), "");
