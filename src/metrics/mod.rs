@@ -125,6 +125,8 @@ pub enum ErrorKind {
     Login,
     /// The server that decides who gets in has given no answer.
     Auth,
+    /// A body beyond `wharf.max_body`.
+    TooLarge,
     /// Beyond a rate limit.
     RateLimit,
     /// A path nobody gets.
@@ -299,7 +301,7 @@ impl BreakerBecame {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
@@ -308,6 +310,7 @@ impl ErrorKind {
         Self::Denied,
         Self::Login,
         Self::Auth,
+        Self::TooLarge,
         Self::RateLimit,
         Self::Blocked,
         Self::Maintenance,
@@ -335,6 +338,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::Login => "login",
             Self::Auth => "auth",
+            Self::TooLarge => "too_large",
             Self::RateLimit => "rate_limit",
             Self::Blocked => "blocked",
             Self::Maintenance => "maintenance",

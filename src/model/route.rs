@@ -165,6 +165,8 @@ pub struct Settings {
     /// `wharf.log`. Default: all requests are logged.
     pub log: LogMode,
     pub access: AccessSpec,
+    /// `wharf.max_body`: bytes of a request's body at most (nginx `client_max_body_size`). Default 0: any.
+    pub max_body: u64,
     /// `wharf.ratelimit`.
     pub rate_limits: RateLimits,
     /// `wharf.errors`.
@@ -339,6 +341,7 @@ impl Default for Settings {
             files: None,
             log: LogMode::All,
             access: AccessSpec::default(),
+            max_body: 0,
             rate_limits: RateLimits::default(),
             errors: None,
             timeouts: Timeouts::default(),

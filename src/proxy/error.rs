@@ -27,6 +27,8 @@ pub(crate) enum ProxyError {
     Method(&'static str),
     #[error("the request target is longer than 16 KiB")]
     TargetTooLong,
+    #[error("the body is larger than wharf.max_body allows: {0} bytes")]
+    BodyTooLarge(u64),
     #[error("the path means one route as written and another once decoded")]
     AmbiguousPath,
     #[error("Wharf is starting and has not seen the containers yet")]
@@ -183,6 +185,7 @@ impl ProxyError {
             Self::BadRequest(_) | Self::AmbiguousPath => StatusCode::BAD_REQUEST,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoHost | Self::NoPath => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HttpsOnly | Self::ClientCertificate | Self::WebSocketOff => StatusCode::FORBIDDEN,
@@ -241,6 +244,7 @@ impl ProxyError {
                 }
                 ExchangeError::ClientTimeout(_) => StatusCode::REQUEST_TIMEOUT,
                 ExchangeError::ClientBody(_) | ExchangeError::ClientGone => StatusCode::BAD_REQUEST,
+                ExchangeError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             },
         }
     }
@@ -273,6 +277,7 @@ impl ProxyError {
                 Fault::Changed | Fault::NoPart(_) | Fault::Method => ErrorKind::BadRequest,
             },
             Self::Misdirected => ErrorKind::Misdirected,
+            Self::BodyTooLarge(_) => ErrorKind::TooLarge,
             Self::RouteFault(_) => ErrorKind::RouteFault,
             Self::NoCertificate(_) => ErrorKind::NoCertificate,
             Self::Unreachable { .. }
@@ -330,6 +335,7 @@ impl ProxyError {
                 Refusal::Maintenance { .. } => self.to_string(),
                 Refusal::RateLimit(_) => "too many requests; slow down".into(),
             },
+            Self::BodyTooLarge(most) => too_large(*most),
             Self::RouteFault(_) => {
                 "this site's configuration has an error; its operator finds it with `wharf status`"
                     .into()
@@ -374,6 +380,7 @@ impl ProxyError {
                 ExchangeError::ClientTimeout(_)
                 | ExchangeError::ClientBody(_)
                 | ExchangeError::ClientGone => cause.to_string(),
+                ExchangeError::TooLarge(most) => too_large(*most),
                 ExchangeError::Response(_) | ExchangeError::Interim => {
                     "the application's answer is unusable".into()
                 }
@@ -473,6 +480,7 @@ impl ProxyError {
                 ExchangeError::ClientTimeout(_)
                 | ExchangeError::ClientBody(_)
                 | ExchangeError::ClientGone => return None,
+                ExchangeError::TooLarge(_) => MAX_BODY.into(),
             },
             Self::Refused(refusal) => match refusal {
                 Refusal::Denied { .. } | Refusal::NotAllowed { .. } => "behind another proxy, WHARF_TRUSTED_PROXIES makes its clients' addresses count".into(),
@@ -496,6 +504,7 @@ impl ProxyError {
             }
             Self::AuthLoop => "wharf.auth.forward: off on the server's own route; or name its container, not its public host".into(),
             Self::Logins => "passwords are verified few at once; those that were right count on for five minutes without".into(),
+            Self::BodyTooLarge(_) => MAX_BODY.into(),
             Self::HttpsOnly => "ask with https://; wharf.https: redirect sends clients there".into(),
             Self::ClientCertificate => "wharf.tls.client_ca asks for one; `optional` lets others in, too".into(),
             Self::WebSocketOff => "wharf.websocket: on lets it through".into(),
@@ -541,6 +550,7 @@ impl ExchangeError {
             Self::ReadTimeout(_) | Self::WriteTimeout(_) => ErrorKind::UpstreamTimeout,
             Self::ClientTimeout(_) => ErrorKind::ClientTimeout,
             Self::ClientBody(_) | Self::ClientGone => ErrorKind::ClientClosed,
+            Self::TooLarge(_) => ErrorKind::TooLarge,
             Self::Response(_) | Self::Interim => ErrorKind::UpstreamProtocol,
         }
     }
@@ -561,6 +571,10 @@ fn broken(by: Option<(u32, u32)>, over: Duration) -> String {
     }
 }
 
+fn too_large(most: u64) -> String {
+    format!("the body is larger than the {most} bytes that this site takes")
+}
+
 fn or_none(reasons: &[String]) -> String {
     if reasons.is_empty() {
         "none is running".into()
@@ -568,3 +582,5 @@ fn or_none(reasons: &[String]) -> String {
         reasons.join("; ")
     }
 }
+
+const MAX_BODY: &str = "wharf.max_body sets how large a body may be";

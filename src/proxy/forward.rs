@@ -530,6 +530,7 @@ impl Forward<'_> {
         let id = endpoint.live.id;
         let terms = Terms {
             timeouts,
+            max_body: self.route.max_body,
             keepalive: self.route.keepalive,
             reserved: (self.head.has_body())
                 .then(|| self.route.not_in_trailers.clone())

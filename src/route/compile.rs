@@ -183,6 +183,10 @@ fn route(
         keepalive: settings.keepalive,
         breaker,
         limiter,
+        max_body: match settings.max_body {
+            0 => u64::MAX,
+            most => most,
+        },
         balance: settings.balance.clone(),
         sticky,
         files: (settings.files.as_ref())

@@ -162,6 +162,8 @@ pub struct Route {
     pub keepalive: Keepalive,
     pub breaker: Option<Arc<Breaker>>,
     pub limiter: Option<Limiter>,
+    /// `u64::MAX` is any.
+    pub max_body: u64,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
     /// Files are the answers.

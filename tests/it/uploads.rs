@@ -1,5 +1,6 @@
 //! Request bodies: framing, `Expect`, trailers, and bodies nobody reads.
 
+use crate::support::nginx::Both;
 use crate::support::origin::Origin;
 use crate::support::peer::End;
 use crate::support::site::{Site, get};
@@ -107,4 +108,58 @@ fn a_body_nobody_reads_is_no_request() {
         site.send("POST / HTTP/1.1\r\nHost: b.test\r\nContent-Length: 9999999\r\n\r\n");
     assert_eq!(client.message().status(), 404);
     assert_eq!(client.ended(), End::Fin);
+}
+
+/// S59.
+#[test]
+fn s59_a_body_that_is_too_large_gets_413_before_the_app_is_asked_or_is_cut() {
+    let origin = Origin::new();
+    let site = Site::plain(origin.port(), "wharf.max_body: 10");
+    // Known beforehand: nobody is asked, and nobody told to go on.
+    let head = |lines: &str| format!("POST / HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n\r\n");
+    for lines in [
+        "Content-Length: 11",
+        "Content-Length: 11\r\nExpect: 100-continue",
+    ] {
+        let mut client = site.send(head(lines));
+        assert_eq!(client.message().status(), 413, "{lines}");
+    }
+    assert!(origin.accepted().is_none());
+    // As large as may be.
+    let mut client = site.send(head("Content-Length: 10") + "0123456789");
+    let (_upstream, request) = origin.answer("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(request.text(), "0123456789");
+    assert_eq!(client.message().status(), 204);
+    let chunked = head("Transfer-Encoding: chunked");
+    let mut client = site.send(format!("{chunked}a\r\n0123456789\r\n0\r\n\r\n"));
+    let (_upstream, request) = origin.answer("HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(request.text(), "0123456789");
+    assert_eq!(client.message().status(), 204);
+    // It turns out to be larger while it comes: the app never sees an end of it.
+    let mut client = site.send(format!("{chunked}5\r\n01234\r\n"));
+    let mut upstream = origin.accept();
+    upstream.until("5\r\n01234\r\n");
+    client.send("6\r\n567890\r\n0\r\n\r\n");
+    assert_eq!(client.message().status(), 413);
+    let (rest, _) = upstream.rest();
+    assert!(!rest.contains("0\r\n\r\n"), "{rest:?}");
+    assert_eq!(site.metric("wharf_errors_total{kind=\"too_large\"}"), 3.0);
+}
+
+#[test]
+fn s59_nginx_refuses_the_same_bodies() {
+    let both = Both::start(
+        &[("app", "wharf.host: a.test\nwharf.max_body: 1k")],
+        "server { server_name a.test; client_max_body_size 1k;
+         location / { proxy_pass http://@app; } }",
+    );
+    for length in [0, 1, 1023, 1024, 1025, 5000] {
+        let body = "x".repeat(length);
+        let head = "POST / HTTP/1.1\r\nHost: a.test\r\n";
+        let whole = both.same(&format!("{head}Content-Length: {length}\r\n\r\n{body}"));
+        assert_eq!(whole.status(), if length > 1024 { 413 } else { 200 });
+        let end = if length > 0 { "\r\n0\r\n\r\n" } else { "\r\n" };
+        let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}{end}");
+        assert_eq!(both.same(&chunked).status(), whole.status(), "{length}");
+    }
 }

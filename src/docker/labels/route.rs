@@ -281,6 +281,7 @@ impl<'a> Layers<'a> {
             files: self.files(),
             log: pick!(self, "log", Value::Log).unwrap_or(default.log),
             access: self.access(),
+            max_body: pick!(self, "max_body", Value::Size).unwrap_or(default.max_body),
             rate_limits: self.rate_limits(),
             errors: pick!(self, "errors", Value::ErrorRules).map(|rules| ErrorsSpec {
                 rules,

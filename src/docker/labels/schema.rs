@@ -155,6 +155,8 @@ pub enum Kind {
     Block,
     /// A switch, who is let through, and what the others read.
     Maintenance,
+    /// A number of bytes; zero and `off` are no limit.
+    Size,
     /// Limits of a rate, in a list.
     RateLimits,
     /// Requests in a time.
@@ -350,6 +352,7 @@ impl Kind {
                 "list of `exploits`, paths such as `/private/*`, names such as `*.sql`, and `~regex`; or `off`"
             }
             Self::Maintenance => "switch; `allow=` `retry=` `message=\"…\"` as below",
+            Self::Size => "size such as `512k`, `10m`, `1g`, or `off`",
             Self::RateLimits => {
                 "list of `<rate>` with `burst=` `nodelay` `delay=` `key=` `dryrun` as below; or `off`"
             }

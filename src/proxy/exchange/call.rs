@@ -135,7 +135,9 @@ impl CallExchange {
         }
         let sending = match self.poll_send(cx, client) {
             Poll::Ready(Err(
-                error @ (ExchangeError::ClientBody(_) | ExchangeError::ClientGone),
+                error @ (ExchangeError::ClientBody(_)
+                | ExchangeError::TooLarge(_)
+                | ExchangeError::ClientGone),
             )) => return Poll::Ready(Err(error)),
             other => other,
         };
@@ -268,7 +270,7 @@ impl CallExchange {
         let part = client.poll_body(cx, out, room);
         let taken = &out[at..];
         if !taken.is_empty() {
-            self.course.worker.metrics.bytes_in.add(taken.len() as u64);
+            self.course.took(taken.len())?;
             if !(self.course.kept.as_mut()).is_some_and(|kept| kept.push(taken)) {
                 self.course.kept = None;
                 self.course.lost = true;

@@ -38,6 +38,9 @@ pub(crate) struct Course {
     pub(super) waiting: Waiting,
     pub(super) timeouts: Timeouts,
     pub(super) keepalive: Keepalive,
+    pub(super) max_body: u64,
+    /// Taken of the client's body. What an earlier try has taken, 64 KiB at most, is not in it.
+    pub(super) taken: u64,
     /// Fields that only the server which decides who gets in may set.
     pub(super) reserved: Option<Arc<FieldNames>>,
     /// Sending broke off; nothing more may be written, least of all an end of the body.
@@ -78,8 +81,21 @@ impl Course {
             waiting: Waiting::Nothing,
             timeouts: terms.timeouts,
             keepalive: terms.keepalive,
+            max_body: terms.max_body,
+            taken: 0,
             reserved: terms.reserved.clone(),
             broken: false,
+        }
+    }
+
+    /// Bytes came from the client.
+    pub(super) fn took(&mut self, bytes: usize) -> Result<(), ExchangeError> {
+        let bytes = bytes as u64;
+        self.worker.metrics.bytes_in.add(bytes);
+        self.taken += bytes;
+        match self.taken <= self.max_body {
+            true => Ok(()),
+            false => Err(ExchangeError::TooLarge(self.max_body)),
         }
     }
 

@@ -169,7 +169,9 @@ impl LinkExchange {
             // An endpoint may answer and close before it has read everything; that answer counts.
             let sending = match self.poll_send(cx, client) {
                 Poll::Ready(Err(
-                    error @ (ExchangeError::ClientBody(_) | ExchangeError::ClientGone),
+                    error @ (ExchangeError::ClientBody(_)
+                    | ExchangeError::TooLarge(_)
+                    | ExchangeError::ClientGone),
                 )) => {
                     return Poll::Ready(Err(error));
                 }

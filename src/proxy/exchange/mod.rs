@@ -45,6 +45,8 @@ pub(crate) enum Exchange {
 /// What an exchange has to know of its route, and of other tries of its request.
 pub(crate) struct Terms {
     pub(crate) timeouts: Timeouts,
+    /// Bytes of the client's body at most, see `model::Settings::max_body`.
+    pub(crate) max_body: u64,
     pub(crate) keepalive: Keepalive,
     /// Fields that have no place in the client's trailers.
     pub(crate) reserved: Option<Arc<FieldNames>>,
@@ -73,6 +75,8 @@ pub(crate) enum ExchangeError {
     ClientTimeout(Duration),
     #[error("the client's body cannot be used: {0}")]
     ClientBody(#[source] BodyError),
+    #[error("the client's body is larger than wharf.max_body allows: {0} bytes")]
+    TooLarge(u64),
     #[error("the client left")]
     ClientGone,
     #[error("its answer is unusable: {0}")]
@@ -93,7 +97,9 @@ impl ExchangeError {
             Self::Reset(_) => Some(Failure::Closed),
             // Whoever has stopped it, or taken it off its network.
             Self::Lost | Self::Untouched => None,
-            Self::ClientTimeout(_) | Self::ClientBody(_) | Self::ClientGone => None,
+            Self::ClientTimeout(_) | Self::ClientBody(_) | Self::TooLarge(_) | Self::ClientGone => {
+                None
+            }
         }
     }
 }

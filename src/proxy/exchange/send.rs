@@ -132,7 +132,7 @@ impl LinkExchange {
             match part {
                 Part::Appended => {
                     let taken = self.link.out.len() - at;
-                    self.course.worker.metrics.bytes_in.add(taken as u64);
+                    self.course.took(taken)?;
                     if self.is_chunked() {
                         frame_chunk(&mut self.link.out, at);
                     }

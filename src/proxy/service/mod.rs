@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use super::audience::Client;
 use super::breaker::{judge, pass};
+use super::error::ProxyError;
 use super::exchange::Client as ClientSide;
 use super::forward::{Answer, Forward, Refusal};
 use super::grpc;
@@ -195,6 +196,12 @@ async fn steps<C: ClientSide>(
     // Before passwords are looked at: they are guessed no faster.
     if let Some(limiter) = &route.limiter {
         within_rate(worker, limiter, &head, record)?;
+    }
+    if request
+        .length()
+        .is_some_and(|length| length > route.max_body)
+    {
+        return Err(ProxyError::BodyTooLarge(route.max_body).into());
     }
     let user = match admission.basic {
         Some(basic) => Some(log_in(basic, &head).await?),

@@ -28,6 +28,7 @@ use crate::model::{
     ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, LimitKey, LogMode, Matcher,
     Networks, Origins, PathGlob, PathPattern, Pattern, Proto, Rate, RateLimit, Redirect, RetryOn,
     Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
+    parse_size,
 };
 
 use super::key::is_route_name;
@@ -98,6 +99,8 @@ pub(super) enum Value {
     /// Two or more, in label order.
     RateLimits(Vec<RateLimit>),
     Rate(Rate),
+    /// Bytes; 0 is no limit.
+    Size(u64),
     Delay(Delay),
     LimitKey(LimitKey),
     /// In label order.
@@ -154,6 +157,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Breaker
             | Kind::Queue
             | Kind::Count
+            | Kind::Size
             | Kind::Health
             | Kind::Verify
     );
@@ -247,6 +251,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::ServerName => app_tls::server_name(text).map(Value::ServerName),
         Kind::SentHost => app_tls::sent_host(text).map(Value::SentHost),
         Kind::Networks => access::addresses(text).map(Value::Networks),
+        Kind::Size => parse_size(text)
+            .map(Value::Size)
+            .map_err(|error| error.to_string()),
         Kind::Rate => ratelimit::rate(text).map(Value::Rate),
         Kind::Burst => ratelimit::burst(text).map(Value::Count),
         Kind::Delay => ratelimit::delay(text).map(Value::Delay),
