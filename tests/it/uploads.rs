@@ -127,12 +127,12 @@ fn s59_a_body_that_is_too_large_gets_413_before_the_app_is_asked_or_is_cut() {
     assert!(origin.accepted().is_none());
     // As large as may be.
     let mut client = site.send(head("Content-Length: 10") + "0123456789");
-    let (_upstream, request) = origin.answer("HTTP/1.1 204 No Content\r\n\r\n");
+    let (_upstream, request) = origin.answer(CLOSING);
     assert_eq!(request.text(), "0123456789");
     assert_eq!(client.message().status(), 204);
     let chunked = head("Transfer-Encoding: chunked");
     let mut client = site.send(format!("{chunked}a\r\n0123456789\r\n0\r\n\r\n"));
-    let (_upstream, request) = origin.answer("HTTP/1.1 204 No Content\r\n\r\n");
+    let (_upstream, request) = origin.answer(CLOSING);
     assert_eq!(request.text(), "0123456789");
     assert_eq!(client.message().status(), 204);
     // It turns out to be larger while it comes: the app never sees an end of it.
@@ -163,3 +163,5 @@ fn s59_nginx_refuses_the_same_bodies() {
         assert_eq!(both.same(&chunked).status(), whole.status(), "{length}");
     }
 }
+
+const CLOSING: &str = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";

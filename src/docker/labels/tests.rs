@@ -95,9 +95,10 @@ fn every_reserved_word_is_an_error_on_its_route() {
 
 #[test]
 fn keys_ignore_case_and_hyphens() {
-    let read = read_pairs(&[("WHARF.HOST", "a.test"), ("Wharf.Max-Body", "1m")]);
-    assert_eq!(reasons(&read), ["not supported yet"]);
-    assert_eq!(read.problems[0].label, "Wharf.Max-Body");
+    let read = read_pairs(&[("WHARF.HOST", "a.test"), ("Wharf.Slow-Start", "soon")]);
+    let reason = "a duration looks like 250ms, 10s, 5m, 1h30m, 2d or off";
+    assert_eq!(reasons(&read), [reason]);
+    assert_eq!(read.problems[0].label, "Wharf.Slow-Start");
 }
 
 #[test]
