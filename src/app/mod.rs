@@ -275,7 +275,6 @@ impl Drop for Ended {
     }
 }
 
-/// What to do about it; the error itself follows as the source.
 /// Which Unix sockets may be apps': those in the directory, but never the one Wharf itself is given.
 fn sockets(config: &Config) -> Option<Arc<Sockets>> {
     let engine = match engine::Address::parse(&config.docker_host) {
@@ -286,6 +285,7 @@ fn sockets(config: &Config) -> Option<Arc<Sockets>> {
     Some(Arc::new(Sockets { directory, engine }))
 }
 
+/// What to do about it; the error itself follows as the source.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => ": another process has it (`ss -ltnp` shows which)",

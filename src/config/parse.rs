@@ -325,7 +325,6 @@ fn ca_names(text: &str) -> Result<Vec<Host>, String> {
     }
 }
 
-/// A directory that is there now; what is in it may come later.
 /// Where nothing is mounted there are no sockets.
 fn default_sockets() -> Option<PathBuf> {
     Some(PathBuf::from("/sockets")).filter(|path| path.is_dir())
@@ -357,6 +356,7 @@ fn statics(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// A directory that is there now; what is in it may come later.
 fn existing_directory(text: &str) -> Result<PathBuf, String> {
     match std::fs::metadata(text) {
         Ok(meta) if meta.is_dir() => Ok(text.into()),

@@ -903,7 +903,6 @@ impl<'a> Layers<'a> {
     }
 }
 
-/// How the app is spoken to.
 /// `ratelimit` and its fields.
 const LIMIT: [&str; 6] = [
     "ratelimit",
@@ -915,6 +914,7 @@ const LIMIT: [&str; 6] = [
 ];
 /// Names the route of files below a path of another route; no route of a label can be called that.
 const STATIC_PATH: &str = "static.path";
+/// How the app is spoken to.
 const OF_TLS: [&str; 3] = ["proto", "upstream.verify", "upstream.sni"];
 
 /// Names the route of hosts that are sent to another; no route of a label can be called that.
