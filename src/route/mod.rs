@@ -462,4 +462,6 @@ impl SharedTable {
 }
 
 #[cfg(test)]
+mod neighbours;
+#[cfg(test)]
 mod tests;

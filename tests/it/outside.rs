@@ -76,7 +76,10 @@ fn a_name_is_looked_up_and_one_that_cannot_be_is_told() {
 #[test]
 fn an_address_outside_that_is_wrong_costs_its_route_and_says_what_to_write() {
     let cases = [
-        ("h2c://10.0.0.1", "h2c:// is not supported yet"),
+        (
+            "http://10.0.0.1, unix:app.sock",
+            "a Unix socket stands alone",
+        ),
         ("http://10.0.0.1/base", "wharf.rewrite"),
         ("http://169.254.169.254", "link-local"),
     ];

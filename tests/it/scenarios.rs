@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::compose::command;
 use crate::support::curl::{Answer, Curl, curl};
@@ -14,11 +14,12 @@ use crate::support::docker::{Packed, docker, try_docker, unique};
 use crate::support::eventually;
 
 /// Labels of the apps in each file, Wharf's own word for a scenario that others need more for.
-const LABELS: [(&str, usize); 10] = [
+const LABELS: [(&str, usize); 11] = [
     ("01-simple", 1),
     ("02-websocket", 2),
     ("03-server-sent-events", 1),
     ("04-two-apps-one-host", 4),
+    ("06-limited-api", 5),
     ("07-nextcloud", 3),
     ("08-admin-panel", 3),
     ("09-blue-green", 4),
@@ -127,6 +128,45 @@ fn scenario_4_two_apps_on_one_host() {
     assert_eq!(moved.location, "https://mon.localhost/prometheus/graph");
     let outer = scenario.wait("https://mon.localhost/json");
     assert_eq!(outer.json()["hostname"], scenario.host_name("grafana"));
+}
+
+#[test]
+fn scenario_6_an_api_that_is_not_asked_too_often() {
+    let scenario = Scenario::up("06-limited-api", &[]);
+    scenario.wait("https://api.localhost/json");
+    // A page of that origin may call; one of another may not.
+    let ask = |origin: &str| {
+        let args = ["--include", "--header", origin];
+        scenario.words("https://api.localhost/json", &args)
+    };
+    let allowed = "access-control-allow-origin: https://app.example.com";
+    assert!(ask("Origin: https://app.example.com").contains(allowed));
+    assert!(!ask("Origin: https://other.example.com").contains("access-control-allow"));
+    // Of many at once the burst is let through, and some are too many.
+    let many = [
+        "--parallel",
+        "--parallel-max",
+        "80",
+        "--output",
+        "/dev/null",
+    ];
+    let statuses = |url: &str, args: &[&str]| {
+        let told = scenario.words(url, &[&["--write-out", "%{http_code} "], args].concat());
+        let of = |status| told.split(' ').filter(|word| *word == status).count();
+        (of("200"), of("429"))
+    };
+    let (served, refused) = statuses("https://api.localhost/json?[1-80]", &many);
+    assert!(served >= 18 && refused > 0, "{served} and {refused}");
+    assert_eq!(served + refused, 80);
+    // Logins wait their turn, one a second: three take two seconds, and none is refused.
+    let begun = Instant::now();
+    let (served, refused) = statuses("https://api.localhost/auth/login?[1-3]", &many);
+    assert_eq!((served, refused), (3, 0));
+    assert!(
+        begun.elapsed() >= Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
