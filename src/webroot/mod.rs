@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use body::{Body, shorter};
+pub(crate) use body::{Body, Stretch, shorter};
 pub use open::Fault;
 pub(crate) use recent::Recent;
 pub(crate) use reply::{Asked, Hit};

@@ -5,18 +5,19 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::Method;
+use http::{Method, Version};
 use tokio::io::AsyncWrite;
 
 use super::{After, Connection};
 use crate::metrics::ErrorKind;
-use crate::proxy::exchange::Client;
+use crate::proxy::buffers::SMALL;
+use crate::proxy::exchange::{Client, write_chunk_size};
 use crate::proxy::fields::write_field;
-use crate::proxy::headers;
-use crate::proxy::local::Local;
+use crate::proxy::headers::{self, CHUNKED};
+use crate::proxy::local::{Body, Length, Local, Pieces};
 use crate::proxy::pipe::{Pipe, WORTH};
 use crate::proxy::tail::Tail;
-use crate::webroot::{Body, shorter};
+use crate::webroot::shorter;
 
 /// Why an answer could not be brought to its end.
 enum Broken {
@@ -40,17 +41,26 @@ impl Connection {
     pub(super) async fn local(&mut self, mut local: Local, mut tail: Tail) -> After {
         self.expects = false;
         let read = self.skip_body();
-        let keep = read && self.keeps(&tail.head);
+        let open = local.length == Length::Open;
+        let framed = open && tail.head.version != Version::HTTP_10;
+        let has_body = local.has_body() && tail.head.method != Method::HEAD;
+        // The end of the connection is the only delimiter that HTTP/1.0 leaves.
+        let to_close = open && !framed && has_body;
+        let keep = read && self.keeps(&tail.head) && !to_close;
         tail.responds(local.status());
-        self.write_local(&local, &tail, keep);
-        let sent = match (local.length, &tail.head.method) {
-            (None | Some(0), _) | (_, &Method::HEAD) => {
+        self.write_local(&local, &tail, keep, framed);
+        let body = &mut local.body;
+        let sent = match (has_body, framed) {
+            (false, _) => {
                 let flushed = poll_fn(|cx| self.poll_flush_timed(cx)).await;
                 flushed.map_err(|_| Broken::Client)
             }
-            _ => {
+            (true, true) => {
+                let mut ended = false;
+                poll_fn(|cx| self.poll_local_framed(cx, body, &mut tail, &mut ended)).await
+            }
+            (true, false) => {
                 let mut way = Way::Open;
-                let body = &mut local.body;
                 poll_fn(|cx| self.poll_local(cx, body, &mut tail, &mut way)).await
             }
         };
@@ -60,6 +70,10 @@ impl Connection {
             Err(Broken::Source(error)) => {
                 tail.worker.metrics.count_error(ErrorKind::Internal);
                 tracing::warn!(%error, path = tail.head.target(), "answer cut");
+                if to_close {
+                    // Only a reset tells this client that something is missing.
+                    self.stream.reset_on_close();
+                }
                 return After::Cut;
             }
         }
@@ -71,18 +85,64 @@ impl Connection {
         }
     }
 
-    fn write_local(&mut self, local: &Local, tail: &Tail, keep: bool) {
+    fn write_local(&mut self, local: &Local, tail: &Tail, keep: bool, framed: bool) {
         self.lend_out();
         let out = &mut self.out;
         headers::write_status(out, tail.head.version, local.status(), b"");
         for (name, value) in local.head.headers() {
             write_field(out, name.as_str().as_bytes(), value.as_bytes());
         }
-        let mut length = Vec::new();
-        if let Some(count) = local.length {
-            headers::write_length(&mut length, count);
+        let mut framing = Vec::new();
+        match local.length.known() {
+            Some(count) => headers::write_length(&mut framing, count),
+            None if framed => framing.extend_from_slice(CHUNKED),
+            None => {}
         }
-        headers::write_end(out, Self::persist(&tail.head, keep), &length);
+        headers::write_end(out, Self::persist(&tail.head, keep), &framing);
+    }
+
+    /// Moves a body of unknown length in chunks; `Ready` when the client has been sent all of it.
+    fn poll_local_framed(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Body,
+        tail: &mut Tail,
+        ended: &mut bool,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            while !*ended && self.out.len() < SMALL {
+                match body.poll_fill(cx) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(false)) => {
+                        *ended = true;
+                        self.lend_out();
+                        self.out.extend_from_slice(b"0\r\n");
+                        if let Some(trailers) = body.trailers().filter(|_| self.trailers) {
+                            let out = &mut self.out;
+                            trailers.fields().copy(out, headers::may_trail_response);
+                        }
+                        self.out.extend_from_slice(b"\r\n");
+                        break;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Source(error))),
+                    Poll::Pending => return self.poll_meanwhile(cx),
+                }
+                self.lend_out();
+                let data = body.data();
+                let count = data.len().min(MOST);
+                write_chunk_size(&mut self.out, count);
+                self.out.extend_from_slice(&data[..count]);
+                self.out.extend_from_slice(b"\r\n");
+                body.consume(count);
+                tail.bytes += count as u64;
+            }
+            match self.poll_flush_timed(cx) {
+                Poll::Ready(Ok(())) if *ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 
     /// Moves the body; `Ready` when the client has been sent all of it.
@@ -207,3 +267,6 @@ impl Connection {
         }
     }
 }
+
+/// Bytes of a chunk: they are copied.
+const MOST: usize = 32 * 1024;

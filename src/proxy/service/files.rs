@@ -15,7 +15,7 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::Client;
 use crate::proxy::forward::Answer;
 use crate::proxy::hold::Stop;
-use crate::proxy::local::Local;
+use crate::proxy::local::{Body, Length, Local};
 use crate::proxy::page::{self, FILE_METHODS, Page};
 use crate::proxy::worker::Worker;
 use crate::route::Route;
@@ -79,7 +79,10 @@ pub(super) async fn serve<C: Client>(
     *page.headers_mut() = reply.fields;
     Ok(Answer::Local(Box::new(Local {
         head: done(page),
-        length: (reply.status != StatusCode::NOT_MODIFIED).then_some(reply.length),
-        body: reply.body,
+        length: match reply.status {
+            StatusCode::NOT_MODIFIED => Length::None,
+            _ => Length::Known(reply.length),
+        },
+        body: Body::File(reply.body),
     })))
 }

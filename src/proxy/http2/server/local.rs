@@ -9,9 +9,8 @@ use http::Method;
 use super::super::frame::{HEAD, MAX_FRAME};
 use super::stream::{Broken, Side};
 use crate::metrics::ErrorKind;
-use crate::proxy::local::Local;
+use crate::proxy::local::{Body, Local, Pieces};
 use crate::proxy::tail::Tail;
-use crate::webroot::Body;
 
 impl Side<'_> {
     pub(super) async fn local(&mut self, mut local: Local, tail: &mut Tail) {
@@ -19,13 +18,12 @@ impl Side<'_> {
         if poll_fn(|cx| self.poll_head_room(cx)).await.is_err() {
             return;
         }
-        let has_body = local.length.is_some_and(|length| length > 0);
-        let last = !has_body || tail.head.method == Method::HEAD;
+        let last = !local.has_body() || tail.head.method == Method::HEAD;
         self.head(last, local.status(), |encoder, out| {
             for (name, value) in local.head.headers() {
                 encoder.field(out, name.as_str().as_bytes(), value.as_bytes());
             }
-            if let Some(length) = local.length {
+            if let Some(length) = local.length.known() {
                 let mut text = itoa::Buffer::new();
                 encoder.field(out, b"content-length", text.format(length).as_bytes());
             }
@@ -55,7 +53,10 @@ impl Side<'_> {
             match body.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Ok(false)) => {
-                    self.shared().lend_out().end_stream(at);
+                    match body.trailers() {
+                        Some(trailers) => self.trailers(trailers.fields()),
+                        None => self.shared().lend_out().end_stream(at),
+                    }
                     return Poll::Ready(Ok(Ok(())));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Ok(Err(error))),

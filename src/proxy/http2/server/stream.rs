@@ -338,7 +338,7 @@ impl Side<'_> {
         inner.wake_connection();
     }
 
-    fn trailers(&self, fields: Fields<'_>) {
+    pub(super) fn trailers(&self, fields: Fields<'_>) {
         let mut inner = self.shared().lend_out();
         let mut sent = fields.iter().filter(|f| headers::may_trail_response(*f));
         let Some(first) = sent.next() else {
