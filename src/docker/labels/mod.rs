@@ -6,15 +6,17 @@
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
-mod health;
+mod dial;
 mod help;
 mod json;
 mod key;
+mod layers;
 mod presets;
 mod read;
 mod reference;
 mod route;
 mod schema;
+mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -29,8 +31,8 @@ use crate::model::{
     Problem, Proto, Settings, Severity, Verify,
 };
 
+use layers::Layers;
 use read::{Draft, Drafts};
-use route::Layers;
 use value::Value;
 
 pub use help::{render_help, render_markdown};

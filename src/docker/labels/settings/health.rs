@@ -1,15 +1,15 @@
 //! Drafts -> the health check of a route's replicas.
 
-use super::read::{Draft, Given};
-use super::route::Layers;
-use super::value::Value;
-use super::value::health::HealthWord;
+use super::super::layers::Layers;
+use super::super::read::{Draft, Given};
+use super::super::value::Value;
+use super::super::value::health::HealthWord;
 use crate::model::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 
 impl Layers<'_> {
     /// The check these labels ask for. A route that names a word or a path does so instead of its base;
     /// the fields around it are inherited one by one.
-    pub(super) fn health(&self) -> HealthCheck {
+    pub(in crate::docker::labels) fn health(&self) -> HealthCheck {
         let said = self.each("health").find_map(said);
         let asks = match said {
             None | Some(HealthWord::Docker) => return HealthCheck::Docker,
@@ -51,13 +51,13 @@ impl Layers<'_> {
     }
 
     /// Whether a label of it is there but could not be used.
-    pub(super) fn health_broken(&self) -> bool {
+    pub(in crate::docker::labels) fn health_broken(&self) -> bool {
         let fields = FIELDS.iter().chain(&["health", "health.path"]);
         fields.into_iter().any(|option| self.broken(option)) || self.torn().is_some()
     }
 
     /// Where the route's own labels say two things at once: the second, and why it will not do.
-    pub(super) fn torn(&self) -> Option<(&Given, String)> {
+    pub(in crate::docker::labels) fn torn(&self) -> Option<(&Given, String)> {
         let first = self.own.values.get("health")?;
         let second = self.own.values.get("health.path")?;
         let reason = format!("what is asked is also set by {}", first.label);
@@ -65,7 +65,10 @@ impl Layers<'_> {
     }
 
     /// Own labels of it that change nothing, and why.
-    pub(super) fn idle_health(&self, health: &HealthCheck) -> Vec<(&Given, &'static str)> {
+    pub(in crate::docker::labels) fn idle_health(
+        &self,
+        health: &HealthCheck,
+    ) -> Vec<(&Given, &'static str)> {
         let (idle, why): (&[&str], _) = match health.active().map(|check| &check.asks) {
             None => (
                 &FIELDS,
