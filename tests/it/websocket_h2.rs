@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -503,4 +504,28 @@ fn chromium_opens_its_websocket_on_the_http_2_connection_it_has() {
     let told = format!("\"GET {host} /ws HTTP/2.0\" 101");
     assert!(lines.iter().any(|line| line.contains(&told)), "{lines:?}");
     drop((app, carrier));
+}
+
+/// B51: whoever decides who gets in is asked about a GET, as it is of a WebSocket over HTTP/1.
+#[test]
+fn b51_the_server_that_decides_hears_of_a_get() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&asked);
+    let auth = Served::by(move |request| {
+        let fields = ["x-forwarded-method", "x-original-method"];
+        let told = fields.map(|name| request.field(name).map(str::to_owned));
+        heard.lock().unwrap().push(told);
+        b"HTTP/1.1 401 X\r\nContent-Length: 0\r\n\r\n".to_vec()
+    });
+    let origin = Origin::new();
+    let labels = format!("{LABELS}\nwharf.auth.forward: http://auth:{}/", auth.port());
+    let site = Site::start([
+        app("app", origin.port(), &labels),
+        app("auth", auth.port(), ""),
+    ]);
+    let client = H2::connect_tls(site.wharf.https, "a.test", site.wharf.data());
+    let (response, _send) = client.send(connect("a.test", "/ws", "websocket"), false);
+    assert_eq!(client.wait(response).unwrap().status(), 401);
+    let get = Some("GET".to_owned());
+    assert_eq!(*asked.lock().unwrap(), [[get.clone(), get]]);
 }

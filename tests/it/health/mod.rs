@@ -2,6 +2,8 @@
 
 // Real apps in real containers.
 mod apps;
+// Apps that speak HTTP/2.
+mod http2;
 // Many endpoints, many services, and checks that change.
 mod many;
 // Checks that the test answers one by one.
