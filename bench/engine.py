@@ -1,6 +1,6 @@
 """A Docker engine that runs one container, `origin`: Wharf's routes for the benchmark.
 
-engine.py SOCKET PORT [--hosts N] [--sites N] [--swap]: serves on the Unix socket SOCKET; the container is 127.0.0.1
+engine.py SOCKET PORT [--hosts N] [--sites N] [--swap] [--label NAME=VALUE ..]: serves on the Unix socket SOCKET; the container is 127.0.0.1
 and exposes PORT. With --hosts there are as many more host names, on containers of a hundred each; with --sites as many
 more containers, each with a name and a certificate of its own. With --swap one more container changes its host name
 every 10 ms, with an event each time, from SIGUSR1 until SIGUSR2.
@@ -180,7 +180,9 @@ def main():
     parser.add_argument("--hosts", type=int, default=0)
     parser.add_argument("--sites", type=int, default=0)
     parser.add_argument("--swap", action="store_true")
+    parser.add_argument("--label", action="append", default=[])
     options = parser.parse_args()
+    LABELS.update(label.split("=", 1) for label in options.label)
     if os.path.exists(options.socket):
         os.unlink(options.socket)
     with Engine(options.socket, answers(options.port, options.hosts, options.sites), options.swap) as engine:

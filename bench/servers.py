@@ -154,7 +154,9 @@ def caddy(peer, scene):
 def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False):
     engine, sites = peer.directory / "docker.sock", scene.setting.sites
     words = [str(engine), str(scene.origin), "--hosts", str(hosts), "--sites", str(sites)]
-    peer.start([sys.executable, str(HERE / "engine.py"), *words] + (["--swap"] if swap else []), core=peer.load_core)
+    words += ["--swap"] if swap else []
+    words += [word for label in getattr(scene.options, "labels", []) for word in ("--label", label)]
+    peer.start([sys.executable, str(HERE / "engine.py"), *words], core=peer.load_core)
     wait_until(engine.exists, "the fake Docker engine")
     data = peer.directory / "data"
     if sites:
@@ -170,7 +172,8 @@ def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False):
         "WHARF_ACCESS_LOG": "on" if log else "off",
         "WHARF_LOG": "warn",
     }
-    return [scene.options.base if base else scene.options.binary, "run"], environment
+    around = getattr(scene.options, "wrap", [])
+    return [*around, scene.options.base if base else scene.options.binary, "run"], environment
 
 
 def relay(peer, scene):
