@@ -21,6 +21,8 @@ pub mod metrics;
 // The stop signal and its stages.
 pub mod shutdown;
 
+// Who waits for a place, in what order.
+pub mod line;
 // What a route asks of a request; pure.
 pub mod filter;
 // Stored responses: what may be kept, and when it may be used again.

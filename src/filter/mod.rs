@@ -3,6 +3,7 @@
 pub mod auth;
 mod block;
 pub mod cors;
+pub mod inflight;
 pub mod ratelimit;
 
 use std::net::IpAddr;

@@ -89,6 +89,8 @@ pub struct WorkerMetrics {
     pub rate_dry_run: Counter,
     /// Requests that had to wait for a place at an endpoint.
     pub queued: Counter,
+    /// Requests that had to wait for a place on their route.
+    pub places_awaited: Counter,
     /// Changes of routes' breakers, by what they became.
     pub breaker_changes: [Counter; BreakerBecame::ALL.len()],
     pub upgrades: Counter,
@@ -129,6 +131,8 @@ pub enum ErrorKind {
     TooLarge,
     /// Beyond a rate limit.
     RateLimit,
+    /// More at a time than the route, or a client, may have.
+    InFlight,
     /// A path nobody gets.
     Blocked,
     /// The route is down for maintenance.
@@ -301,7 +305,7 @@ impl BreakerBecame {
 
 impl ErrorKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::ClientClosed,
@@ -312,6 +316,7 @@ impl ErrorKind {
         Self::Auth,
         Self::TooLarge,
         Self::RateLimit,
+        Self::InFlight,
         Self::Blocked,
         Self::Maintenance,
         Self::Misdirected,
@@ -340,6 +345,7 @@ impl ErrorKind {
             Self::Auth => "auth",
             Self::TooLarge => "too_large",
             Self::RateLimit => "rate_limit",
+            Self::InFlight => "in_flight",
             Self::Blocked => "blocked",
             Self::Maintenance => "maintenance",
             Self::Misdirected => "misdirected",

@@ -222,6 +222,12 @@ fn workers(page: &mut Page, t: &Totals) {
         "Requests that had to wait for a place at an endpoint (wharf.max_conns).",
         t.queued,
     );
+    page.one(
+        "wharf_requests_places_awaited_total",
+        "counter",
+        "Requests that had to wait for a place on their route (wharf.inflight).",
+        t.places_awaited,
+    );
     page.family(
         "wharf_breaker_changes_total",
         "counter",

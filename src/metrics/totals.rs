@@ -36,6 +36,7 @@ pub struct Totals {
     pub rate_delayed: u64,
     pub rate_dry_run: u64,
     pub queued: u64,
+    pub places_awaited: u64,
     /// In the order of [`BreakerBecame::ALL`].
     pub breaker_changes: [u64; BreakerBecame::ALL.len()],
     pub upgrades: u64,
@@ -106,6 +107,7 @@ impl Totals {
             rate_delayed,
             rate_dry_run,
             queued,
+            places_awaited,
             breaker_changes,
             upgrades,
             upgrades_open,
@@ -158,6 +160,7 @@ impl Totals {
             (&mut self.rate_delayed, rate_delayed.get()),
             (&mut self.rate_dry_run, rate_dry_run.get()),
             (&mut self.queued, queued.get()),
+            (&mut self.places_awaited, places_awaited.get()),
             (&mut self.upgrades, upgrades.get()),
             (&mut self.upgrades_open, upgrades_open.get()),
             (&mut self.access_lines_dropped, access_lines_dropped.get()),

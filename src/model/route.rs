@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::{
     AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, ErrorsSpec, FilesSpec,
-    HeaderEdit, HealthCheck, Host, HostPattern, Hsts, Keepalive, LogMode, Matcher, MaxConns,
-    PathPattern, Proto, RateLimits, Redirect, Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via,
-    duration,
+    HeaderEdit, HealthCheck, Host, HostPattern, Hsts, InFlightLimits, Keepalive, LogMode, Matcher,
+    MaxConns, PathPattern, Proto, RateLimits, Redirect, Retry, Rewrite, SentHost, Timeouts,
+    TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -169,6 +169,8 @@ pub struct Settings {
     pub max_body: u64,
     /// `wharf.ratelimit`.
     pub rate_limits: RateLimits,
+    /// `wharf.inflight`.
+    pub in_flight: InFlightLimits,
     /// `wharf.errors`.
     pub errors: Option<ErrorsSpec>,
     pub timeouts: Timeouts,
@@ -343,6 +345,7 @@ impl Default for Settings {
             access: AccessSpec::default(),
             max_body: 0,
             rate_limits: RateLimits::default(),
+            in_flight: InFlightLimits::default(),
             errors: None,
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),

@@ -12,6 +12,7 @@ use super::exchange::ExchangeError;
 use super::h1::ResponseError;
 use super::http2::SPEAKS_HTTP1;
 use crate::filter::Refusal;
+use crate::filter::inflight::Full;
 use crate::metrics::ErrorKind;
 use crate::model::{Address, UpstreamKey, nothing_listens};
 use crate::tls::{HandshakeFault, ObtainError};
@@ -89,6 +90,8 @@ pub(crate) enum ProxyError {
         "every container of upstream {upstream} has as many requests as wharf.max_conns allows; {why}"
     )]
     Full { upstream: UpstreamKey, why: NoWait },
+    #[error("there are as many requests as {full} allows; {why}")]
+    InFlight { full: Box<Full>, why: NoWait },
     #[error("{max} requests wait for upstream {upstream} already; {cause}")]
     Crowded {
         upstream: UpstreamKey,
@@ -215,7 +218,9 @@ impl ProxyError {
                 Fault::NoPart(_) => StatusCode::RANGE_NOT_SATISFIABLE,
                 Fault::Method => StatusCode::METHOD_NOT_ALLOWED,
             },
+            Self::InFlight { full, .. } if full.is_of_client() => StatusCode::TOO_MANY_REQUESTS,
             Self::Starting
+            | Self::InFlight { .. }
             | Self::RouteFault(_)
             | Self::NoCertificate(_)
             | Self::NoEndpoint(_)
@@ -285,6 +290,7 @@ impl ProxyError {
             | Self::Unhealthy { .. }
             | Self::Left { .. } => ErrorKind::NoEndpoint,
             Self::Full { .. } => ErrorKind::Full,
+            Self::InFlight { .. } => ErrorKind::InFlight,
             Self::Breaker { .. } => ErrorKind::Breaker,
             Self::Crowded { cause, .. } | Self::Waited { cause, .. } => cause.kind(),
             Self::Connect { .. } | Self::ConnectTimeout { .. } => ErrorKind::Connect,
@@ -349,6 +355,10 @@ impl ProxyError {
             Self::Full { why, .. } => {
                 format!("the application has as many requests as it may; {why}")
             }
+            Self::InFlight { full, why } => match full.is_of_client() {
+                true => format!("too many requests at the same time; {why}"),
+                false => format!("this site has as many requests at a time as it may; {why}"),
+            },
             Self::Breaker { .. } => {
                 "too many requests to the application have failed; it is left alone for a while"
                     .into()
@@ -425,6 +435,10 @@ impl ProxyError {
             Self::Full {
                 why: NoWait::Still(limit),
                 ..
+            }
+            | Self::InFlight {
+                why: NoWait::Still(limit),
+                ..
             } => Some(*limit),
             _ => None,
         }
@@ -441,6 +455,13 @@ impl ProxyError {
             Self::NoEndpoint(_) => "each of its containers has wharf.weight: 0: give one another weight".into(),
             Self::Breaker { .. } => "`docker logs` may tell why requests fail; wharf.breaker says when it opens and for how long".into(),
             Self::Full { .. } => "wharf.max_conns sets how many requests each container has at once, how many wait (queue=) and how long (wait=); more containers share them".into(),
+            Self::InFlight { full, .. } => {
+                let proxies = "; behind another proxy, WHARF_TRUSTED_PROXIES makes its clients' addresses count";
+                format!(
+                    "wharf.inflight sets how many there may be at a time, how many more wait (queue=) and how long (wait=){}",
+                    if full.is_of_client() { proxies } else { "" }
+                )
+            }
             Self::Connect { endpoint, exposed, cause, .. }
                 if Failure::of_connect(cause) == Failure::Refused =>
             {
@@ -527,7 +548,7 @@ impl ProxyError {
     /// Seconds after which trying again makes sense.
     pub(crate) fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::Full { .. } | Self::Logins => Some(1),
+            Self::Full { .. } | Self::InFlight { .. } | Self::Logins => Some(1),
             Self::Refused(Refusal::Maintenance { retry, .. }) => {
                 (!retry.is_zero()).then(|| retry.as_secs().clamp(1, 604_800) as u32)
             }

@@ -14,7 +14,7 @@ use super::fields::FieldIndex;
 use super::fields::Known;
 use super::forward::{choice, holder, nobody};
 use super::head::RequestHead;
-use super::queue::full;
+use super::queue::{full, no_place};
 use super::{h1, hints, service};
 use crate::config::TrustedProxies;
 use crate::model::{ContainerNote, HttpsMode};
@@ -145,6 +145,10 @@ impl<'t> Decision<'t> {
             self.redirect = Some(service::redirect(head, port));
         }
         let admission = service::admit(entry, route, head)?;
+        let limits = route.in_flight.as_ref();
+        if let Some(full) = limits.and_then(|all| all.full(|key| service::whose(head, key))) {
+            return Err(no_place(full));
+        }
         self.asks = admission.forward;
         if let Some(basic) =
             (admission.basic).filter(|_| !request.fields().has(Known::Authorization))

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::error::ProxyError;
 use super::exchange::Client;
 use super::worker::Worker;
+use crate::filter::inflight::Full;
 use crate::route::Route;
 use crate::upstream::{Held, NoHold, TRY_AGAIN, Upstream};
 
@@ -18,6 +19,8 @@ pub(super) enum Stop {
     Held(Box<Hold>),
     /// All endpoints have as many requests as they may.
     Full(Arc<Upstream>),
+    /// There are as many as there may be at a time (`wharf.inflight`).
+    InFlight(Box<Full>),
     /// It is beyond its client's rate, and may go on after this time.
     Early(Duration),
     /// Nobody knows the containers yet.

@@ -1,5 +1,5 @@
-//! Requests that wait until an endpoint has a place for them (`wharf.max_conns`). The line itself is
-//! `upstream::queue`'s.
+//! Requests that wait until there is a place for them: at an endpoint (`wharf.max_conns`) or on their route
+//! (`wharf.inflight`). The line itself is [`crate::line`]'s.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -10,6 +10,8 @@ use super::error::{NoWait, ProxyError};
 use super::exchange::Client;
 use super::tail::Record;
 use super::worker::Worker;
+use crate::filter::inflight::Full;
+use crate::line::Queued;
 use crate::model::UpstreamKey;
 use crate::upstream::{LineSpec, Upstream};
 
@@ -49,6 +51,46 @@ pub(super) async fn queue<C: Client>(
         }
     };
     let queued = record.queued.insert(queued);
+    Ok(in_line(worker, side, queued, end).await)
+}
+
+/// The same for a place that its route, or its client, has on it.
+pub(super) async fn for_place<C: Client>(
+    worker: &Worker,
+    side: &mut C,
+    record: &mut Record,
+    full: Full,
+) -> Result<bool, ProxyError> {
+    let now = Instant::now();
+    let limit = full.wait();
+    let refused = |why| {
+        Err(ProxyError::InFlight {
+            full: Box::new(full.clone()),
+            why,
+        })
+    };
+    if record.waiting.is_none() {
+        let Some(mut waiting) = full.join(now) else {
+            return refused(nobody_more(&full));
+        };
+        worker.metrics.places_awaited.inc();
+        let deadline = record.deadline.unwrap_or(waiting.end);
+        waiting.end = waiting.end.min(deadline);
+        record.waiting = Some(waiting);
+    } else if record.waiting.as_ref().is_some_and(|one| one.end <= now) {
+        return refused(NoWait::InVain(limit));
+    }
+    match &record.waiting {
+        Some(waiting) => match waiting.queued() {
+            Some(queued) => Ok(in_line(worker, side, queued, waiting.end).await),
+            None => Ok(true),
+        },
+        None => Ok(true),
+    }
+}
+
+/// Waits until one in line is called, or its time is up. `false` when the client has left.
+async fn in_line<C: Client>(worker: &Worker, side: &mut C, queued: &Queued, end: Instant) -> bool {
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let mut changed = pin!(worker.changed.notified());
@@ -63,12 +105,12 @@ pub(super) async fn queue<C: Client>(
             pause.as_mut().poll(cx).map(|()| None)
         });
         if let Some(stays) = called.await {
-            return Ok(stays);
+            return stays;
         }
         // Nobody tells that an endpoint no longer rests. Only the first looks, or the others would
         // overtake it; and everybody does at its end.
         if queued.is_first() || left <= TRY_AGAIN {
-            return Ok(true);
+            return true;
         }
     }
 }
@@ -84,6 +126,23 @@ pub(super) fn full(upstream: &Upstream) -> Option<ProxyError> {
     };
     let upstream: UpstreamKey = upstream.key.clone();
     Some(ProxyError::Full { upstream, why })
+}
+
+/// The same on a route.
+pub(super) fn no_place(full: Full) -> ProxyError {
+    let why = match full.has_room() {
+        true => NoWait::Still(full.wait()),
+        false => nobody_more(&full),
+    };
+    let full = Box::new(full);
+    ProxyError::InFlight { full, why }
+}
+
+fn nobody_more(full: &Full) -> NoWait {
+    match full.limit.queue == 0 || full.wait().is_zero() {
+        true => NoWait::Off,
+        false => NoWait::Crowded(full.limit.queue),
+    }
 }
 
 fn why_not(line: LineSpec) -> NoWait {

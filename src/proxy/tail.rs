@@ -14,10 +14,12 @@ use super::head::RequestHead;
 use super::state::ConnState;
 use super::worker::Worker;
 use crate::access::{AccessLine, RequestId};
+use crate::filter::inflight::{Places, Waiting};
+use crate::line::Queued;
 use crate::metrics::ErrorKind;
 use crate::model::Address;
 use crate::route::{Admitted, Errors, Route};
-use crate::upstream::{Busy, Queued};
+use crate::upstream::Busy;
 
 /// One request. Its end counts it, logs it and tells the connection; that is on drop, so also when
 /// the client goes away.
@@ -51,6 +53,10 @@ pub(crate) struct Record {
     pub(crate) admitted: Option<Admitted>,
     /// While it waits in line for a place.
     pub(crate) queued: Option<Queued>,
+    /// Where its route has so many requests at a time.
+    pub(crate) places: Places,
+    /// While it waits for one of these.
+    pub(crate) waiting: Option<Waiting>,
     /// What was sent of the body by a try that has failed, while there may be another.
     pub(crate) kept: Option<Box<Kept>>,
     /// Its route's own pages, should there be an error.

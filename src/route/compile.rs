@@ -10,6 +10,7 @@ use super::{
 };
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
+use crate::filter::inflight::InFlight;
 use crate::filter::ratelimit::{Buckets, Limiter};
 use crate::model::{
     self, AccessSpec, ClientAuth, CorsSpec, EditOp, FieldNames, FieldText, ForwardSpec, HeaderEdit,
@@ -70,6 +71,8 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         let limiter = (buckets.as_ref())
             .and_then(|all| Limiter::compile(&spec.settings.rate_limits, &spec.key, all));
         let mut route = route(spec, upstream, breaker, limiter, filters, secret);
+        let limits = &spec.settings.in_flight;
+        route.in_flight = InFlight::compile(limits, &spec.key, &previous.counts);
         if let Some(forward) = &spec.settings.access.forward {
             let auth = spec.auth.as_ref().and_then(|auth| upstreams.get(auth));
             match auth {
@@ -92,6 +95,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         generation: previous.generation + 1,
         breakers,
         buckets,
+        counts: Arc::clone(&previous.counts),
         ..RouteTable::default()
     };
     for (pattern, routes) in hosts {
@@ -183,6 +187,7 @@ fn route(
         keepalive: settings.keepalive,
         breaker,
         limiter,
+        in_flight: None,
         max_body: match settings.max_body {
             0 => u64::MAX,
             most => most,

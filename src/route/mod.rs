@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
+use crate::filter::inflight::{Counts, InFlight};
 use crate::filter::ratelimit::{Buckets, Limiter};
 use crate::model::{
     AskAt, Balance, ClientAuth, ContainerNote, EditOp, FieldNames, HeaderEdit, Host, HostPattern,
@@ -57,6 +58,8 @@ pub struct RouteTable {
     pub breakers: HashMap<RouteKey, Arc<Breaker>>,
     /// Of all rate limits, from the first table on that has any.
     pub buckets: Option<Arc<Buckets>>,
+    /// Of all limits of requests in flight, the same from the first table on.
+    pub counts: Arc<Counts>,
     /// Where clients reach the TLS listener, for redirects; `None` when there is none.
     pub https_port: Option<u16>,
     /// Gateways of Wharf's own container: clients that come from there may be anybody.
@@ -162,6 +165,7 @@ pub struct Route {
     pub keepalive: Keepalive,
     pub breaker: Option<Arc<Breaker>>,
     pub limiter: Option<Limiter>,
+    pub in_flight: Option<InFlight>,
     /// `u64::MAX` is any.
     pub max_body: u64,
     pub balance: Balance,

@@ -10,9 +10,9 @@ use super::balance::{self, Load};
 use super::failure::{Failure, LastFailure};
 use super::health::Marks;
 use super::outcome::{LastOutcome, Outcome};
-use super::queue::Queue;
 use super::token::Secret;
 use super::warmth::Warmth;
+use crate::line::Queue;
 use crate::model::{Address, AppTls, EndpointSpec, FailLimit, HealthCheck, Proto, UpstreamKey};
 
 /// One address of one container.

@@ -13,7 +13,6 @@ mod health;
 mod hold;
 mod outcome;
 mod pick;
-mod queue;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]
@@ -25,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use crate::line::{Queue, Queued};
 use crate::model::{MaxConns, UpstreamKey, UpstreamSpec};
 
 pub use active::{Change, Judge};
@@ -34,7 +34,6 @@ pub use failure::Failure;
 pub use hold::{Held, NoHold, TRY_AGAIN};
 pub use outcome::Outcome;
 pub use pick::{Ask, NoPlace, Taken, Tried};
-pub use queue::Queued;
 pub use token::Secret;
 
 /// A named group of endpoints with its balancing schedule.
@@ -74,7 +73,7 @@ struct Live {
     cursors: [AtomicU64; 2],
     budget: budget::Budget,
     holding: hold::Holding,
-    queue: Arc<queue::Queue>,
+    queue: Arc<Queue>,
 }
 
 impl Upstream {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::line::Queued;
 use crate::model::{EndpointSpec, FailLimit, HealthCheck, MaxConns, Via};
 
 /// Endpoints with these limits; 100 may wait.

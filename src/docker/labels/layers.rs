@@ -128,6 +128,19 @@ impl<'a> Layers<'a> {
         self.get(option).map(|given| &given.value)
     }
 
+    /// The nearest layer that says anything of options which count together, and whether the default route has it,
+    /// too: a named route's own replace those it inherits as a whole, or it would have the number of one and the
+    /// key of the other.
+    pub(super) fn together(&self, options: &[&str]) -> Option<(&'a Draft, bool)> {
+        let says = |layer: &Layer<'_>| {
+            let values = &layer.draft.values;
+            options.iter().any(|option| values.contains_key(*option))
+        };
+        let found = self.all.iter().position(says)?;
+        let draft = self.all.get(found)?.draft;
+        Some((draft, self.base.is_some() && found >= self.near))
+    }
+
     /// What the route's own labels and presets say.
     pub(super) fn near(&self, option: &str) -> Option<&'a Given> {
         let mut layers = self.all[..self.near].iter();

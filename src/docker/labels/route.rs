@@ -53,6 +53,9 @@ impl<'a> Layers<'a> {
         for (given, why) in self.idle_fields(&settings) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
+        if let Some((given, why)) = self.idle_in_flight() {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
+        }
         for (given, why) in self.files_warnings() {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }

@@ -115,6 +115,8 @@ pub enum Kind {
     BreakerTime,
     /// A number of requests, and how many wait how long beyond it.
     MaxConns,
+    /// Numbers of requests and whose, in a list.
+    InFlight,
     /// How many may wait; zero and `off`: none.
     Queue,
     /// A number; zero and `off` are no limit.
@@ -313,6 +315,7 @@ impl Kind {
             Self::Least => "number from 1",
             Self::BreakerTime => "duration, 1s to 1h",
             Self::MaxConns => "number or `off`; `queue=` and `wait=` as below",
+            Self::InFlight => "list of `<number>` with `key=` `queue=` `wait=` as below; or `off`",
             Self::Queue => "number, 0 to 1000, or `off`",
             Self::Count => "number, or `off`",
             Self::Health => {

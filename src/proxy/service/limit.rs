@@ -1,10 +1,11 @@
-//! How often a client asks.
+//! How often a client asks, and how many requests there are at a time.
 
 use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Head;
 use crate::filter;
+use crate::filter::inflight::InFlight;
 use crate::filter::ratelimit::{Limiter, Whose};
 use crate::model::LimitKey;
 use crate::proxy::error::ProxyError;
@@ -43,7 +44,26 @@ pub(super) fn within_rate(
     }
 }
 
-fn whose<'h>(head: &'h Head<'_>, key: &LimitKey) -> Whose<'h> {
+/// Takes a place for a request, for as long as it lasts. A route that has lost its limits while the request waited
+/// has none to give.
+pub(super) fn in_flight(
+    limits: Option<&InFlight>,
+    head: &Head<'_>,
+    record: &mut Record,
+) -> Result<(), Stop> {
+    match limits {
+        None => record.waiting = None,
+        Some(limits) => limits
+            .enter(&mut record.places, &mut record.waiting, |key| {
+                whose(head, key)
+            })
+            .map_err(|full| Stop::InFlight(Box::new(full)))?,
+    }
+    Ok(())
+}
+
+/// What tells a client apart.
+pub(in crate::proxy) fn whose<'h>(head: &'h Head<'_>, key: &LimitKey) -> Whose<'h> {
     let fields = head.request.fields();
     let found = match key {
         LimitKey::Client => None,

@@ -29,17 +29,18 @@ use super::grpc;
 use super::head::RequestHead;
 use super::headers::{self, Edited, Origin};
 use super::hold::{Stop, hold, pause};
-use super::queue::queue;
+use super::queue::{for_place, queue};
 use super::start::first_table;
 use super::state::ConnState;
 use super::tail::{Record, Tail, request_id};
 use super::worker::Worker;
 use crate::access::RequestId;
+use crate::filter::inflight::Places;
 use cors::preflighted;
 use errors::Replacing;
 use find::{check_sni, share};
 use forward_auth::{Asking, Word};
-use limit::within_rate;
+use limit::{in_flight, within_rate};
 use login::log_in;
 use redirect::moved;
 use target::{rewritten, target};
@@ -49,6 +50,7 @@ pub(super) use admit::admit;
 pub(super) use cors::preflight;
 pub(super) use find::{find_host, find_route};
 pub(super) use head::Head;
+pub(super) use limit::whose;
 pub(super) use redirect::elsewhere;
 pub(super) use target::changed_target;
 pub(super) use tls::{redirect, wants_tls};
@@ -100,6 +102,13 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
                     Err(error) => break error,
                 }
             }
+            Err(Stop::InFlight(full)) => {
+                match Box::pin(for_place(worker, side, record, *full)).await {
+                    Ok(true) => {}
+                    Ok(false) => return Answer::Gone,
+                    Err(error) => break error,
+                }
+            }
             Err(Stop::Early(wait)) => match Box::pin(pause(side, wait)).await {
                 true => {}
                 false => return Answer::Gone,
@@ -119,6 +128,8 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     // The client may take its time over the page.
     record.busy = None;
     record.queued = None;
+    record.waiting = None;
+    record.places = Places::default();
     worker.metrics.count_error(error.kind());
     match error.is_of_auth() && worker.auths.tells() {
         true => tracing::warn!(%error, %request_id, "nobody gets in"),
@@ -196,6 +207,9 @@ async fn steps<C: ClientSide>(
     // Before passwords are looked at: they are guessed no faster.
     if let Some(limiter) = &route.limiter {
         within_rate(worker, limiter, &head, record)?;
+    }
+    if route.in_flight.is_some() || record.waiting.is_some() {
+        in_flight(route.in_flight.as_ref(), &head, record)?;
     }
     if request
         .length()

@@ -9,6 +9,7 @@ mod addresses;
 mod block;
 mod cors;
 mod forward_auth;
+mod in_flight;
 mod login;
 mod maintenance;
 mod rates;

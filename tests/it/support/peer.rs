@@ -2,14 +2,14 @@
 //! calls block, and fail the test after [`LIMIT`], so a test reads as the order of what happens.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// The near end; the far one is Wharf.
 pub(crate) struct Peer {
@@ -40,6 +40,14 @@ pub(crate) struct Message {
 impl Peer {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::of(TcpStream::connect_timeout(&address, LIMIT).unwrap())
+    }
+
+    /// From an address of this machine, as 127.0.0.2 is.
+    pub(crate) fn connect_from(from: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+        socket.connect_timeout(&address.into(), LIMIT).unwrap();
+        Self::of(socket.into())
     }
 
     pub(crate) fn of(tcp: TcpStream) -> Self {

@@ -4,6 +4,7 @@ mod access;
 mod cors;
 mod files;
 mod health;
+mod inflight;
 mod ratelimit;
 mod tls;
 
@@ -63,6 +64,7 @@ impl<'a> Layers<'a> {
             access: self.access(),
             max_body: pick!(self, "max_body", Value::Size).unwrap_or(default.max_body),
             rate_limits: self.rate_limits(),
+            in_flight: self.in_flight(),
             errors: pick!(self, "errors", Value::ErrorRules).map(|rules| ErrorsSpec {
                 rules,
                 intercept: pick!(self, "errors.intercept", Value::Switch).unwrap_or(false),

@@ -12,6 +12,7 @@ mod files;
 mod forward;
 mod headers;
 pub(super) mod health;
+pub(super) mod inflight;
 mod limits;
 pub(super) mod ratelimit;
 mod retry;
@@ -25,10 +26,10 @@ use std::time::Duration;
 
 use crate::model::{
     AskAt, Balance, BasicSpec, Blocked, ClientAuth, Delay, ErrorRule, FailLimit, FieldNames,
-    ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, LimitKey, LogMode, Matcher,
-    Networks, Origins, PathGlob, PathPattern, Pattern, Proto, Rate, RateLimit, Redirect, RetryOn,
-    Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration,
-    parse_size,
+    ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, InFlightLimit, LimitKey,
+    LogMode, Matcher, Networks, Origins, PathGlob, PathPattern, Pattern, Proto, Rate, RateLimit,
+    Redirect, RetryOn, Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool,
+    parse_duration, parse_size,
 };
 
 use super::key::is_route_name;
@@ -98,6 +99,8 @@ pub(super) enum Value {
     Copy(FieldNames),
     /// Two or more, in label order.
     RateLimits(Vec<RateLimit>),
+    /// Two or more, in label order.
+    InFlightLimits(Vec<InFlightLimit>),
     Rate(Rate),
     /// Bytes; 0 is no limit.
     Size(u64),
@@ -154,6 +157,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Timeouts
             | Kind::Keepalive
             | Kind::MaxConns
+            | Kind::InFlight
             | Kind::Breaker
             | Kind::Queue
             | Kind::Count
@@ -181,6 +185,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Timeouts => return limits::timeouts(text),
         Kind::Keepalive => return limits::keepalive(text),
         Kind::MaxConns => return limits::max_conns(text),
+        Kind::InFlight => return inflight::inflight(text),
         Kind::Breaker => return breaker::breaker(text),
         Kind::Sticky => return sticky(text),
         Kind::Hsts => return tls::hsts(text),
@@ -269,6 +274,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Timeouts
         | Kind::Keepalive
         | Kind::MaxConns
+        | Kind::InFlight
         | Kind::Breaker
         | Kind::Sticky
         | Kind::Hsts

@@ -1,4 +1,4 @@
-//! Requests that wait for a place at an endpoint, while all have as many as `wharf.max_conns` allows
+//! Requests that wait for a place, while there are as many as `wharf.max_conns` or `wharf.inflight` allows
 //! (product.md B31): first come, first served, over all workers.
 //!
 //! Who finds the queue empty takes a place if there is one; everybody else gets in line. A place that
@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The line of one upstream.
+/// The line in front of what has so many places.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     /// Length of the line, for those who only want to know whether there is one.
     ///
     /// A place is given back before this is read, and this is written before a place is looked for, all
@@ -48,17 +48,17 @@ pub struct Queued {
 }
 
 impl Queue {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) == 0
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
     /// Somebody has given a place back.
     #[inline]
-    pub(super) fn freed(&self) {
+    pub(crate) fn freed(&self) {
         if !self.is_empty() {
             let waker = self.lock().call();
             // Not under the lock: whoever wakes may ask at once.
@@ -69,7 +69,7 @@ impl Queue {
     }
 
     /// Gets in line; `None` where `limit` wait already.
-    pub(super) fn join(self: &Arc<Self>, limit: usize) -> Option<Queued> {
+    pub(crate) fn join(self: &Arc<Self>, limit: usize) -> Option<Queued> {
         let mut line = self.lock();
         if line.tickets.len() >= limit {
             return None;
@@ -122,7 +122,7 @@ impl Line {
 }
 
 impl Queued {
-    pub(super) fn is_in(&self, queue: &Arc<Queue>) -> bool {
+    pub(crate) fn is_in(&self, queue: &Arc<Queue>) -> bool {
         Arc::ptr_eq(&self.queue, queue)
     }
 
