@@ -106,6 +106,8 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
         certs: certs.clone(),
         trusted: config.trusted_proxies.clone(),
         proxied_by: config.proxy_protocol_from.clone(),
+        addresses: config.max_conns_per_ip.map(proxy::Addresses::new),
+        header_timeout: config.header_timeout,
         hold: config.tls_hold,
         alarm: Arc::clone(&alarm),
         prefix: config.label_prefix.clone(),

@@ -65,13 +65,10 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 /// Documented, and to come.
-const LATER: [&str; 8] = [
+const LATER: [&str; 5] = [
     "WHARF_CACHE_DIR",
     "WHARF_CACHE_SIZE",
     "WHARF_COMPAT",
-    "WHARF_HEADER_TIMEOUT",
-    "WHARF_PROXY_PROTOCOL_FROM",
-    "WHARF_STATIC_DIR",
     "WHARF_TCP_PORTS",
     "WHARF_UDP_PORTS",
 ];

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,6 +73,10 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Peers that may say in front of a connection whose it is (PROXY protocol). Default none.
     pub proxy_protocol_from: TrustedProxies,
+    /// Connections of one client address at a time, of IPv6 of its network (/64). Default none: any number.
+    pub max_conns_per_ip: Option<NonZeroU32>,
+    /// How long a request head may take from its first byte, default 10 s, 1 s to 10 min.
+    pub header_timeout: Duration,
     /// How long a first handshake waits for its certificate, default 10 s, 1 s to 25 s.
     pub tls_hold: Duration,
     /// Worker threads, default one per available core, 1 to 256.
@@ -247,6 +252,23 @@ pub struct Raw {
         value_name = "LIST"
     )]
     pub proxy_protocol_from: Option<String>,
+    /// Connections that a client address may have at a time, of IPv6 its network (/64); trusted proxies have
+    /// as many as they like [default: off]
+    #[arg(
+        long,
+        env = "WHARF_MAX_CONNS_PER_IP",
+        hide_env_values = true,
+        value_name = "COUNT"
+    )]
+    pub max_conns_per_ip: Option<String>,
+    /// How long a request head may take from its first byte to its last: 1s to 10m [default: 10s]
+    #[arg(
+        long,
+        env = "WHARF_HEADER_TIMEOUT",
+        hide_env_values = true,
+        value_name = "TIME"
+    )]
+    pub header_timeout: Option<String>,
     /// How long a first handshake waits for its certificate: 1s to 25s [default: 10s]
     #[arg(
         long,

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -124,6 +125,13 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         dns_wait,
         trusted_proxies,
         proxy_protocol_from,
+        max_conns_per_ip: read.value(MAX_CONNS_PER_IP, &raw.max_conns_per_ip, None, connections),
+        header_timeout: read.value(
+            HEADER_TIMEOUT,
+            &raw.header_timeout,
+            HEADER_DEFAULT,
+            header_timeout,
+        ),
         tls_hold: read.value(TLS_HOLD, &raw.tls_hold, Duration::from_secs(10), hold),
         workers: read.value(WORKERS, &raw.workers, cores(), workers),
         log: log_level(&mut read, &raw.log),
@@ -392,6 +400,26 @@ fn hold(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn header_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if (HEADER_MIN..=HEADER_MAX).contains(&time) => Ok(time),
+        Ok(_) => Err("expected 1s to 10m".to_owned()),
+        Err(fault) => Err(format!("expected 1s to 10m: {fault}")),
+    }
+}
+
+/// A number; `off` and 0 are any.
+fn connections(text: &str) -> Result<Option<NonZeroU32>, String> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let count: u32 = text
+        .parse()
+        .map_err(|_| "expected a number of connections, or off".to_owned())?;
+    Ok(NonZeroU32::new(count))
+}
+
 fn dns_wait(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(time) if (DNS_WAIT_MIN..=DNS_WAIT_MAX).contains(&time) => Ok(time),
@@ -512,6 +540,8 @@ const DNS_RESOLVERS: Setting = Setting("--dns-resolvers", "WHARF_DNS_RESOLVERS")
 const DNS_WAIT: Setting = Setting("--dns-wait", "WHARF_DNS_WAIT");
 const TRUSTED_PROXIES: Setting = Setting("--trusted-proxies", "WHARF_TRUSTED_PROXIES");
 const PROXY_PROTOCOL_FROM: Setting = Setting("--proxy-protocol-from", "WHARF_PROXY_PROTOCOL_FROM");
+const MAX_CONNS_PER_IP: Setting = Setting("--max-conns-per-ip", "WHARF_MAX_CONNS_PER_IP");
+const HEADER_TIMEOUT: Setting = Setting("--header-timeout", "WHARF_HEADER_TIMEOUT");
 const TLS_HOLD: Setting = Setting("--tls-hold", "WHARF_TLS_HOLD");
 const WORKERS: Setting = Setting("--workers", "WHARF_WORKERS");
 const LOG: Setting = Setting("--log", "WHARF_LOG");
@@ -529,6 +559,10 @@ const DOCKER_HOST: Setting = Setting("--docker-host", "DOCKER_HOST");
 const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
 const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// nginx has a minute (`client_header_timeout`); a head is a few packets.
+const HEADER_DEFAULT: Duration = Duration::from_secs(10);
+const HEADER_MIN: Duration = Duration::from_secs(1);
+const HEADER_MAX: Duration = Duration::from_secs(600);
 const MIN_HOLD: Duration = Duration::from_secs(1);
 /// Browsers give up on a handshake after about 30 s.
 const MAX_HOLD: Duration = Duration::from_secs(25);

@@ -19,6 +19,8 @@ fn given(pairs: &[(&str, &str)]) -> Raw {
             "acme_root" => &mut raw.acme_root,
             "acme_email" => &mut raw.acme_email,
             "trusted_proxies" => &mut raw.trusted_proxies,
+            "max_conns_per_ip" => &mut raw.max_conns_per_ip,
+            "header_timeout" => &mut raw.header_timeout,
             "tls_hold" => &mut raw.tls_hold,
             "workers" => &mut raw.workers,
             "log" => &mut raw.log,
@@ -77,6 +79,8 @@ fn defaults() {
             dns_wait: Duration::from_secs(120),
             trusted_proxies: TrustedProxies::default(),
             proxy_protocol_from: TrustedProxies::default(),
+            max_conns_per_ip: None,
+            header_timeout: Duration::from_secs(10),
             tls_hold: Duration::from_secs(10),
             workers: config.workers,
             log: "info".into(),
@@ -152,6 +156,8 @@ fn every_fault_is_told_at_once_with_both_names() {
             ("acme_root", "/nonexistent/root.pem"),
             ("acme_email", "admin"),
             ("trusted_proxies", "10.0.0.0/8, privat"),
+            ("max_conns_per_ip", "some"),
+            ("header_timeout", "0"),
             ("tls_hold", "30s"),
             ("workers", "0"),
             ("log", "inof"),
@@ -176,6 +182,8 @@ fn every_fault_is_told_at_once_with_both_names() {
              admin@your-domain.org",
             "--trusted-proxies (WHARF_TRUSTED_PROXIES): `10.0.0.0/8, privat`: `privat` is \
              unknown; did you mean private?",
+            "--max-conns-per-ip (WHARF_MAX_CONNS_PER_IP): `some`: expected a number of connections, or off",
+            "--header-timeout (WHARF_HEADER_TIMEOUT): `0`: expected 1s to 10m",
             "--tls-hold (WHARF_TLS_HOLD): `30s`: expected 1s to 25s",
             "--workers (WHARF_WORKERS): `0`: expected a number from 1 to 256",
             "--log (WHARF_LOG): `inof`: `inof` is no level; expected off, error, warn, info, \
@@ -436,6 +444,8 @@ fn contacts() {
 #[test]
 fn other_values() {
     let config = resolved(&[
+        ("max_conns_per_ip", "200"),
+        ("header_timeout", "1m"),
         ("tls_hold", "25"),
         ("workers", "256"),
         ("log", "info,wharf::tls=DEBUG"),
@@ -447,6 +457,8 @@ fn other_values() {
         ("data", "/var/lib/wharf"),
         ("trusted_proxies", "loopback"),
     ]);
+    assert_eq!(config.max_conns_per_ip.map(u32::from), Some(200));
+    assert_eq!(config.header_timeout, Duration::from_secs(60));
     assert_eq!(config.tls_hold, Duration::from_secs(25));
     assert_eq!(config.workers, 256);
     assert_eq!(config.log, "info,wharf::tls=DEBUG");

@@ -97,6 +97,14 @@ impl Filters {
     }
 }
 
+/// An address, or the network of 64 bits that it is in: who has one IPv6 address has all of these.
+pub fn network(client: IpAddr) -> u64 {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
+    }
+}
+
 fn listed(networks: &Option<Networks>) -> Box<str> {
     networks
         .as_ref()

@@ -106,6 +106,8 @@ pub struct WorkerMetrics {
 pub struct ConnectionMetrics {
     pub accepted: Counter,
     pub open: Gauge,
+    /// Closed at once: their address has as many as it may.
+    pub refused: Counter,
 }
 
 /// Why a request was not answered by its upstream.

@@ -100,6 +100,13 @@ fn workers(page: &mut Page, t: &Totals) {
     page.sample(&[("listener", "http")], t.http.accepted);
     page.sample(&[("listener", "https")], t.https.accepted);
     page.family(
+        "wharf_connections_refused_total",
+        "counter",
+        "Client connections closed at once, as their address had as many as it may (WHARF_MAX_CONNS_PER_IP).",
+    );
+    page.sample(&[("listener", "http")], t.http.refused);
+    page.sample(&[("listener", "https")], t.https.refused);
+    page.family(
         "wharf_connections_open",
         "gauge",
         "Client connections open.",

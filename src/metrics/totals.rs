@@ -50,6 +50,7 @@ pub struct Totals {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionTotals {
     pub accepted: u64,
+    pub refused: u64,
     pub open: u64,
 }
 
@@ -173,6 +174,7 @@ impl Totals {
 impl ConnectionTotals {
     fn add(&mut self, listener: &ConnectionMetrics) {
         self.accepted += listener.accepted.get();
+        self.refused += listener.refused.get();
         self.open += listener.open.get();
     }
 }

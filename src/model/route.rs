@@ -167,6 +167,9 @@ pub struct Settings {
     pub access: AccessSpec,
     /// `wharf.max_body`: bytes of a request's body at most (nginx `client_max_body_size`). Default 0: any.
     pub max_body: u64,
+    /// `wharf.chunked`: whether bodies of unknown length go to HTTP/1.1 clients in chunks (nginx
+    /// `chunked_transfer_encoding`), or to the end of the connection. Default on.
+    pub chunked: bool,
     /// `wharf.ratelimit`.
     pub rate_limits: RateLimits,
     /// `wharf.inflight`.
@@ -344,6 +347,7 @@ impl Default for Settings {
             log: LogMode::All,
             access: AccessSpec::default(),
             max_body: 0,
+            chunked: true,
             rate_limits: RateLimits::default(),
             in_flight: InFlightLimits::default(),
             errors: None,

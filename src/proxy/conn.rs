@@ -21,7 +21,7 @@ use super::certificate::{self, Answered};
 use super::http1::Connection;
 use super::linger::LAST_WORD;
 use super::start::{FIRST_TABLE, first_table};
-use super::state::{ConnState, HEAD_TIMEOUT, Protocol, Ruled, Security};
+use super::state::{ConnState, Protocol, Ruled, Security};
 use super::stream::ClientStream;
 use super::worker::{Open, Worker};
 use super::{http1, http2, proxied};
@@ -34,21 +34,21 @@ pub(crate) async fn serve_plain(
     worker: Rc<Worker>,
     mut stream: TcpStream,
     peer: SocketAddr,
-    _open: Open,
+    mut open: Open,
 ) {
-    let Some(peer) = proxied::peer_of(&worker, &mut stream, peer).await else {
+    let Some(peer) = peer_of(&worker, &mut stream, peer, &mut open).await else {
         return;
     };
+    let limit = worker.engine.header_timeout;
     // Boxed, as everything that is done with early: a connection keeps the room it ever needed.
-    let first =
-        Box::pin(worker.wait_for_client(HEAD_TIMEOUT, Duration::ZERO, speaks_http2(&stream)));
+    let first = Box::pin(worker.wait_for_client(limit, Duration::ZERO, speaks_http2(&stream)));
     let protocol = match first.await {
         Some(Ok(true)) => Protocol::Http2,
         Some(Ok(false)) => Protocol::Http1,
         _ => return,
     };
     let timer = worker.clock.timer();
-    let state = ConnState::new(canonical(peer), None, timer, protocol);
+    let state = ConnState::new(canonical(peer), None, timer, limit, protocol);
     serve(worker, ClientStream::Plain(stream), state, protocol).await;
 }
 
@@ -57,9 +57,9 @@ pub(crate) async fn serve_tls(
     worker: Rc<Worker>,
     mut stream: TcpStream,
     peer: SocketAddr,
-    _open: Open,
+    mut open: Open,
 ) {
-    let Some(peer) = proxied::peer_of(&worker, &mut stream, peer).await else {
+    let Some(peer) = peer_of(&worker, &mut stream, peer, &mut open).await else {
         return;
     };
     let Some((stream, security)) = Box::pin(accept_tls(&worker, stream, peer)).await else {
@@ -70,8 +70,20 @@ pub(crate) async fn serve_tls(
         _ => Protocol::Http1,
     };
     let timer = worker.clock.timer();
-    let state = ConnState::new(canonical(peer), Some(security), timer, protocol);
+    let limit = worker.engine.header_timeout;
+    let state = ConnState::new(canonical(peer), Some(security), timer, limit, protocol);
     serve(worker, ClientStream::Tls(stream), state, protocol).await;
+}
+
+/// Whose connection it is; `None` when it is to be closed.
+async fn peer_of(
+    worker: &Worker,
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    open: &mut Open,
+) -> Option<SocketAddr> {
+    let named = proxied::peer_of(worker, stream, peer).await?;
+    (named == peer || open.is_of(stream, named)).then_some(named)
 }
 
 /// The whole handshake; `None` when there is nothing to serve.

@@ -9,6 +9,7 @@
 //! which [`fields`] travel. The response goes back the way the request came; its [`tail`] counts and
 //! logs the request when it ends. What goes wrong becomes an answer in [`error`] and [`page`].
 
+mod addresses;
 mod attempts;
 mod audience;
 mod auths;
@@ -59,6 +60,7 @@ use crate::model::LabelPrefix;
 use crate::route::SharedTable;
 use crate::tls::Certs;
 
+pub use addresses::Addresses;
 pub(crate) use error::ProxyError;
 pub(crate) use explain::{Decision, Question, Verdict, decide};
 pub(crate) use hints::claimants;
@@ -82,6 +84,10 @@ pub struct Engine {
     pub alarm: Arc<Alarm>,
     /// Connections one worker serves at once; further ones wait to be accepted.
     pub max_connections: usize,
+    /// Of those that have a limit.
+    pub addresses: Option<Addresses>,
+    /// How long a request head may take from its first byte (nginx `client_header_timeout`).
+    pub header_timeout: Duration,
     /// How long a handshake may wait for a first certificate.
     pub hold: Duration,
 }

@@ -25,6 +25,8 @@ pub(crate) struct ConnState {
     /// See [`headers::Origin::lines`].
     lines: OnceCell<Box<[u8]>>,
     timer: Timer,
+    /// A request head must be complete this long after its first byte.
+    head_timeout: Duration,
     protocol: Protocol,
     /// Requests whose response has not ended.
     open: Cell<u32>,
@@ -58,14 +60,15 @@ pub(crate) enum Protocol {
 }
 
 impl ConnState {
-    /// A connection just accepted: its first request head is due within [`HEAD_TIMEOUT`].
+    /// A connection just accepted: its first request head is due within `head_timeout`.
     pub(crate) fn new(
         peer: SocketAddr,
         security: Option<Security>,
         timer: Timer,
+        head_timeout: Duration,
         protocol: Protocol,
     ) -> Rc<Self> {
-        timer.arm(HEAD_TIMEOUT);
+        timer.arm(head_timeout);
         let tls = security.is_some();
         let Security { sni, ruled, tls13 } = security.unwrap_or_default();
         Rc::new(Self {
@@ -76,6 +79,7 @@ impl ConnState {
             tls13,
             lines: OnceCell::new(),
             timer,
+            head_timeout,
             protocol,
             open: Cell::new(0),
             // HTTP/2 has no head to be in the middle of: a client that asks nothing is idle.
@@ -125,7 +129,7 @@ impl ConnState {
         } else if self.open.get() > 0 {
             self.timer.disarm();
         } else if self.reading_head.get() {
-            self.timer.arm(HEAD_TIMEOUT);
+            self.timer.arm(self.head_timeout);
         } else {
             self.timer.arm(IDLE_TIMEOUT);
         }
@@ -153,8 +157,6 @@ impl ConnState {
     }
 }
 
-/// A request head must be complete this long after its first byte (nginx `client_header_timeout`).
-pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without a request is closed after this (nginx `keepalive_timeout`).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that takes no byte for this long is gone (nginx `send_timeout`).

@@ -63,6 +63,8 @@ pub(crate) struct Record {
     pub(crate) errors: Option<Arc<Errors>>,
     /// What the server that decides who gets in has said of it.
     pub(crate) passed: Option<Rc<Pass>>,
+    /// Its client is to get no chunks (`wharf.chunked`).
+    pub(crate) unchunked: bool,
     /// Whether the route's rate limits have counted it.
     pub(crate) counted: bool,
     /// When its client will no longer wait, where that is known.

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
+use super::addresses::{Addresses, Seat, seat};
 use super::auths::Auths;
 use super::buffers::Buffers;
 use super::clock::{Clock, Ticker};
@@ -49,6 +50,8 @@ pub(crate) struct Worker {
     draining: Cell<bool>,
     /// When a peer's fault was last told as a warning.
     complained: Cell<Option<Instant>>,
+    /// When it was last told that an address has too many connections.
+    turned_away: Cell<Option<Instant>>,
     connections: Cell<usize>,
     /// The table has changed, or something of what it holds.
     pub(crate) changed: Notify,
@@ -120,6 +123,7 @@ impl Worker {
             pinned: RefCell::new(pinned),
             draining: Cell::new(false),
             complained: Cell::new(None),
+            turned_away: Cell::new(None),
             connections: Cell::new(0),
             changed: Notify::new(),
             closed: Notify::new(),
@@ -237,6 +241,29 @@ impl Worker {
         may
     }
 
+    /// Closes a connection that its address may not have: at no cost, and so that the client knows at once.
+    fn turn_away(
+        &self,
+        stream: &TcpStream,
+        peer: SocketAddr,
+        counters: fn(&WorkerMetrics) -> &ConnectionMetrics,
+    ) {
+        counters(&self.metrics).refused.inc();
+        // A reset leaves nothing to wait for. A socket that is gone needs none.
+        let _ = stream.set_zero_linger();
+        let now = Instant::now();
+        let told = self.turned_away.get();
+        if told.is_none_or(|told| now.duration_since(told) > ACCEPT_TELL) {
+            self.turned_away.set(Some(now));
+            let most = self.engine.addresses.as_ref().map_or(0, Addresses::most);
+            let address = peer.ip().to_canonical();
+            tracing::warn!(
+                %address,
+                "connections are refused: it has {most} of them, as many as WHARF_MAX_CONNS_PER_IP allows"
+            );
+        }
+    }
+
     async fn tick(self: Rc<Self>) {
         let ticker = Ticker::new();
         let mut count = 0_u32;
@@ -282,7 +309,11 @@ impl Worker {
             }
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let open = Open::new(&self, counters);
+                    let Ok(seat) = seat(&self.engine, peer.ip()) else {
+                        self.turn_away(&stream, peer, counters);
+                        continue;
+                    };
+                    let open = Open::new(&self, counters, seat);
                     spawn_local(serve(Rc::clone(&self), stream, peer, open));
                 }
                 // The client was gone before we looked.
@@ -304,16 +335,38 @@ impl Worker {
 pub(crate) struct Open {
     worker: Rc<Worker>,
     counters: fn(&WorkerMetrics) -> &ConnectionMetrics,
+    /// Where its address has so many.
+    seat: Option<Seat>,
 }
 
 impl Open {
-    fn new(worker: &Rc<Worker>, counters: fn(&WorkerMetrics) -> &ConnectionMetrics) -> Self {
+    fn new(
+        worker: &Rc<Worker>,
+        counters: fn(&WorkerMetrics) -> &ConnectionMetrics,
+        seat: Option<Seat>,
+    ) -> Self {
         worker.connections.set(worker.connections.get() + 1);
         counters(&worker.metrics).accepted.inc();
         counters(&worker.metrics).open.inc();
         Self {
             worker: Rc::clone(worker),
             counters,
+            seat,
+        }
+    }
+
+    /// It turns out that the connection is `peer`'s. `false`: that one has as many as it may, and the connection is
+    /// closed.
+    pub(crate) fn is_of(&mut self, stream: &TcpStream, peer: SocketAddr) -> bool {
+        match seat(&self.worker.engine, peer.ip()) {
+            Ok(seat) => {
+                self.seat = seat;
+                true
+            }
+            Err(()) => {
+                self.worker.turn_away(stream, peer, self.counters);
+                false
+            }
         }
     }
 }

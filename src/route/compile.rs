@@ -192,6 +192,7 @@ fn route(
             0 => u64::MAX,
             most => most,
         },
+        chunked: settings.chunked,
         balance: settings.balance.clone(),
         sticky,
         files: (settings.files.as_ref())

@@ -168,6 +168,8 @@ pub struct Route {
     pub in_flight: Option<InFlight>,
     /// `u64::MAX` is any.
     pub max_body: u64,
+    /// See `model::Settings::chunked`.
+    pub chunked: bool,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
     /// Files are the answers.

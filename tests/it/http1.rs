@@ -93,7 +93,7 @@ fn framing_that_two_parsers_could_read_differently_never_reaches_the_upstream() 
 }
 
 #[test]
-fn methods_and_sizes_have_limits() {
+fn s61_methods_and_sizes_have_limits() {
     let origin = Origin::new();
     let site = Site::plain(origin.port(), "");
     let long = |length: usize| "x".repeat(length);

@@ -317,7 +317,7 @@ fn requests_that_would_be_malformed_as_http_1_never_reach_the_upstream() {
 }
 
 #[test]
-fn a_request_list_of_fields_has_a_limit() {
+fn s61_a_request_list_of_fields_has_a_limit() {
     let served = Served::text("hi");
     let site = site(served.port());
     let client = H2::connect(site.http());

@@ -88,6 +88,8 @@ mod own_certificates;
 // Which hosts, paths and other requests a route is for, and what it makes of them: beside nginx, and for
 // clients of real containers.
 mod matching;
+// What clients may take of Wharf before anybody knows what for, and how bodies are framed for them.
+mod limits;
 // How many requests a replica has at once, and who waits for a place.
 mod max_conns;
 // Where apps are: published ports, addresses outside Docker, networks of all kinds.

@@ -42,9 +42,10 @@ impl Connection {
         self.expects = false;
         let read = self.skip_body();
         let open = local.length == Length::Open;
-        let framed = open && tail.head.version != Version::HTTP_10;
+        let unchunked = tail.head.version == Version::HTTP_10 || tail.record.unchunked;
+        let framed = open && !unchunked;
         let has_body = local.has_body() && tail.head.method != Method::HEAD;
-        // The end of the connection is the only delimiter that HTTP/1.0 leaves.
+        // Without chunks the end of the connection is the only delimiter.
         let to_close = open && !framed && has_body;
         let keep = read && self.keeps(&tail.head) && !to_close;
         tail.responds(local.status());

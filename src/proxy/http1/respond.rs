@@ -36,11 +36,11 @@ impl Connection {
         // An answer to a body that nobody asked for: the client need not send it.
         self.expects = false;
         tail.responds(response.status);
-        let http10 = tail.head.version == Version::HTTP_10;
+        let unchunked = tail.head.version == Version::HTTP_10 || tail.record.unchunked;
         let known = !matches!(response.framing, Framing::Chunked | Framing::Close);
-        // The end of the connection is the only delimiter that HTTP/1.0 leaves.
-        let keep = self.keeps(&tail.head) && (known || !http10);
-        let chunks = match known || http10 {
+        // Without chunks the end of the connection is the only delimiter.
+        let keep = self.keeps(&tail.head) && (known || !unchunked);
+        let chunks = match known || unchunked {
             true => Chunks::None,
             false => Chunks::Framed,
         };

@@ -16,7 +16,6 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use self::header::{Begins, Named, V1_MOST, V2_FIXED, begins, v1, v2, v2_length};
-use super::state::HEAD_TIMEOUT;
 use super::worker::Worker;
 
 /// Why the connection of a peer that may name its client is not served.
@@ -48,7 +47,8 @@ pub(super) async fn peer_of(
 
 async fn named(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
     let mut begun = false;
-    let reading = worker.wait_for_client(HEAD_TIMEOUT, Duration::ZERO, read(stream, &mut begun));
+    let limit = worker.engine.header_timeout;
+    let reading = worker.wait_for_client(limit, Duration::ZERO, read(stream, &mut begun));
     let read = reading.await;
     let metrics = &worker.metrics;
     let why = match read {

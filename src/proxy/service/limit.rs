@@ -1,6 +1,5 @@
 //! How often a client asks, and how many requests there are at a time.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Head;
@@ -72,13 +71,8 @@ pub(in crate::proxy) fn whose<'h>(head: &'h Head<'_>, key: &LimitKey) -> Whose<'
         LimitKey::Host => return Whose::Bytes(head.host.as_str().as_bytes()),
         LimitKey::Global => return Whose::All,
     };
-    found.map_or_else(|| Whose::Client(network(head.client.address)), Whose::Bytes)
-}
-
-/// The address, or the network of 64 bits that it is in: who has one IPv6 address has all of these.
-fn network(client: IpAddr) -> u64 {
-    match client.to_canonical() {
-        IpAddr::V4(v4) => v4.to_bits().into(),
-        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
-    }
+    found.map_or_else(
+        || Whose::Client(filter::network(head.client.address)),
+        Whose::Bytes,
+    )
 }

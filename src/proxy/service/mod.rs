@@ -180,6 +180,7 @@ async fn steps<C: ClientSide>(
         record.route = Some(Arc::clone(route));
     }
     record.errors.clone_from(&route.errors);
+    record.unchunked = !route.chunked;
     check_sni(conn, &table, &head, entry, route)?;
     if route.grpc && record.deadline.is_none() {
         let limit = grpc::timeout(request.fields());

@@ -44,10 +44,15 @@ impl Peer {
 
     /// From an address of this machine, as 127.0.0.2 is.
     pub(crate) fn connect_from(from: IpAddr, address: SocketAddr) -> Self {
+        Self::try_connect_from(from, address).unwrap()
+    }
+
+    /// The same, where the other side may reset it at once.
+    pub(crate) fn try_connect_from(from: IpAddr, address: SocketAddr) -> std::io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
-        socket.connect_timeout(&address.into(), LIMIT).unwrap();
-        Self::of(socket.into())
+        socket.connect_timeout(&address.into(), LIMIT)?;
+        Ok(Self::of(socket.into()))
     }
 
     pub(crate) fn of(tcp: TcpStream) -> Self {

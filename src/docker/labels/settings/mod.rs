@@ -63,6 +63,7 @@ impl<'a> Layers<'a> {
             log: pick!(self, "log", Value::Log).unwrap_or(default.log),
             access: self.access(),
             max_body: pick!(self, "max_body", Value::Size).unwrap_or(default.max_body),
+            chunked: pick!(self, "chunked", Value::Switch).unwrap_or(default.chunked),
             rate_limits: self.rate_limits(),
             in_flight: self.in_flight(),
             errors: pick!(self, "errors", Value::ErrorRules).map(|rules| ErrorsSpec {
