@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::line::hex16;
+use super::encode::hex16;
 
 /// Wharf's own name for a request, or the one that it came with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Wiring: builds the parts, gives each its channel end, waits, drains.
 
+mod access;
 mod containers;
 mod explain;
 mod files;
@@ -46,6 +47,12 @@ pub enum AppError {
     Listen {
         listener: &'static str,
         address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot write the access log to {to}")]
+    AccessLog {
+        to: Box<str>,
         #[source]
         source: io::Error,
     },
@@ -98,9 +105,9 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
     let bound = listen::bind(&config)?;
     let table = Arc::new(SharedTable::default());
     let metrics = Metrics::new(config.workers);
-    let access = config
-        .access_log
-        .then(|| AccessLog::start(config.log_format, io::stdout()));
+    let access = config.access_log.as_ref();
+    let access = access.map(access::start).transpose()?;
+    let losses = access.as_ref().map(AccessLog::losses);
     let engine = Arc::new(Engine {
         table: Arc::clone(&table),
         certs: certs.clone(),
@@ -134,6 +141,10 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
 
     let result = runtime.block_on(async {
         let mut signals = Signals::listen();
+        tokio::spawn(access::follow(access.as_ref().map(AccessLog::reopener)));
+        if let Some(losses) = &losses {
+            tokio::spawn(access::tell(Arc::clone(losses)));
+        }
         let (published_to, published) = watch::channel(Arc::new(Published::default()));
         let (wanted_to, wanted) = watch::channel(BTreeSet::new());
         let (names_to, names) = watch::channel(Arc::default());
@@ -184,6 +195,7 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
                 published,
                 certs,
                 metrics,
+                access: losses,
                 trusted: config.trusted_proxies.clone(),
             });
             let listener =

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::containers;
 use super::explain::explain;
+use crate::access::Losses;
 use crate::admin::{
     self, Certificate, Explaining, Listener, ProblemLine, Route, RouteLine, Status, Upstream,
 };
@@ -26,6 +27,8 @@ pub(super) struct Report {
     pub(super) published: watch::Receiver<Arc<Published>>,
     pub(super) certs: Certs,
     pub(super) metrics: Metrics,
+    /// What the access log has lost.
+    pub(super) access: Option<Arc<Losses>>,
     pub(super) trusted: TrustedProxies,
 }
 
@@ -129,6 +132,8 @@ impl Report {
                 .collect(),
             breakers_open: open_breakers(&published),
             problems: published.problems.len() as u64,
+            access_lines_behind: self.access.as_ref().map_or(0, |lost| lost.behind_lines()),
+            access_lines_failed: self.access.as_ref().map_or(0, |lost| lost.failed_lines()),
             certificates: certificates.collect(),
             issuing: issuing(&self.certs),
             engine: EngineGauges {

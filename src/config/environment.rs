@@ -55,8 +55,12 @@ fn variables() -> Vec<String> {
 }
 
 /// Written differently here than one may expect.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
     ("WHARF_LOG_LEVEL", "the level is WHARF_LOG"),
+    (
+        "WHARF_LOG_FILE",
+        "the file of the access log is WHARF_ACCESS_LOG",
+    ),
     (
         "WHARF_METRICS",
         "metrics are on the admin listener, WHARF_ADMIN",

@@ -4,6 +4,7 @@
 //! into every [`Fault`] there is. Nothing here opens a socket; the only files read are the extra ACME
 //! root and the key of an account binding. [`DataDir`] finds a directory that can be written.
 
+mod access_log;
 mod acme;
 mod ca;
 mod data;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use crate::model::{DefaultHost, Host, LabelPrefix};
 
+pub use access_log::{AccessLogConfig, AccessLogTo};
 pub use ca::{CaConfig, Eab, Limits};
 pub use data::DataDir;
 #[cfg(feature = "dns01")]
@@ -83,10 +85,10 @@ pub struct Config {
     pub workers: usize,
     /// Directives for the log filter, default `info`: a level, or `target=level` items.
     pub log: String,
-    /// Of log and access log. Default text.
+    /// Of the log. Default text.
     pub log_format: LogFormat,
-    /// Whether requests are logged. Default on.
-    pub access_log: bool,
+    /// How requests are logged. Default on standard output; `None` is off.
+    pub access_log: Option<AccessLogConfig>,
     /// Docker network preferred for reaching containers. Default: any shared one.
     pub network: Option<String>,
     /// Labels a container must have, all of them, for its `wharf.` labels to count: key, and value if that
@@ -288,7 +290,7 @@ pub struct Raw {
     /// Log level: off, error, warn, info, debug, trace, or target=level items [default: info]
     #[arg(long, env = "WHARF_LOG", hide_env_values = true, value_name = "LEVEL")]
     pub log: Option<String>,
-    /// Format of log and access log: text or json [default: text]
+    /// Format of log and access log: text, json or combined, which is the access log's [default: text]
     #[arg(
         long,
         env = "WHARF_LOG_FORMAT",
@@ -296,14 +298,40 @@ pub struct Raw {
         value_name = "FORMAT"
     )]
     pub log_format: Option<String>,
-    /// Log each request: on or off [default: on]
+    /// Log each request: on (standard output), off, or the absolute path of a file [default: on]
     #[arg(
         long,
         env = "WHARF_ACCESS_LOG",
         hide_env_values = true,
-        value_name = "SWITCH"
+        value_name = "TO"
     )]
     pub access_log: Option<String>,
+    /// Its format: text, json, combined, or a line with variables such as $status or {status}, behind
+    /// escape=json for lines of JSON [default: as the log]
+    #[arg(
+        long,
+        env = "WHARF_ACCESS_LOG_FORMAT",
+        hide_env_values = true,
+        value_name = "FORMAT"
+    )]
+    pub access_log_format: Option<String>,
+    /// When its file makes room for the next, and how many are kept beside it: size=100m keep=5, or off, for
+    /// logrotate and the like, which tell Wharf by SIGUSR1 [default: size=100m keep=5]
+    #[arg(
+        long,
+        env = "WHARF_ACCESS_LOG_ROTATE",
+        hide_env_values = true,
+        value_name = "LIMITS"
+    )]
+    pub access_log_rotate: Option<String>,
+    /// Parameters of queries whose values are not logged, separated by commas, or all [default: none]
+    #[arg(
+        long,
+        env = "WHARF_ACCESS_LOG_HIDE",
+        hide_env_values = true,
+        value_name = "NAMES"
+    )]
+    pub access_log_hide: Option<String>,
     /// Docker network to prefer when reaching containers [default: any shared network]
     #[arg(
         long,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Uri;
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, Fault, LogFormat, Raw, acme, dns, trusted};
+use super::{Config, Fault, LogFormat, Raw, access_log, acme, dns, trusted};
 use crate::model::{DefaultHost, Host, LabelPrefix, is_plain_path, parse_bool, parse_duration};
 
 /// See [`Config::resolve`].
@@ -136,9 +136,7 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         workers: read.value(WORKERS, &raw.workers, cores(), workers),
         log: log_level(&mut read, &raw.log),
         log_format: log_format_of(&mut read, &raw.log_format),
-        access_log: read.value(ACCESS_LOG, &raw.access_log, true, |text| {
-            parse_bool(text).map_err(|fault| fault.to_string())
-        }),
+        access_log: access_log::resolve(&mut read, raw),
         network: read.value(NETWORK, &raw.network, None, |text| network(text).map(Some)),
         filter: read.value(FILTER, &raw.filter, Vec::new(), labels),
         label_prefix: label_prefix(&mut read, &raw.label_prefix),
@@ -195,7 +193,12 @@ pub(super) fn log_level(read: &mut Reader, given: &Option<String>) -> String {
 }
 
 pub(super) fn log_format_of(read: &mut Reader, given: &Option<String>) -> LogFormat {
-    read.value(LOG_FORMAT, given, LogFormat::Text, log_format)
+    read.value(LOG_FORMAT, given, LogFormat::Text, |text| {
+        let formats = access_log::by_word(text);
+        formats
+            .map(|(format, _)| format)
+            .ok_or_else(|| "expected text, json or combined".to_owned())
+    })
 }
 
 /// Collects faults while values are read; a faulty value is replaced by its default so that the
@@ -288,6 +291,10 @@ impl Reader {
         self.fault(at, &value.to_string(), reason);
     }
 
+    pub(super) fn warn(&mut self, warning: &str) {
+        self.warnings.push(warning.to_owned());
+    }
+
     fn fault(&mut self, setting: Setting, value: &str, reason: impl Into<String>) {
         self.faults.push(Fault {
             flag: setting.0,
@@ -298,7 +305,7 @@ impl Reader {
     }
 }
 
-fn written(given: &Option<String>) -> Option<&str> {
+pub(super) fn written(given: &Option<String>) -> Option<&str> {
     given
         .as_deref()
         .map(str::trim)
@@ -461,14 +468,6 @@ fn log(text: &str) -> Result<String, String> {
         .map_err(|fault| format!("expected a level or target=level items: {fault}"))
 }
 
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("expected text or json".to_owned()),
-    }
-}
-
 /// Docker's own rule for names of networks.
 fn network(text: &str) -> Result<String, String> {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -546,7 +545,12 @@ const TLS_HOLD: Setting = Setting("--tls-hold", "WHARF_TLS_HOLD");
 const WORKERS: Setting = Setting("--workers", "WHARF_WORKERS");
 const LOG: Setting = Setting("--log", "WHARF_LOG");
 const LOG_FORMAT: Setting = Setting("--log-format", "WHARF_LOG_FORMAT");
-const ACCESS_LOG: Setting = Setting("--access-log", "WHARF_ACCESS_LOG");
+pub(super) const ACCESS_LOG: Setting = Setting("--access-log", "WHARF_ACCESS_LOG");
+pub(super) const ACCESS_LOG_FORMAT: Setting =
+    Setting("--access-log-format", "WHARF_ACCESS_LOG_FORMAT");
+pub(super) const ACCESS_LOG_ROTATE: Setting =
+    Setting("--access-log-rotate", "WHARF_ACCESS_LOG_ROTATE");
+pub(super) const ACCESS_LOG_HIDE: Setting = Setting("--access-log-hide", "WHARF_ACCESS_LOG_HIDE");
 const NETWORK: Setting = Setting("--network", "WHARF_NETWORK");
 const LABEL_PREFIX: Setting = Setting("--label-prefix", "WHARF_LABEL_PREFIX");
 const FILTER: Setting = Setting("--filter", "WHARF_FILTER");

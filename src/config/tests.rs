@@ -1,6 +1,7 @@
 //! Settings as written, and what they come to.
 
 use super::*;
+use crate::model::{AccessFormat, HiddenQuery};
 
 /// One setting given, by the name of its field.
 fn given(pairs: &[(&str, &str)]) -> Raw {
@@ -85,7 +86,11 @@ fn defaults() {
             workers: config.workers,
             log: "info".into(),
             log_format: LogFormat::Text,
-            access_log: true,
+            access_log: Some(AccessLogConfig {
+                to: AccessLogTo::Stdout,
+                format: AccessFormat::Text,
+                hidden: HiddenQuery::None,
+            }),
             network: None,
             filter: Vec::new(),
             label_prefix: LabelPrefix::default(),
@@ -188,9 +193,9 @@ fn every_fault_is_told_at_once_with_both_names() {
             "--workers (WHARF_WORKERS): `0`: expected a number from 1 to 256",
             "--log (WHARF_LOG): `inof`: `inof` is no level; expected off, error, warn, info, \
              debug, trace, or target=level items separated by commas",
-            "--log-format (WHARF_LOG_FORMAT): `xml`: expected text or json",
-            "--access-log (WHARF_ACCESS_LOG): `maybe`: a switch is true, on, yes, 1 or false, \
-             off, no, 0",
+            "--log-format (WHARF_LOG_FORMAT): `xml`: expected text, json or combined",
+            "--access-log (WHARF_ACCESS_LOG): `maybe`: expected on, off or the absolute path of \
+             a file",
             "--network (WHARF_NETWORK): `a b`: expected the name of one Docker network: letters, \
              digits, `_`, `.`, `-`",
             "--filter (WHARF_FILTER): `label=a, name=b`: expected label=KEY or label=KEY=VALUE",
@@ -463,7 +468,7 @@ fn other_values() {
     assert_eq!(config.workers, 256);
     assert_eq!(config.log, "info,wharf::tls=DEBUG");
     assert_eq!(config.log_format, LogFormat::Json);
-    assert!(!config.access_log);
+    assert_eq!(config.access_log, None);
     assert_eq!(config.network.as_deref(), Some("edge_1.x"));
     let value = Some("prod".to_owned());
     assert_eq!(

@@ -97,8 +97,6 @@ pub struct WorkerMetrics {
     pub upgrades_open: Gauge,
     /// By kind; see [`WorkerMetrics::count_error`].
     pub errors: [Counter; ErrorKind::ALL.len()],
-    /// Set from [`crate::access::AccessWriter::dropped`] at the worker's tick.
-    pub access_lines_dropped: Counter,
 }
 
 /// Connections of one listener.

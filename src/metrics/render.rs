@@ -20,6 +20,9 @@ pub struct Gauges {
     pub breakers_open: u64,
     /// Labels that could not be used.
     pub problems: u64,
+    /// Lines of the access log that were lost because its output did not keep up, or failed.
+    pub access_lines_behind: u64,
+    pub access_lines_failed: u64,
     /// Of two with one host the one that lasts longer is told.
     pub certificates: Vec<CertificateGauge>,
     pub issuing: IssuingGauges,
@@ -263,12 +266,6 @@ fn workers(page: &mut Page, t: &Totals) {
     for kind in ErrorKind::ALL {
         page.sample(&[("kind", kind.as_str())], t.errors_of(kind));
     }
-    page.one(
-        "wharf_access_lines_dropped_total",
-        "counter",
-        "Access log lines lost because its output was too slow.",
-        t.access_lines_dropped,
-    );
 }
 
 fn around(page: &mut Page, g: &Gauges) {
@@ -309,6 +306,17 @@ fn around(page: &mut Page, g: &Gauges) {
         "Labels that could not be used as written.",
         g.problems,
     );
+    page.family(
+        "wharf_access_lines_dropped_total",
+        "counter",
+        "Access log lines lost because its output did not keep up, or failed.",
+    );
+    for (reason, count) in [
+        ("behind", g.access_lines_behind),
+        ("failed", g.access_lines_failed),
+    ] {
+        page.sample(&[("reason", reason)], count);
+    }
     // One series twice would make the whole scrape fail.
     let mut ends: BTreeMap<&str, i64> = BTreeMap::new();
     for certificate in &g.certificates {

@@ -43,7 +43,6 @@ pub struct Totals {
     pub upgrades_open: u64,
     /// In the order of [`ErrorKind::ALL`].
     pub errors: [u64; ErrorKind::ALL.len()],
-    pub access_lines_dropped: u64,
 }
 
 /// Connections of one listener.
@@ -113,7 +112,6 @@ impl Totals {
             upgrades,
             upgrades_open,
             errors,
-            access_lines_dropped,
         } = worker;
         self.http.add(http);
         self.https.add(https);
@@ -164,7 +162,6 @@ impl Totals {
             (&mut self.places_awaited, places_awaited.get()),
             (&mut self.upgrades, upgrades.get()),
             (&mut self.upgrades_open, upgrades_open.get()),
-            (&mut self.access_lines_dropped, access_lines_dropped.get()),
         ] {
             *sum += value;
         }

@@ -48,7 +48,9 @@ pub use health::{ActiveCheck, HealthAsk, HealthCheck, HttpAsk, StatusSet};
 pub use host::{Host, HostError, HostPattern};
 pub use inflight::{InFlightLimit, InFlightLimits};
 pub use limits::{BreakerSpec, Keepalive, MaxConns, Timeouts};
-pub use log::LogMode;
+pub use log::{
+    AccessFormat, COMBINED, Escape, HiddenQuery, LineFormat, LinePiece, LogMode, Rotation, Variable,
+};
 pub use matcher::{Glob, Matcher, Networks, PathGlob, Text};
 pub use names::{Lookup, Names};
 pub use note::{ContainerNote, Standing, nothing_listens};

@@ -30,6 +30,8 @@ pub(super) struct Attempts<'a> {
 
 /// An answer that is passed on if nobody has a better one.
 pub(super) struct Answered<'a> {
+    /// Its place in the upstream.
+    pub(super) index: u16,
     pub(super) endpoint: &'a Endpoint,
     /// A sticky client has to be told where it is now.
     pub(super) moves: bool,

@@ -253,6 +253,7 @@ fn security(
         sni,
         ruled,
         tls13: tls.protocol_version() == Some(ProtocolVersion::TLSv1_3),
+        cipher: tls.negotiated_cipher_suite().map(|suite| suite.suite()),
     }
 }
 

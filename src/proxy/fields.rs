@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::access::RequestFields;
+
 /// The fields of one head or trailer section, with the text they point into.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
@@ -139,6 +141,16 @@ impl<'a> Fields<'a> {
             }
         }
         out.extend_from_slice(&self.text[run]);
+    }
+}
+
+impl RequestFields for Fields<'_> {
+    fn each<'s>(&'s self, name: &str, show: &mut dyn FnMut(&'s [u8])) {
+        let name = name.as_bytes();
+        let named = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name);
+        self.iter()
+            .filter(named)
+            .for_each(|field| show(field.value));
     }
 }
 

@@ -127,6 +127,7 @@ impl Forward<'_> {
             record.busy = busy;
             record.queued = None;
             attempts.count(&self.worker.metrics);
+            record.tries.begin();
             let mut pooled = true;
             let mut after = 0;
             loop {
@@ -148,26 +149,33 @@ impl Forward<'_> {
                     Ok(Some(way)) => way,
                     Ok(None) => return Ok(Answer::Gone),
                     Err(error) => {
+                        record.tries.failed(endpoint, error.status(), false);
                         attempts.not_connected(error, endpoint.live.id);
                         break;
                     }
                 };
+                record.tries.connected();
                 let limits = self.timeouts(record.deadline);
                 let begun = self.exchange(endpoint, way, client, (limits, &mut record.kept));
                 let Some(mut exchange) = begun else {
                     let error = self.failed(endpoint, ExchangeError::Untouched);
+                    record.tries.failed(endpoint, error.status(), false);
                     attempts.failed(error, Some(RetryReason::Connect), endpoint.live.id);
                     break;
                 };
                 match self.final_head(&mut exchange, client).await {
                     Ok(()) => {
+                        record.tries.headed();
                         let status = exchange.head.status.as_u16();
                         if self.route.retry.on.has_status(status) {
                             attempts.tried.add(index);
                             if self.asks_elsewhere(&attempts, &mut exchange, record) {
                                 self.turned_down(status, endpoint);
+                                record.tries.failed(endpoint, exchange.head.status, true);
+                                record.tries.taken += exchange.taken();
                                 let busy = record.busy.take();
                                 attempts.answered(Box::new(Answered {
+                                    index,
                                     endpoint,
                                     moves,
                                     exchange,
@@ -181,10 +189,14 @@ impl Forward<'_> {
                             tracing::info!(container, endpoint = %endpoint.addr, "answers again");
                         }
                         attempts.forget();
-                        return self.accept(moves, endpoint, exchange, record);
+                        return self.accept(moves, (index, endpoint), exchange, record);
                     }
-                    Err(ExchangeError::ClientGone) => return Ok(Answer::Gone),
+                    Err(ExchangeError::ClientGone) => {
+                        record.tries.taken += exchange.taken();
+                        return Ok(Answer::Gone);
+                    }
                     Err(cause) => {
+                        record.tries.taken += exchange.taken();
                         let reason = exchange.retry_reason(&cause);
                         let late = || record.deadline.is_some_and(|end| end <= Instant::now());
                         let reason = reason.filter(|_| !late());
@@ -197,6 +209,7 @@ impl Forward<'_> {
                             continue;
                         }
                         let error = self.failed(endpoint, cause);
+                        record.tries.failed(endpoint, error.status(), false);
                         attempts.failed(error, reason, endpoint.live.id);
                         break;
                     }
@@ -210,13 +223,14 @@ impl Forward<'_> {
         };
         if let Some(answered) = attempts.take_answer() {
             let Answered {
+                index,
                 endpoint,
                 moves,
                 exchange,
                 busy,
             } = *answered;
             record.busy = busy;
-            return self.accept(moves, endpoint, exchange, record);
+            return self.accept(moves, (index, endpoint), exchange, record);
         }
         Err(attempts.refusal(full, || nobody(&self.route.upstream)))
     }
@@ -225,11 +239,11 @@ impl Forward<'_> {
     fn accept(
         &self,
         moves: bool,
-        endpoint: &Endpoint,
+        (index, endpoint): (u16, &Endpoint),
         mut exchange: Box<Exchange>,
         record: &mut Record,
     ) -> Result<Answer, Refusal> {
-        record.endpoint = Some(endpoint.addr.clone());
+        record.tries.answered(index, endpoint, exchange.head.status);
         if moves {
             self.hold(endpoint, &mut exchange);
         }
@@ -270,7 +284,9 @@ impl Forward<'_> {
             exchange.extra.lines = lines;
         }
         exchange.extra.lines.extend_from_slice(self.cookies);
-        self.answer(endpoint, exchange).map_err(Refusal::Final)
+        let timed = record.tries.is_timed();
+        self.answer(endpoint, exchange, timed)
+            .map_err(Refusal::Final)
     }
 
     /// Tells a sticky client where it is from now on.
@@ -605,7 +621,12 @@ impl Forward<'_> {
         Err(ExchangeError::Interim)
     }
 
-    fn answer(&self, endpoint: &Endpoint, exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
+    fn answer(
+        &self,
+        endpoint: &Endpoint,
+        exchange: Box<Exchange>,
+        timed: bool,
+    ) -> Result<Answer, ProxyError> {
         let key = self.head.key();
         if exchange.head.status != StatusCode::SWITCHING_PROTOCOLS {
             // On a stream it would say that the WebSocket is open.
@@ -616,7 +637,9 @@ impl Forward<'_> {
                     status: exchange.head.status,
                 });
             }
-            return Ok(Answer::Response(Response::new(exchange)));
+            let mut response = Response::new(exchange);
+            response.timed = timed;
+            return Ok(Answer::Response(response));
         }
         if self.websocket && headers::is_websocket(exchange.fields()) {
             if key.is_none_or(|key| key.is_accepted(exchange.fields())) {

@@ -145,6 +145,11 @@ impl RequestHead {
         }
     }
 
+    /// Bytes of the text it came in, the request line and the end of HTTP/1 included.
+    pub(crate) fn len(&self) -> usize {
+        self.fields.text.len()
+    }
+
     /// A question about this request: GET without a body, and what the request says of itself. What its route
     /// was found by is not what a trusted proxy may say beside it.
     pub(crate) fn question(&self) -> Self {

@@ -46,6 +46,7 @@ mod start;
 mod state;
 mod stream;
 mod tail;
+mod tries;
 mod tunnel;
 mod websocket;
 mod worker;

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::CipherSuite;
+
 use super::clock::Timer;
 use super::headers;
 use crate::tls::Policy;
@@ -22,6 +24,8 @@ pub(crate) struct ConnState {
     pub(crate) ruled: Option<Box<Ruled>>,
     /// TLS 1.3 is spoken.
     pub(crate) tls13: bool,
+    /// Of a connection over TLS.
+    pub(crate) cipher: Option<CipherSuite>,
     /// See [`headers::Origin::lines`].
     lines: OnceCell<Box<[u8]>>,
     timer: Timer,
@@ -42,6 +46,7 @@ pub(crate) struct Security {
     pub(crate) sni: Option<Box<str>>,
     pub(crate) ruled: Option<Box<Ruled>>,
     pub(crate) tls13: bool,
+    pub(crate) cipher: Option<CipherSuite>,
 }
 
 /// A connection that was made by the rules of a host.
@@ -70,13 +75,19 @@ impl ConnState {
     ) -> Rc<Self> {
         timer.arm(head_timeout);
         let tls = security.is_some();
-        let Security { sni, ruled, tls13 } = security.unwrap_or_default();
+        let Security {
+            sni,
+            ruled,
+            tls13,
+            cipher,
+        } = security.unwrap_or_default();
         Rc::new(Self {
             peer,
             tls,
             sni,
             ruled,
             tls13,
+            cipher,
             lines: OnceCell::new(),
             timer,
             head_timeout,

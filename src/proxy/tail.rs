@@ -3,22 +3,23 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::Version;
+use http::{StatusCode, Version};
 
 use super::auths::Pass;
 use super::exchange::Kept;
-use super::fields::{Fields, Known};
+use super::fields::{FieldIndex, Fields, Known};
 use super::head::RequestHead;
 use super::state::ConnState;
+use super::tries::Tries;
 use super::worker::Worker;
-use crate::access::{AccessLine, RequestId};
+use crate::access::{AccessLine, AccessWriter, RequestId, TlsSession};
 use crate::filter::inflight::{Places, Waiting};
 use crate::line::Queued;
 use crate::metrics::ErrorKind;
-use crate::model::Address;
 use crate::route::{Admitted, Errors, Route};
+use crate::tls::openssl_name;
 use crate::upstream::Busy;
 
 /// One request. Its end counts it, logs it and tells the connection; that is on drop, so also when
@@ -40,13 +41,18 @@ pub(crate) struct Tail {
 /// What is found out on the way: for the log, and to be held to the end.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// When requests are logged.
-    pub(crate) time: Option<SystemTime>,
+    /// Whether the request may be in the access log.
+    logged: bool,
+    /// Wharf's own number for it.
+    id: u64,
     pub(crate) client: Option<IpAddr>,
     /// Whether it came from a trusted proxy.
     pub(crate) trusted: bool,
-    pub(crate) route: Option<Arc<Route>>,
-    pub(crate) endpoint: Option<Address>,
+    /// Where its line will say so.
+    route: Option<Arc<Route>>,
+    pub(crate) tries: Tries,
+    /// What the cache has made of it, in nginx's words: `HIT`, `MISS` ...
+    pub(crate) cache: Option<&'static str>,
     /// Where the upstream counts what is under way.
     pub(crate) busy: Option<Busy>,
     /// By the route's breaker, which is to be told what comes of it.
@@ -80,6 +86,18 @@ pub(crate) fn request_id(fields: Fields<'_>, own: u64, trusted: bool) -> Request
         .unwrap_or(RequestId::Own(own))
 }
 
+impl Record {
+    /// Its route is known, and with it whether it may be logged.
+    pub(crate) fn found(&mut self, route: &Arc<Route>, access: Option<&AccessWriter>) {
+        let Some(access) = access else {
+            return;
+        };
+        self.logged = route.log.may_take(self.id);
+        self.tries.want(self.logged, access.is_timed());
+        self.route = self.logged.then(|| Arc::clone(route));
+    }
+}
+
 impl Tail {
     pub(crate) fn begin(worker: &Rc<Worker>, conn: &Rc<ConnState>, head: Box<RequestHead>) -> Self {
         conn.request_began();
@@ -88,6 +106,7 @@ impl Tail {
             Version::HTTP_2 => worker.metrics.requests_h2.inc(),
             _ => worker.metrics.requests_h1.inc(),
         }
+        let request_id = worker.request_id();
         Self {
             worker: Rc::clone(worker),
             conn: Rc::clone(conn),
@@ -95,20 +114,57 @@ impl Tail {
             started: Instant::now(),
             status: 499,
             bytes: 0,
-            request_id: worker.request_id(),
+            request_id,
             record: Record {
-                time: worker.access.is_some().then(SystemTime::now),
+                logged: worker.access.is_some(),
+                id: request_id,
                 ..Record::default()
             },
         }
     }
 
     /// A response head is about to be sent.
-    pub(crate) fn responds(&mut self, status: http::StatusCode) {
+    pub(crate) fn responds(&mut self, status: StatusCode) {
         self.status = status.as_u16();
         let metrics = &self.worker.metrics;
         metrics.count_status(self.status);
         metrics.request_seconds.observe(self.started.elapsed());
+    }
+
+    fn log(&self, access: &AccessWriter) {
+        let (head, conn, record) = (&self.head, &self.conn, &self.record);
+        let duration = self.started.elapsed();
+        let route = record.route.as_deref();
+        let fields = head.fields();
+        access.write(&AccessLine {
+            // Who is not logged need not have looked at it.
+            time: SystemTime::now()
+                .checked_sub(duration)
+                .unwrap_or(UNIX_EPOCH),
+            duration,
+            client: record.client.unwrap_or_else(|| conn.peer.ip()),
+            peer: conn.peer,
+            scheme: scheme(conn),
+            tls: tls(conn),
+            host: head.authority().unwrap_or(""),
+            method: head.method.as_str(),
+            path: head.target(),
+            absolute: head
+                .uri()
+                .and_then(|uri| Some((uri.scheme_str()?, uri.authority()?.as_str()))),
+            protocol: protocol(head.version),
+            garbage: None,
+            fields: &fields,
+            head_bytes: head.len() as u64,
+            bytes_in: record.tries.taken,
+            status: self.status,
+            bytes: self.bytes,
+            route: route.map_or("", |route| &route.key.0),
+            failed: record.tries.all_failed(),
+            answered: route.and_then(|route| record.tries.told(&route.upstream)),
+            cache: record.cache,
+            request_id: request_id(fields, self.request_id, record.trusted),
+        });
     }
 
     /// The client left before there was a response.
@@ -123,30 +179,64 @@ impl Drop for Tail {
         metrics.requests_open.dec();
         metrics.bytes_out.add(self.bytes);
         self.conn.request_ended();
-        let route = self.record.route.as_ref();
-        let logged = route.is_none_or(|route| route.log.takes(self.status, self.request_id));
-        if let (Some(time), Some(access)) = (self.record.time, &self.worker.access)
-            && logged
+        let route = self.record.route.as_deref();
+        if self.record.logged
+            && route.is_none_or(|route| route.log.takes(self.status, self.request_id))
+            && let Some(access) = &self.worker.access
         {
-            access.write(&AccessLine {
-                time,
-                client: self.record.client.unwrap_or_else(|| self.conn.peer.ip()),
-                host: self.head.authority().unwrap_or(""),
-                method: self.head.method.as_str(),
-                path: self.head.target(),
-                status: self.status,
-                bytes: self.bytes,
-                duration: self.started.elapsed(),
-                route: self.record.route.as_ref().map_or("", |route| &route.key.0),
-                endpoint: self.record.endpoint.as_ref(),
-                request_id: request_id(self.head.fields(), self.request_id, self.record.trusted),
-                protocol: protocol(self.head.version),
-            });
+            self.log(access);
         }
         let fields = self.head.take_fields();
         self.worker.buffers.give(fields.text);
         self.worker.buffers.give_index(fields.index);
     }
+}
+
+/// Logs what could not be read, of which nothing is known but how it began.
+pub(crate) fn log_garbage(
+    access: &AccessWriter,
+    conn: &ConnState,
+    id: u64,
+    first_line: &[u8],
+    (status, bytes): (StatusCode, u64),
+) {
+    let index = FieldIndex::default();
+    access.write(&AccessLine {
+        time: SystemTime::now(),
+        duration: Duration::ZERO,
+        client: conn.peer.ip(),
+        peer: conn.peer,
+        scheme: scheme(conn),
+        tls: tls(conn),
+        host: "",
+        method: "",
+        path: "",
+        absolute: None,
+        protocol: "",
+        garbage: Some(first_line),
+        fields: &Fields::new(b"", &index),
+        head_bytes: 0,
+        bytes_in: 0,
+        status: status.as_u16(),
+        bytes,
+        route: "",
+        failed: &[],
+        answered: None,
+        cache: None,
+        request_id: RequestId::Own(id),
+    });
+}
+
+fn scheme(conn: &ConnState) -> &'static str {
+    if conn.tls { "https" } else { "http" }
+}
+
+fn tls(conn: &ConnState) -> Option<TlsSession<'_>> {
+    conn.cipher.map(|cipher| TlsSession {
+        version: if conn.tls13 { "TLSv1.3" } else { "TLSv1.2" },
+        cipher: openssl_name(cipher),
+        name: conn.sni.as_deref(),
+    })
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -78,6 +78,7 @@ impl Tunnel {
         // Either side may leave without a word; that is how tunnels end.
         let _ = poll_fn(|cx| self.poll(cx)).await;
         tail.bytes = self.down.bytes;
+        tail.record.tries.taken = self.up.bytes;
         metrics.bytes_in.add(self.up.bytes);
         metrics.upgrades_open.dec();
     }

@@ -272,7 +272,6 @@ impl Worker {
             self.clock.sweep();
             if let Some(access) = &self.access {
                 access.flush();
-                self.metrics.access_lines_dropped.set(access.dropped());
             }
             count = count.wrapping_add(1);
             if count.is_multiple_of(10) {

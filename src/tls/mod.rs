@@ -109,7 +109,7 @@ pub use self::kept::{Ask, AskError, Exported, Kept, KeptCert};
 pub use self::policy::Policy;
 pub use self::served::Served;
 pub use self::store::Reason;
-pub use self::suites::Preference;
+pub use self::suites::{Preference, openssl_name};
 pub use self::tally::CertTotals;
 pub use self::trust::{HandshakeFault, server_name};
 

@@ -56,11 +56,11 @@ fn every_request_has_one_line_of_text() {
     cut.until("abc");
     drop(upstream);
     cut.ended();
-    // One that hyper refuses has none.
+    // One that cannot be read.
     site.send("GET / HTTP/1.1\r\nHost : a.test\r\n\r\n")
         .message();
 
-    let lines = site.wharf.wait_out(5);
+    let lines = site.wharf.wait_out(6);
     let (app, scripted) = (served.port(), origin.port());
     let endpoint = |port| format!("127.0.0.1:{port}");
     let expected = [
@@ -87,6 +87,7 @@ fn every_request_has_one_line_of_text() {
             "scripted",
             endpoint(scripted),
         ),
+        ("- - - -", "400", "", "-", "-".into()),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (request, status, bytes, route, endpoint)) in lines.iter().zip(expected) {

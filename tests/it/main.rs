@@ -83,6 +83,8 @@ mod keepalive;
 mod leaving;
 // The built-in CA.
 mod local_ca;
+// The access log in full: formats, files, losses.
+mod logging;
 // The operator's own certificates, as files that change.
 mod own_certificates;
 // Which hosts, paths and other requests a route is for, and what it makes of them: beside nginx, and for

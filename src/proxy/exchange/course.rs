@@ -99,6 +99,11 @@ impl Course {
         }
     }
 
+    /// Bytes that have come from the client for it.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Bytes came from the endpoint.
     pub(super) fn read_something(&mut self) {
         if self.waiting == Waiting::Read {

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::BufMut;
 use http::StatusCode;
@@ -13,6 +14,7 @@ use crate::proxy::fields::{Fields, OwnedFields};
 use crate::proxy::h1::{BodyError, Decoder, Framing, Piece, ResponseError};
 use crate::proxy::headers::{Extra, NO_EXTRA};
 use crate::proxy::pipe::{Pipe, WORTH};
+use crate::proxy::tries::Tries;
 
 /// A response under way: its head, and its body as it comes.
 pub(crate) struct Response {
@@ -22,6 +24,11 @@ pub(crate) struct Response {
     exchange: Option<Box<Exchange>>,
     decoder: Decoder,
     keep_alive: bool,
+    /// Somebody wants to know when it has ended.
+    pub(crate) timed: bool,
+    ended: Option<Instant>,
+    /// Of the client's body, see [`Course::taken`](super::Course::taken).
+    taken: u64,
 }
 
 /// How data is appended for the client.
@@ -59,6 +66,9 @@ impl Response {
                 (Exchange::Call(_), _) => Decoder::Close,
             },
             keep_alive: exchange.head.keep_alive,
+            timed: false,
+            ended: None,
+            taken: 0,
             exchange: Some(exchange),
         }
     }
@@ -109,6 +119,10 @@ impl Response {
         let Some(exchange) = self.exchange.take() else {
             return;
         };
+        self.taken = exchange.taken();
+        if self.timed {
+            self.ended = Some(Instant::now());
+        }
         match *exchange {
             Exchange::Link(mut exchange) => {
                 let sent = matches!(exchange.poll_send(cx, client), Poll::Ready(Ok(())));
@@ -121,6 +135,13 @@ impl Response {
                 }
             }
         }
+    }
+
+    /// What the access line has to say of it, once nothing more will be read.
+    pub(crate) fn note(&self, tries: &mut Tries) {
+        let taken = self.exchange.as_ref().map(|exchange| exchange.taken());
+        tries.taken += taken.unwrap_or(self.taken);
+        tries.ended(self.ended);
     }
 
     fn give_back(&self, exchange: LinkExchange, sent: bool) {

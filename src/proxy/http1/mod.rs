@@ -26,7 +26,7 @@ use super::pool::Link;
 use super::service;
 use super::state::ConnState;
 use super::stream::ClientStream;
-use super::tail::Tail;
+use super::tail::{self, Tail};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -363,6 +363,11 @@ impl Connection {
         metrics.count_error(crate::metrics::ErrorKind::BadRequest);
         metrics.count_status(status.as_u16());
         let page = page::unreadable(status, &error.to_string());
+        if let Some(access) = &self.worker.access {
+            let (first, bytes) = (first_line(self.unread()), page.body().len() as u64);
+            let id = self.worker.request_id();
+            tail::log_garbage(access, &self.state, id, first, (status, bytes));
+        }
         self.write_page(&page, Version::HTTP_11, Persist::Close, &Method::GET);
         match poll_fn(|cx| self.poll_flush_timed(cx)).await {
             Ok(()) => After::Linger,
@@ -439,4 +444,11 @@ impl Connection {
             .run(tail)
             .await;
     }
+}
+
+/// How a request that cannot be read began.
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.trim_ascii_start();
+    let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+    bytes[..end].trim_ascii_end()
 }

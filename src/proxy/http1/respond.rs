@@ -52,7 +52,9 @@ impl Connection {
             pipe: None,
         };
         let sent = poll_fn(|cx| self.poll_respond(cx, &mut response, &mut tail, &mut progress));
-        match sent.await {
+        let sent = sent.await;
+        response.note(&mut tail.record.tries);
+        match sent {
             Ok(()) => {}
             Err(Broken::Client) => return After::End,
             Err(Broken::Upstream(error)) => {

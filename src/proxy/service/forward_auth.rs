@@ -286,10 +286,9 @@ impl Asking<'_> {
 
     /// It broke off in the middle.
     fn broken(&self, cause: ExchangeError, record: &Record) -> ProxyError {
-        let endpoints = &self.auth.route.upstream.endpoints;
-        let asked = record.endpoint.as_ref();
-        let endpoint = endpoints.iter().find(|one| Some(&one.addr) == asked);
-        match endpoint.or_else(|| endpoints.first()) {
+        let upstream = &self.auth.route.upstream;
+        let asked = record.tries.endpoint(upstream);
+        match asked.or_else(|| upstream.endpoints.first()) {
             Some(endpoint) => ProxyError::Exchange {
                 container: (&*endpoint.container).into(),
                 endpoint: endpoint.addr.clone(),

@@ -176,9 +176,7 @@ async fn steps<C: ClientSide>(
         None => route,
         Some(split) => share(split, &head),
     };
-    if record.time.is_some() {
-        record.route = Some(Arc::clone(route));
-    }
+    record.found(route, worker.access.as_ref());
     record.errors.clone_from(&route.errors);
     record.unchunked = !route.chunked;
     check_sni(conn, &table, &head, entry, route)?;

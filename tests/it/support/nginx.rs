@@ -9,6 +9,7 @@ use super::eventually;
 use super::origin::{Served, free_port, ok};
 use super::peer::{Message, Peer};
 use super::site::{Site, app};
+use super::wharf::Builder;
 
 /// A running nginx; stopped on drop. Needs the Debian package `nginx-light`.
 pub(crate) struct Nginx {
@@ -18,7 +19,7 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
-    /// With these `server` blocks, which need not say `listen` (but may, to `@listen`); the first is the default server. Apps hear of
+    /// With these `server` blocks, perhaps behind a `log_format`, which need not say `listen` (but may, to `@listen`); the first is the default server. Apps hear of
     /// the client's `Host` over HTTP/1.1, and addresses in answers stay relative.
     pub(crate) fn start(servers: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
@@ -58,6 +59,11 @@ impl Nginx {
         nginx
     }
 
+    /// What is in a file that a `server` block names without a directory.
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.files.path().join(name)).unwrap_or_default()
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.files.path().join("log")).unwrap_or_default()
     }
@@ -93,6 +99,15 @@ impl Both {
 
     /// Apps that answer as they like.
     pub(crate) fn of(apps: Vec<(&'static str, &str, Served)>, servers: &str) -> Self {
+        Self::with(apps, servers, |wharf| wharf)
+    }
+
+    /// With settings of Wharf's.
+    pub(crate) fn with(
+        apps: Vec<(&'static str, &str, Served)>,
+        servers: &str,
+        configure: impl FnOnce(Builder) -> Builder,
+    ) -> Self {
         let mut servers = servers.to_owned();
         let mut containers = Vec::new();
         for (name, labels, served) in &apps {
@@ -105,7 +120,7 @@ impl Both {
             ));
         }
         Self {
-            site: Site::start(containers),
+            site: Site::with(containers, configure),
             nginx: Nginx::start(&servers),
             _apps: apps.into_iter().map(|(.., served)| served).collect(),
         }

@@ -184,7 +184,9 @@ impl Side<'_> {
             self.fields(last, status, fields, response.extra(), keep_length);
         }
         response.take_head();
-        match poll_fn(|cx| self.poll_send(cx, &mut response, tail)).await {
+        let sent = poll_fn(|cx| self.poll_send(cx, &mut response, tail)).await;
+        response.note(&mut tail.record.tries);
+        match sent {
             Ok(()) => {}
             Err(Broken::Client) => tracing::debug!("the client takes nothing of its response"),
             Err(Broken::Upstream(error)) => {

@@ -116,7 +116,9 @@ impl Tunnel {
         tail: &mut Tail,
     ) -> Poll<io::Result<()>> {
         let before = self.up + tail.bytes;
-        let up = self.poll_up(cx, side)?;
+        let up = self.poll_up(cx, side);
+        tail.record.tries.taken = self.up;
+        let up = up?;
         let down = self.poll_down(cx, side, tail)?;
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok(()));

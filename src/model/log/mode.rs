@@ -17,6 +17,11 @@ pub enum LogMode {
 }
 
 impl LogMode {
+    /// Whether a request may be logged, before there is an answer.
+    pub fn may_take(self, id: u64) -> bool {
+        self == Self::Errors || self.takes(200, id)
+    }
+
     /// Whether a request is logged; `id` is Wharf's own number for it.
     pub fn takes(self, status: u16, id: u64) -> bool {
         match self {
@@ -69,6 +74,7 @@ mod tests {
         ] {
             let takes = [200, 404, 499].map(|status| mode.takes(status, 7));
             assert_eq!(takes, [ok, missing, left], "{mode}");
+            assert_eq!(mode.may_take(7), takes.contains(&true), "{mode}");
         }
         for (share, start) in [(100, 0), (100, 1 << 40), (2500, 12_345)] {
             let ids = start..start + 100_000_u64;
