@@ -205,6 +205,8 @@ impl Drop for AtGate<'_> {
 /// Requests that have waited and go to the endpoints of an upstream at once: the accept queue that
 /// `listen` gives an application unless it asks for more (`SOMAXCONN`, long 128).
 const ABREAST: usize = 128;
-const PACE: Duration = Duration::from_millis(50);
+/// An app that has just begun to listen is slow: it may take 2 ms for each request without being overrun. Where answers take as
+/// long as they like, the last of a thousand waits two seconds more.
+const PACE: Duration = Duration::from_millis(250);
 /// Between two tries of requests that wait.
 pub const TRY_AGAIN: Duration = Duration::from_millis(100);
