@@ -33,7 +33,7 @@ def start_peer(name, directory, scene):
     peer = new_peer(name, directory, scene)
     try:
         peer.begin()
-        check(peer, scene.setting)
+        check(peer, scene.setting, patience=6 if getattr(scene.options, "wrap", []) else 1)
     except BaseException:
         peer.stop()
         raise
@@ -54,8 +54,8 @@ def new_peer(name, directory, scene):
     return peer
 
 
-def check(peer, setting):
-    deadline = time.monotonic() + 20
+def check(peer, setting, patience=1):
+    deadline = time.monotonic() + 20 * patience
     schemes = [("http", peer.plain)] + ([] if peer.name in PLAIN_ONLY else [("https", peer.tls)])
     if setting.origin == "echo":
         asked = [(f"{scheme}://localhost:{port}/ws", "101 0") for scheme, port in schemes]
@@ -63,14 +63,14 @@ def check(peer, setting):
         paths = (("/small", len(SMALL)), ("/1m", MB))
         asked = [(f"{scheme}://localhost:{port}{path}", f"200 {size}") for scheme, port in schemes for path, size in paths]
     for url, wanted in asked:
-        while (found := curl(url, upgrade=setting.origin == "echo")) != wanted:
+        while (found := curl(url, upgrade=setting.origin == "echo", patience=patience)) != wanted:
             if time.monotonic() > deadline or not peer.alive():
                 raise BenchError(f"{peer.name}: {url} answered `{found}`, not `{wanted}`\n{peer.last_words()}")
             time.sleep(0.1)
 
 
-def curl(url, upgrade=False):
-    command = ["curl", "-sk", "--noproxy", "*", "-o", os.devnull, "--max-time", "5"]
+def curl(url, upgrade=False, patience=1):
+    command = ["curl", "-sk", "--noproxy", "*", "-o", os.devnull, "--max-time", str(5 * patience)]
     if upgrade:
         # curl waits for the end of a tunnel, which does not come.
         command[-1] = "0.3"
