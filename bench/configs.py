@@ -11,6 +11,7 @@ http {{
     listen 127.0.0.1:{plain};
     root {directory}/files;
     location = /small {{ default_type text/plain; return 200 "{small}"; }}
+    location = /api.json {{ default_type application/json; }}
     # nginx answers after it has read the whole body only where it passes the request on.
     location = /up {{
       client_body_buffer_size 12m;
@@ -56,6 +57,8 @@ http {{
 
 NGINX_UPGRADE = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;'
 NGINX_UPGRADE_MAP = "map $http_upgrade $connection_upgrade { default upgrade; '' ''; }"
+# The same level and media type as Wharf is told.
+NGINX_GZIP = "gzip on; gzip_comp_level 4; gzip_types application/json; gzip_min_length 256; gzip_proxied any; gzip_vary on;"
 # A tunnel's buffer towards the client is the proxy's, the other way that of the request head.
 NGINX_LARGE_TUNNELS = "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k; client_header_buffer_size 64k;"
 
@@ -83,6 +86,7 @@ defaults
   timeout client 60s
   timeout server 60s
   http-reuse always
+  {compress}
 frontend in
   bind 127.0.0.1:{plain}
   bind 127.0.0.1:{tls} ssl crt {certificate} {certificates} alpn h2,http/1.1
@@ -99,6 +103,7 @@ backend origin
 """
 
 HAPROXY_CHOOSE = "use_backend %[req.hdr(host),field(1,:),lower,map({map})] if {{ req.hdr(host),field(1,:),lower,map({map}) -m found }}"
+HAPROXY_GZIP = "compression algo gzip\n  compression type application/json"
 HAPROXY_LARGE_TUNNELS = "tune.bufsize 65536"
 HAPROXY_SITE = """backend {name}
   server origin 127.0.0.1:{origin}

@@ -11,10 +11,11 @@ from servers import compiled
 UPLOAD = 10 << 20
 
 
-def wrk(connections, path, tls=False, upload=0):
+def wrk(connections, path, tls=False, upload=0, fields=()):
     def load(peer, seconds):
         url = f"https://localhost:{peer.tls}{path}" if tls else f"http://localhost:{peer.plain}{path}"
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "wrk.lua"), url]
+        command += [word for field in fields for word in ("-H", field)]
         found = json.loads(run_bounded(command + ["--", str(upload)], peer, seconds).splitlines()[-1])
         # wrk counts the bytes of bodies still under way at the end, but only those that it reads.
         return found | {"gigabytes": (found["requests"] * upload if upload else found["bytes"]) / 1e9}

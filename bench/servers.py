@@ -1,17 +1,19 @@
 """The servers of bench/run: how each is configured and started. The templates are in configs.py."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections import namedtuple
 from functools import partial
+from random import Random
 
 from certificates import keep_certificates
 from common import HERE, BenchError, Server, free_port, site, wait_until
 from configs import (
-    CADDY, HAPROXY, HAPROXY_CHOOSE, HAPROXY_LARGE_TUNNELS, HAPROXY_SITE, NGINX, NGINX_LARGE_TUNNELS, NGINX_SITE,
-    NGINX_UPGRADE, NGINX_UPGRADE_MAP, ORIGIN,
+    CADDY, HAPROXY, HAPROXY_CHOOSE, HAPROXY_GZIP, HAPROXY_LARGE_TUNNELS, HAPROXY_SITE, NGINX, NGINX_GZIP,
+    NGINX_LARGE_TUNNELS, NGINX_SITE, NGINX_UPGRADE, NGINX_UPGRADE_MAP, ORIGIN,
 )
 
 MB = 1 << 20
@@ -85,10 +87,35 @@ def start_files(directory, core, _programs):
     files = origin.directory / "files"
     files.mkdir()
     (files / "1m").write_bytes(bytes(MB))
+    (files / "api.json").write_text(api_answer())
     (files / "100m").write_bytes(bytes(100 * MB))
     config = ORIGIN.format(directory=origin.directory, plain=origin.plain, small=SMALL.decode())
     origin.start(nginx_command(origin, config))
     return origin
+
+
+def api_answer():
+    """100 KB of JSON as an API answers: a list of objects. The same in every run."""
+    random = Random(7)
+    words = "alpha beta gamma delta invoice order customer pending shipped cancelled warehouse express standard note remark".split()
+    rows, size = [], 0
+    while size < 100_000:
+        rows.append(
+            json.dumps(
+                {
+                    "id": random.randrange(10**6),
+                    "uuid": f"{random.getrandbits(128):032x}",
+                    "customer": {"name": " ".join(random.choices(words, k=2)), "email": f"{random.choice(words)}{random.randrange(1000)}@example.com"},
+                    "status": random.choice(words),
+                    "amount": round(random.random() * 1000, 2),
+                    "created_at": "2026-%02d-%02dT%02d:%02d:%02dZ" % tuple(random.randrange(1, n) for n in (12, 28, 23, 59, 59)),
+                    "tags": random.sample(words, 3),
+                    "active": random.random() < 0.5,
+                }
+            )
+        )
+        size += len(rows[-1]) + 2
+    return f"[{', '.join(rows)}]"
 
 
 def start_echo(directory, core, programs):
@@ -98,10 +125,10 @@ def start_echo(directory, core, programs):
     return origin
 
 
-def nginx(peer, scene, workers=1):
+def nginx(peer, scene, workers=1, gzip=False):
     setting, sites = scene.setting, range(scene.setting.sites)
     tunnels = setting.origin == "echo"
-    http = [NGINX_UPGRADE_MAP if tunnels else "", NGINX_LARGE_TUNNELS if setting.large else ""]
+    http = [NGINX_UPGRADE_MAP if tunnels else "", NGINX_LARGE_TUNNELS if setting.large else "", NGINX_GZIP if gzip else ""]
     common = dict(plain=peer.plain, tls=peer.tls, origin=scene.origin)
     config = NGINX.format(
         **common,
@@ -120,7 +147,7 @@ def nginx(peer, scene, workers=1):
     return (nginx_command(peer, config),)
 
 
-def haproxy(peer, scene, workers=1):
+def haproxy(peer, scene, workers=1, gzip=False):
     setting, sites = scene.setting, range(scene.setting.sites)
     hosts = peer.directory / "hosts.map"
     hosts.write_text("".join(f"{site(i)} {site(i)}\n" for i in sites))
@@ -135,6 +162,7 @@ def haproxy(peer, scene, workers=1):
             workers=workers,
             connections=setting.connections,
             tune=HAPROXY_LARGE_TUNNELS if setting.large else "",
+            compress=HAPROXY_GZIP if gzip else "",
             choose=HAPROXY_CHOOSE.format(map=hosts) if sites else "",
             sites="".join(HAPROXY_SITE.format(name=site(i), origin=scene.origin) for i in sites),
         )
@@ -151,11 +179,11 @@ def caddy(peer, scene):
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)], environment
 
 
-def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False):
+def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False, labels=()):
     engine, sites = peer.directory / "docker.sock", scene.setting.sites
     words = [str(engine), str(scene.origin), "--hosts", str(hosts), "--sites", str(sites)]
     words += ["--swap"] if swap else []
-    words += [word for label in getattr(scene.options, "labels", []) for word in ("--label", label)]
+    words += [word for label in [*getattr(scene.options, "labels", []), *labels] for word in ("--label", label)]
     peer.start([sys.executable, str(HERE / "engine.py"), *words], core=peer.load_core)
     wait_until(engine.exists, "the fake Docker engine")
     data = peer.directory / "data"
@@ -194,6 +222,11 @@ PEERS = {
     "wharf-log": partial(wharf, log=True),
     "wharf-swap": partial(wharf, swap=True),
     "wharf-2": partial(wharf, workers=2),
+    "wharf-gzip": partial(wharf, labels=["wharf.compress=gzip=4"]),
+    "wharf-zstd": partial(wharf, labels=["wharf.compress=zstd"]),
+    "wharf-br": partial(wharf, labels=["wharf.compress=br"]),
+    "nginx-gzip": partial(nginx, gzip=True),
+    "haproxy-gzip": partial(haproxy, gzip=True),
     "nginx-2": partial(nginx, workers=2),
     "haproxy-2": partial(haproxy, workers=2),
 }

@@ -118,6 +118,27 @@ class Log(Beside):
         return found | {"written": written / 1e6, "lost": metric(peer, "wharf_access_lines_dropped_total") - lost}
 
 
+class Compress(Beside):
+    """A hundred kilobytes of JSON, compressed by each as it can."""
+
+    def __init__(self, *words):
+        pairs = {f"wharf-{coding}": ("nginx-gzip", "haproxy-gzip") for coding in ("gzip", "zstd", "br")}
+        load = wrk(16, "/api.json", fields=["Accept-Encoding: gzip, zstd, br"])
+        super().__init__(*words, pairs, load=load)
+        self.ratios = [Ratio("CPU to nginx", "cost", {name: ("nginx-gzip",) for name in pairs})]
+        self.figures = self.figures[:3] + [Figure("size", "bytes/answer")]
+        self.inner = self.load
+        self.load = self.sized
+
+    def sized(self, peer, seconds):
+        self.found = self.inner(peer, seconds)
+        return self.found
+
+    def measure(self, peer, seconds):
+        measured = super().measure(peer, seconds)
+        return measured | {"size": self.found["bytes"] / self.found["requests"]}
+
+
 class Two(Beside):
     """Two workers beside one, on both cores, with origin and load generator on the same two."""
 
@@ -167,6 +188,7 @@ WORKS = [
     Beside("hosts", "more host names", {"wharf-1k": ("wharf",), "wharf-10k": ("wharf",)}),
     Swap("swap", "a routing table that changes", {"wharf-swap": ("wharf",)}),
     Log("log", "access log on", {"wharf-log": ("wharf",)}),
+    Compress("compress", "100 KB of JSON, compressed, 16 connections"),
     Two("two", "two workers on two cores, shared with origin and load"),
     Rest("rest", "memory at rest"),
     Idle("idle-plain", "an idle connection", "plain"),

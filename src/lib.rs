@@ -12,6 +12,8 @@ pub mod dial;
 // Failed dials: workers tell, the control thread listens.
 pub mod alarm;
 
+// Which encodings and pages clients take.
+pub(crate) mod accept;
 // The access log: lines from workers to one writer thread.
 pub mod access;
 // Process settings from flags and environment.

@@ -2,6 +2,7 @@
 
 pub mod auth;
 mod block;
+pub(crate) mod compress;
 pub mod cors;
 pub mod inflight;
 pub mod ratelimit;

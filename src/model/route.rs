@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, CorsSpec, ErrorsSpec, FilesSpec,
-    HeaderEdit, HealthCheck, Host, HostPattern, Hsts, InFlightLimits, Keepalive, LogMode, Matcher,
-    MaxConns, PathPattern, Proto, RateLimits, Redirect, Retry, Rewrite, SentHost, Timeouts,
-    TlsVersion, Via, duration,
+    AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, Compress, CorsSpec, ErrorsSpec,
+    FilesSpec, HeaderEdit, HealthCheck, Host, HostPattern, Hsts, InFlightLimits, Keepalive,
+    LogMode, Matcher, MaxConns, PathPattern, Proto, RateLimits, Redirect, Retry, Rewrite, SentHost,
+    Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -174,6 +174,8 @@ pub struct Settings {
     pub rate_limits: RateLimits,
     /// `wharf.inflight`.
     pub in_flight: InFlightLimits,
+    /// `wharf.compress`.
+    pub compress: Option<Compress>,
     /// `wharf.errors`.
     pub errors: Option<ErrorsSpec>,
     pub timeouts: Timeouts,
@@ -350,6 +352,7 @@ impl Default for Settings {
             chunked: true,
             rate_limits: RateLimits::default(),
             in_flight: InFlightLimits::default(),
+            compress: None,
             errors: None,
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),

@@ -243,7 +243,8 @@ impl ProxyError {
                 | ExchangeError::Lost
                 | ExchangeError::Reset(_)
                 | ExchangeError::Response(_)
-                | ExchangeError::Interim => StatusCode::BAD_GATEWAY,
+                | ExchangeError::Interim
+                | ExchangeError::Coding(_) => StatusCode::BAD_GATEWAY,
                 ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
                     StatusCode::GATEWAY_TIMEOUT
                 }
@@ -391,7 +392,7 @@ impl ProxyError {
                 | ExchangeError::ClientBody(_)
                 | ExchangeError::ClientGone => cause.to_string(),
                 ExchangeError::TooLarge(most) => too_large(*most),
-                ExchangeError::Response(_) | ExchangeError::Interim => {
+                ExchangeError::Response(_) | ExchangeError::Interim | ExchangeError::Coding(_) => {
                     "the application's answer is unusable".into()
                 }
             },
@@ -500,7 +501,8 @@ impl ProxyError {
                 ),
                 ExchangeError::ClientTimeout(_)
                 | ExchangeError::ClientBody(_)
-                | ExchangeError::ClientGone => return None,
+                | ExchangeError::ClientGone
+                | ExchangeError::Coding(_) => return None,
                 ExchangeError::TooLarge(_) => MAX_BODY.into(),
             },
             Self::Refused(refusal) => match refusal {
@@ -573,6 +575,7 @@ impl ExchangeError {
             Self::ClientBody(_) | Self::ClientGone => ErrorKind::ClientClosed,
             Self::TooLarge(_) => ErrorKind::TooLarge,
             Self::Response(_) | Self::Interim => ErrorKind::UpstreamProtocol,
+            Self::Coding(_) => ErrorKind::Internal,
         }
     }
 }

@@ -30,7 +30,6 @@ pub(crate) enum Length {
 /// Where the bytes come from.
 pub(crate) enum Body {
     File(webroot::Body),
-    #[expect(dead_code, reason = "what comes out of a cache")]
     Pieces(Box<dyn Pieces>),
 }
 

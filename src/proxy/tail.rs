@@ -18,6 +18,7 @@ use crate::access::{AccessLine, AccessWriter, RequestId, TlsSession};
 use crate::filter::inflight::{Places, Waiting};
 use crate::line::Queued;
 use crate::metrics::ErrorKind;
+use crate::model::Compress;
 use crate::route::{Admitted, Errors, Route};
 use crate::tls::openssl_name;
 use crate::upstream::Busy;
@@ -67,6 +68,8 @@ pub(crate) struct Record {
     pub(crate) kept: Option<Box<Kept>>,
     /// Its route's own pages, should there be an error.
     pub(crate) errors: Option<Arc<Errors>>,
+    /// How its answer is compressed.
+    pub(crate) compress: Option<Arc<Compress>>,
     /// What the server that decides who gets in has said of it.
     pub(crate) passed: Option<Rc<Pass>>,
     /// Its client is to get no chunks (`wharf.chunked`).

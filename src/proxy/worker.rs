@@ -17,6 +17,7 @@ use super::addresses::{Addresses, Seat, seat};
 use super::auths::Auths;
 use super::buffers::Buffers;
 use super::clock::{Clock, Ticker};
+use super::encoder::Encoders;
 use super::error_files::ErrorFiles;
 use super::exchange::KeptBytes;
 use super::http2::Lanes;
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) kept: KeptBytes,
     pub(crate) lanes: Lanes,
     pub(crate) pipes: Rc<Pipes>,
+    pub(crate) encoders: Encoders,
     /// Small files that were read a moment ago.
     pub(crate) files: Recent,
     cached: RefCell<Cached>,
@@ -116,6 +118,7 @@ impl Worker {
             kept: KeptBytes::default(),
             lanes: Lanes::new(),
             pipes: Rc::default(),
+            encoders: Encoders::default(),
             files: Recent::default(),
             auths: Auths::default(),
             error_files: ErrorFiles::default(),

@@ -164,6 +164,7 @@ fn route(
         filters: Filters::compile(&settings.access, filters),
         forward: None,
         errors: None,
+        compress: settings.compress.clone().map(Arc::new),
         reserved: (settings.access.basic.as_ref())
             .and_then(|basic| basic.user_header.clone())
             .map(|header| {

@@ -26,9 +26,9 @@ use crate::filter::cors::Cors;
 use crate::filter::inflight::{Counts, InFlight};
 use crate::filter::ratelimit::{Buckets, Limiter};
 use crate::model::{
-    AskAt, Balance, ClientAuth, ContainerNote, EditOp, FieldNames, HeaderEdit, Host, HostPattern,
-    HttpsMode, Keepalive, LogMode, Maintenance, Matcher, PathPattern, Pattern, Redirect, Retry,
-    RouteKey, Rule, SentHost, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
+    AskAt, Balance, ClientAuth, Compress, ContainerNote, EditOp, FieldNames, HeaderEdit, Host,
+    HostPattern, HttpsMode, Keepalive, LogMode, Maintenance, Matcher, PathPattern, Pattern,
+    Redirect, Retry, RouteKey, Rule, SentHost, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 use crate::webroot::WebRoot;
@@ -152,6 +152,8 @@ pub struct Route {
     pub forward: Option<Arc<ForwardAuth>>,
     /// Its own pages for errors.
     pub errors: Option<Arc<Errors>>,
+    /// How its answers are compressed.
+    pub compress: Option<Arc<Compress>>,
     /// Fields that tell the app who asks: no client may set them.
     pub reserved: Option<Arc<FieldNames>>,
     /// The same, and those that `request_edits` set or remove: apps may read a request's trailers as its fields.

@@ -4,7 +4,6 @@
 //! out and for how long it may be kept. `proxy` sends what comes of it. Nothing here opens or reads on a worker what
 //! might keep it waiting.
 
-mod accept;
 mod body;
 mod condition;
 mod kind;

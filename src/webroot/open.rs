@@ -15,9 +15,9 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io::Errno;
 
-use super::accept::Coding;
 use super::kind::Kind;
 use super::path::Name;
+use crate::model::Coding;
 
 /// Where files are.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ fn found(
     let kind = Kind::of(name);
     let wanted = codings.iter().filter(|_| kind.shrinks);
     for &coding in wanted {
-        let Ok(beside) = beneath(root, &format!("{name}{}", coding.ending())) else {
+        let Ok(beside) = beneath(root, &format!("{name}{}", ending(coding))) else {
             continue;
         };
         let Ok(other) = fstat(&beside) else { continue };
@@ -199,6 +199,15 @@ fn found(
         }
     }
     read(file, *about, kind, None)
+}
+
+/// What the name of a file ends with that lies beside another.
+fn ending(coding: Coding) -> &'static str {
+    match coding {
+        Coding::Brotli => ".br",
+        Coding::Zstd => ".zst",
+        Coding::Gzip => ".gz",
+    }
 }
 
 /// A small file is read at once, so that what is known of it is of the same moment.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
-use super::accept::Coding;
 use super::open::{Content, Found};
+use crate::model::Coding;
 
 /// Of one worker.
 #[derive(Default)]

@@ -12,7 +12,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::WebRoot;
-use super::accept::{Coding, codings, takes_pages};
 use super::body::{Body, Part};
 use super::condition::{Outcome, is_current, judge};
 use super::kind::Kind;
@@ -20,7 +19,8 @@ use super::open::{Content, Fault, Found, Opened};
 use super::path::Name;
 use super::range::{Parts, parts};
 use super::recent::{Key, Recent};
-use crate::model::behind;
+use crate::accept::{codings, takes_pages};
+use crate::model::{Coding, behind};
 
 /// What a request says about the file it wants.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ impl WebRoot {
         let codings: Vec<Coding> = asked
             .accept_encoding
             .as_deref()
-            .map(codings)
+            .map(|field| codings(field, &BESIDE))
             .unwrap_or_default();
         let slash = if name.folder { "/" } else { "" };
         let key = Key {
@@ -330,6 +330,8 @@ fn put(fields: &mut HeaderMap, name: HeaderName, value: String) {
     }
 }
 
+/// Codings that a file may lie beside itself in: those that make files smaller first.
+const BESIDE: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 /// As good as for ever (RFC 9111 section 1.2.2 says no more; nginx's `expires max` is ten).
 const YEAR: u64 = 31_536_000;
 

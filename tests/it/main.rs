@@ -36,6 +36,8 @@ mod statics;
 mod sockets;
 // Hundreds of containers at once.
 mod burst;
+// Compressed answers.
+mod compress;
 // Wharf in a container.
 mod container;
 // Deploys, crashes and other changes under a load of every kind: what may fail, and what may not.

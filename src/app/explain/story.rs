@@ -39,6 +39,7 @@ impl Story<'_> {
                 let told = format!("the app is asked for {target}");
                 self.step("rewrite", "note", told);
             }
+            self.compression(route);
             if route.files.is_none() {
                 self.endpoints(route, dials);
             }
@@ -305,6 +306,21 @@ impl Story<'_> {
             ),
         };
         self.step("login", state, told);
+    }
+
+    /// What becomes of answers, where the route has a say in it.
+    fn compression(&mut self, route: &Route) {
+        let Some(compress) = &route.compress else {
+            return;
+        };
+        let names: Vec<_> = compress.codings.iter().map(|one| one.name()).collect();
+        let told = format!(
+            "{}, as the client likes; types {}, from {} bytes (wharf.compress)",
+            names.join(", "),
+            compress.types,
+            compress.min
+        );
+        self.step("compression", "note", told);
     }
 
     fn endpoints(&mut self, route: &Route, dials: &[Option<Failure>]) {

@@ -341,6 +341,7 @@ const BUILT_IN_PRESETS: &[BuiltIn] = &[
     ]),
     ("wordpress", "WordPress", &[
         ("security", "on"),
+        ("compress", "on"),
         ("block", "exploits, ~^/wp-content/uploads/.*\\.php"),
         ("cache", "on"),
         ("cache.valid", "200 301 10m, 404 1m"),

@@ -137,6 +137,12 @@ pub enum Kind {
     Authority,
     /// Addresses, networks and sets, in a list.
     Networks,
+    /// Codings and their levels, and what is compressed.
+    Compress,
+    /// Media types in a list.
+    MediaTypes,
+    /// A number, or one for each coding.
+    Levels,
     /// Users and hashes, in a list or a file.
     Basic,
     /// A URL or a server that Wharf knows, and what is made of its answer.
@@ -370,6 +376,13 @@ impl Kind {
             Self::Below => "path",
             Self::Immutable => "list of paths such as `/assets/**`, `~regex`, or a switch",
             Self::Spa => "switch",
+            Self::Compress => {
+                "switch, or list of `zstd`, `br`, `gzip`, each with `=<level>` or without; `min=` `level=` and `types=<type>|…` as below"
+            }
+            Self::MediaTypes => {
+                "list of media types such as `text/css`, `text/*`, `*`, and `default`"
+            }
+            Self::Levels => "number, 1 to 9, or `zstd=` `br=` `gzip=`; of `br` up to 6",
             Self::Log => "`on`, `errors`, `sample=<percentage>` or `off`",
             Self::Message => "text, at most 1000 bytes",
             Self::Presets => "list of names, or `off`",

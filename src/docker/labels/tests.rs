@@ -558,3 +558,43 @@ fn every_option_is_known_to_texts() {
         );
     }
 }
+
+/// S68: a named route has what the default route says of compression, field by field, and `off` undoes it.
+#[test]
+fn s68_compression_is_inherited_field_by_field() {
+    use crate::model::Coding::{Brotli, Gzip, Zstd};
+    let read = read_pairs(&[
+        ("wharf.host", "a.test"),
+        ("wharf.compress", "zstd gzip=6 min=1k"),
+        ("wharf.api.path", "/api"),
+        ("wharf.api.compress.types", "application/json"),
+        ("wharf.live.path", "/live"),
+        ("wharf.live.compress", "on"),
+        ("wharf.secret.path", "/secret"),
+        ("wharf.secret.compress", "off"),
+    ]);
+    assert_eq!(reasons(&read), [] as [&str; 0]);
+    let of = |at: usize| read.routes[at].settings.compress.clone();
+    let base = of(0).unwrap();
+    assert_eq!((&*base.codings, base.min), (&[Zstd, Gzip][..], 1024));
+    assert_eq!((base.levels.zstd, base.levels.gzip), (3, 6));
+    let api = of(1).unwrap();
+    assert_eq!((&api.codings, api.min), (&base.codings, 1024));
+    assert!(api.types.has(b"application/json") && !api.types.has(b"text/css"));
+    let live = of(2).unwrap();
+    assert_eq!(
+        (&*live.codings, live.levels.gzip),
+        (&[Zstd, Brotli, Gzip][..], 6)
+    );
+    assert_eq!(of(3), None);
+
+    let idle = read_pairs(&[("wharf.host", "a.test"), ("wharf.compress.min", "1k")]);
+    assert_eq!(reasons(&idle), ["without effect without wharf.compress"]);
+    assert_eq!(idle.routes[0].settings.compress, None);
+    let twice = read_pairs(&[
+        ("wharf.host", "a.test"),
+        ("wharf.compress", "gzip=6"),
+        ("wharf.compress.level", "5"),
+    ]);
+    assert!(twice.routes[0].fault.is_some());
+}

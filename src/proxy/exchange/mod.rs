@@ -16,12 +16,14 @@ use http::Method;
 use super::fields::Fields;
 use super::h1::{BodyError, ResponseError};
 use super::pool::Link;
+use crate::filter::compress::CoderError;
 use crate::metrics::RetryReason;
 use crate::model::{FieldNames, Keepalive, Timeouts};
 use crate::upstream::Failure;
 
 mod call;
 mod client;
+mod coded;
 mod course;
 mod kept;
 mod link;
@@ -83,6 +85,8 @@ pub(crate) enum ExchangeError {
     Response(#[source] ResponseError),
     #[error("it sent more than {MAX_INTERIM} interim responses")]
     Interim,
+    #[error("its answer cannot be compressed: {0}")]
+    Coding(#[source] CoderError),
 }
 
 impl ExchangeError {
@@ -96,7 +100,7 @@ impl ExchangeError {
             Self::Reset(NO_ERROR | CANCEL) => None,
             Self::Reset(_) => Some(Failure::Closed),
             // Whoever has stopped it, or taken it off its network.
-            Self::Lost | Self::Untouched => None,
+            Self::Lost | Self::Untouched | Self::Coding(_) => None,
             Self::ClientTimeout(_) | Self::ClientBody(_) | Self::TooLarge(_) | Self::ClientGone => {
                 None
             }

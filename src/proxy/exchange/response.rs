@@ -8,8 +8,10 @@ use bytes::BufMut;
 use http::StatusCode;
 use tokio_util::io::poll_read_buf;
 
+use super::coded::Coded;
 use super::course::Waiting;
 use super::{Client, Exchange, ExchangeError, LinkExchange, write_chunk_size};
+use crate::proxy::encoder::Encoder;
 use crate::proxy::fields::{Fields, OwnedFields};
 use crate::proxy::h1::{BodyError, Decoder, Framing, Piece, ResponseError};
 use crate::proxy::headers::{Extra, NO_EXTRA};
@@ -29,6 +31,8 @@ pub(crate) struct Response {
     ended: Option<Instant>,
     /// Of the client's body, see [`Course::taken`](super::Course::taken).
     taken: u64,
+    /// What it passes on its way.
+    pub(super) coded: Option<Box<Coded>>,
 }
 
 /// How data is appended for the client.
@@ -69,6 +73,7 @@ impl Response {
             timed: false,
             ended: None,
             taken: 0,
+            coded: None,
             exchange: Some(exchange),
         }
     }
@@ -85,6 +90,25 @@ impl Response {
         self.exchange.as_ref().map_or(&NO_EXTRA, |e| &e.extra)
     }
 
+    /// Changes what is added to the fields; before [`Response::take_head`].
+    pub(crate) fn edit(&mut self, edit: impl FnOnce(Fields<'_>, &mut Extra)) {
+        if let Some(exchange) = &mut self.exchange {
+            let mut extra = std::mem::take(&mut exchange.extra);
+            edit(exchange.fields(), &mut extra);
+            exchange.extra = extra;
+        }
+    }
+
+    /// Sends its body through an encoder; before anything of it is read.
+    pub(crate) fn compress(&mut self, encoder: Encoder) {
+        let Some(exchange) = &self.exchange else {
+            return;
+        };
+        // As long as it turns out.
+        self.framing = Framing::Chunked;
+        self.coded = Some(Box::new(Coded::new(encoder, &exchange.worker)));
+    }
+
     /// Goes on to the body.
     pub(crate) fn take_head(&mut self) {
         if let Some(exchange) = &mut self.exchange {
@@ -94,12 +118,18 @@ impl Response {
 
     /// Bytes left of the body, when that is known.
     pub(crate) fn remaining(&self) -> Option<u64> {
-        self.decoder.remaining()
+        match self.coded {
+            None => self.decoder.remaining(),
+            Some(_) => None,
+        }
     }
 
     /// Whether the last byte was handed out.
     pub(crate) fn is_done(&self) -> bool {
-        self.decoder.is_done()
+        match &self.coded {
+            None => self.decoder.is_done(),
+            Some(coded) => coded.is_done(),
+        }
     }
 
     /// Whether all that is left of the body has already been read, together with the head.
@@ -198,6 +228,21 @@ impl Response {
         chunks: Chunks,
         room: usize,
     ) -> Poll<Result<ResponsePart, ExchangeError>> {
+        match self.coded {
+            None => self.poll_plain(cx, client, out, chunks, room),
+            Some(_) => self.poll_coded(cx, client, out, chunks, room),
+        }
+    }
+
+    /// The same, as the upstream sends it.
+    pub(super) fn poll_plain<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+        out: &mut Vec<u8>,
+        chunks: Chunks,
+        room: usize,
+    ) -> Poll<Result<ResponsePart, ExchangeError>> {
         let decoder = &mut self.decoder;
         let part = match self.exchange.as_deref_mut() {
             None => return Poll::Ready(Ok(ResponsePart::End)),
@@ -222,7 +267,9 @@ impl Response {
         let Some(Exchange::Link(exchange)) = self.exchange.as_deref() else {
             return false;
         };
-        let plain = exchange.link.stream.plain().is_some() && exchange.link.unread().is_empty();
+        let plain = self.coded.is_none()
+            && exchange.link.stream.plain().is_some()
+            && exchange.link.unread().is_empty();
         plain && self.decoder.direct().is_some_and(|left| left >= WORTH)
     }
 
@@ -268,7 +315,11 @@ impl Response {
         if self.decoder.is_done() {
             return self.finish(cx, client);
         }
-        // The client may take its time now; the endpoint is not to blame for that.
+        self.wait_for_nobody();
+    }
+
+    /// The client may take its time now; the endpoint is not to blame for that.
+    pub(super) fn wait_for_nobody(&mut self) {
         match self.exchange.as_deref_mut() {
             Some(Exchange::Link(exchange)) => exchange.wait_for_nobody(),
             Some(Exchange::Call(exchange)) => exchange.wait_for_nobody(),

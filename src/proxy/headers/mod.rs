@@ -6,6 +6,7 @@ use super::fields::{Fields, Known};
 
 mod back;
 mod client;
+mod coding;
 mod cookie;
 mod cors;
 mod edit;
@@ -19,6 +20,7 @@ mod response;
 
 pub(crate) use back::{Own, write_back};
 pub(crate) use client::client_address;
+pub(crate) use coding::{add_vary, seen, set_coding, weaken};
 pub(crate) use cookie::{cookie, cookies};
 pub(crate) use cors::{Preflight, allow_page, write_cors};
 pub(crate) use edit::{edit_page, write_edits};

@@ -28,6 +28,8 @@ pub(crate) struct Extra {
     pub(crate) lines: Vec<u8>,
     /// Known names that these lines stand for: none of the upstream's are passed on.
     pub(crate) instead: u32,
+    /// Others, in lower case.
+    pub(crate) without: &'static [&'static str],
     /// Others that are not passed on are named by these.
     pub(crate) edits: Option<Arc<Edits>>,
 }
@@ -36,6 +38,7 @@ pub(crate) struct Extra {
 pub(crate) static NO_EXTRA: Extra = Extra {
     lines: Vec::new(),
     instead: 0,
+    without: &[],
     edits: None,
 };
 
@@ -94,6 +97,7 @@ pub(crate) fn write_interim(out: &mut Vec<u8>, head: &h1::ResponseHead, text: &[
 pub(crate) struct Kept<'a> {
     nominated: Nominated<'a>,
     edits: Option<&'a Edits>,
+    without: &'static [&'static str],
     dropped: u32,
     /// The length, where the upstream wrote it in a way that others may read otherwise: `3, 3` was
     /// one length to us.
@@ -104,6 +108,7 @@ impl<'a> Kept<'a> {
     pub(crate) fn of(fields: Fields<'a>, extra: &'a Extra, keep_length: bool) -> Self {
         let mut dropped = RESPONSE_HOP_BY_HOP | extra.instead;
         let mut rewritten = None;
+        let keep_length = keep_length && !Known::ContentLength.is_in(extra.instead);
         let mut lengths = fields.get_all(Known::ContentLength);
         if let Some(first) = lengths.next() {
             let plain = !first.contains(&b',') && lengths.next().is_none();
@@ -117,6 +122,7 @@ impl<'a> Kept<'a> {
         Self {
             nominated: Nominated::of(fields),
             edits: extra.edits.as_deref(),
+            without: extra.without,
             dropped,
             rewritten,
         }
@@ -127,7 +133,13 @@ impl<'a> Kept<'a> {
         !field.known.is_in(self.dropped)
             && (field.known == Known::ContentLength || !self.nominated.holds(field.name))
             && self.edits.is_none_or(|edits| !edits.without(field.name))
+            && !is_one_of(self.without, field.name)
     }
+}
+
+fn is_one_of(names: &[&str], name: &[u8]) -> bool {
+    let mut names = names.iter();
+    names.any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
 }
 
 /// Framing and routing fields have no meaning in trailers (RFC 9110 section 6.5.1).

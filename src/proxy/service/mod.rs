@@ -3,6 +3,7 @@
 
 mod acme;
 mod admit;
+mod compress;
 mod cors;
 mod errors;
 mod files;
@@ -36,6 +37,7 @@ use super::tail::{Record, Tail, request_id};
 use super::worker::Worker;
 use crate::access::RequestId;
 use crate::filter::inflight::Places;
+use compress::compressed;
 use cors::preflighted;
 use errors::Replacing;
 use find::{check_sni, share};
@@ -77,15 +79,18 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
                 if let Some(admitted) = record.admitted.take() {
                     judge(worker, admitted, Ok(&answer));
                 }
-                let Some(errors) = record.errors.take() else {
-                    return answer;
-                };
-                return match answer {
-                    Answer::Response(response) if errors.intercepts(response.status.as_u16()) => {
+                let answer = match (record.errors.take(), answer) {
+                    (Some(errors), Answer::Response(response))
+                        if errors.intercepts(response.status.as_u16()) =>
+                    {
                         let replacing = Replacing::of(worker, conn, request_id, &errors, "");
                         Box::pin(replacing.answer(head, client, response, side)).await
                     }
-                    answer => answer,
+                    (_, answer) => answer,
+                };
+                return match record.compress.take() {
+                    None => answer,
+                    Some(rules) => compressed(worker, head, &rules, answer),
                 };
             }
             Err(Stop::Refused(error)) => break error,
@@ -179,6 +184,7 @@ async fn steps<C: ClientSide>(
     record.found(route, worker.access.as_ref());
     record.errors.clone_from(&route.errors);
     record.unchunked = !route.chunked;
+    record.compress.clone_from(&route.compress);
     check_sni(conn, &table, &head, entry, route)?;
     if route.grpc && record.deadline.is_none() {
         let limit = grpc::timeout(request.fields());

@@ -1,6 +1,7 @@
 //! Drafts -> the settings of a route: inheritance, defaults. A file for each group of options that has rules of its own.
 
 mod access;
+mod compress;
 mod cors;
 mod files;
 mod health;
@@ -66,6 +67,7 @@ impl<'a> Layers<'a> {
             chunked: pick!(self, "chunked", Value::Switch).unwrap_or(default.chunked),
             rate_limits: self.rate_limits(),
             in_flight: self.in_flight(),
+            compress: self.compress(),
             errors: pick!(self, "errors", Value::ErrorRules).map(|rules| ErrorsSpec {
                 rules,
                 intercept: pick!(self, "errors.intercept", Value::Switch).unwrap_or(false),

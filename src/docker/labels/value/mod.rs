@@ -6,6 +6,7 @@ mod app_tls;
 mod ask;
 mod auth;
 mod breaker;
+mod compress;
 mod cors;
 mod errors;
 mod files;
@@ -25,11 +26,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, BasicSpec, Blocked, ClientAuth, Delay, ErrorRule, FailLimit, FieldNames,
-    ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, InFlightLimit, LimitKey,
-    LogMode, Matcher, Networks, Origins, PathGlob, PathPattern, Pattern, Proto, Rate, RateLimit,
-    Redirect, RetryOn, Rewrite, SentHost, StatusSet, TlsMode, TlsVersion, Verify, parse_bool,
-    parse_duration, parse_size,
+    AskAt, Balance, BasicSpec, Blocked, ClientAuth, Coding, Delay, ErrorRule, FailLimit,
+    FieldNames, ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, InFlightLimit,
+    Levels, LimitKey, LogMode, Matcher, MediaTypes, Networks, Origins, PathGlob, PathPattern,
+    Pattern, Proto, Rate, RateLimit, Redirect, RetryOn, Rewrite, SentHost, StatusSet, TlsMode,
+    TlsVersion, Verify, parse_bool, parse_duration, parse_size,
 };
 
 use super::key::is_route_name;
@@ -113,6 +114,10 @@ pub(super) enum Value {
     /// At least one.
     Globs(Vec<PathGlob>),
     Log(LogMode),
+    /// In order of preference; none: off.
+    Codings(Vec<Coding>),
+    Levels(Levels),
+    MediaTypes(MediaTypes),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
 }
@@ -162,6 +167,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Queue
             | Kind::Count
             | Kind::Size
+            | Kind::Compress
             | Kind::Health
             | Kind::Verify
     );
@@ -209,6 +215,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::RateLimits => return ratelimit::ratelimit(text),
         Kind::Files => return files::files(text),
         Kind::Spa => return spa(text),
+        Kind::Compress => return compress::compress(text),
         _ => {}
     }
     let one = match kind {
@@ -267,6 +274,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Below => files::path(text).map(Value::Path),
         Kind::Immutable => files::immutable(text),
         Kind::Log => files::log(text).map(Value::Log),
+        Kind::MediaTypes => compress::types(text).map(Value::MediaTypes),
+        Kind::Levels => compress::levels(text).map(Value::Levels),
         Kind::Message => access::message(text).map(Value::Name),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Preset => Err("write wharf.preset.<name>.<option>".to_owned()),
@@ -298,6 +307,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Presets
         | Kind::Files
         | Kind::Spa
+        | Kind::Compress
         | Kind::Text => Err(NOT_YET.to_owned()),
     };
     match one {

@@ -1,61 +1,54 @@
 //! Which encodings a client takes (RFC 9110 section 12.5.3), and whether it wants a page (section 12.5.1).
 
-/// A coding that a file may lie beside itself in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Coding {
-    Brotli,
-    Zstd,
-    Gzip,
+use crate::model::Coding;
+
+/// The codings a client would rather have than none, those it likes best first, and of equals as in `order`, which is
+/// what there is to have. Only those it names: a `*` stands for codings that nobody has heard of.
+pub(crate) fn codings(field: &[u8], order: &[Coding]) -> Vec<Coding> {
+    let mut wanted = Vec::with_capacity(order.len());
+    each_wanted(field, order, |quality, coding| {
+        wanted.push((quality, coding))
+    });
+    // Stable: of equals the first.
+    wanted.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
+    wanted.into_iter().map(|(_, coding)| coding).collect()
 }
 
-impl Coding {
-    /// Those that make files smaller first.
-    const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
-
-    /// As in Content-Encoding.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Brotli => "br",
-            Self::Zstd => "zstd",
-            Self::Gzip => "gzip",
+/// The first of [`codings`].
+pub(crate) fn best(field: &[u8], order: &[Coding]) -> Option<Coding> {
+    let mut best = None;
+    each_wanted(field, order, |quality, coding| {
+        if best.is_none_or(|(most, _)| quality > most) {
+            best = Some((quality, coding));
         }
-    }
-
-    /// What a file's name ends with.
-    pub(super) fn ending(self) -> &'static str {
-        match self {
-            Self::Brotli => ".br",
-            Self::Zstd => ".zst",
-            Self::Gzip => ".gz",
-        }
-    }
+    });
+    best.map(|(_, coding)| coding)
 }
 
-/// The codings a client would rather have than none, the dearest first. Only those it names: a `*` stands for codings
-/// that nobody has heard of.
-pub(super) fn codings(field: &[u8]) -> Vec<Coding> {
-    let mut found = [0_u16; Coding::ALL.len()];
+fn each_wanted(field: &[u8], order: &[Coding], mut found: impl FnMut(u16, Coding)) {
+    let mut qualities = [0_u16; Coding::ALL.len()];
     let mut plain = 0;
     for (word, quality) in weighted(field) {
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
         if is("identity") {
             plain = quality;
         }
-        for (at, coding) in Coding::ALL.iter().enumerate() {
-            if is(coding.name()) || (*coding == Coding::Gzip && is("x-gzip")) {
-                found[at] = quality;
+        for coding in Coding::ALL {
+            if is(coding.name()) || (coding == Coding::Gzip && is("x-gzip")) {
+                qualities[coding as usize] = quality;
             }
         }
     }
-    let mut wanted: Vec<(u16, Coding)> = found.into_iter().zip(Coding::ALL).collect();
-    wanted.retain(|(quality, _)| *quality > 0 && *quality >= plain);
-    // Stable: of equals those that make files smaller.
-    wanted.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
-    wanted.into_iter().map(|(_, coding)| coding).collect()
+    for &coding in order {
+        let quality = qualities[coding as usize];
+        if quality > 0 && quality >= plain {
+            found(quality, coding);
+        }
+    }
 }
 
 /// Whether `Accept` lets a page pass.
-pub(super) fn takes_pages(field: &[u8]) -> bool {
+pub(crate) fn takes_pages(field: &[u8]) -> bool {
     let mut best = (0, 0);
     for (range, quality) in weighted(field) {
         let is = |name: &str| range.eq_ignore_ascii_case(name.as_bytes());
@@ -72,7 +65,6 @@ pub(super) fn takes_pages(field: &[u8]) -> bool {
     }
     best.1 > 0
 }
-
 /// Items with their weight in thousandths.
 fn weighted(field: &[u8]) -> impl Iterator<Item = (&[u8], u16)> {
     let items = field.split(|byte| *byte == b',').take(MOST);
@@ -113,11 +105,11 @@ const MOST: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use super::Coding::*;
     use super::*;
+    use crate::model::Coding::*;
 
     #[test]
-    fn the_client_says_which_coding_and_of_equals_the_smaller_file_goes() {
+    fn the_client_says_which_coding_and_of_equals_the_first_goes() {
         for (field, expected) in [
             ("", &[][..]),
             ("gzip", &[Gzip]),
@@ -134,7 +126,29 @@ mod tests {
             ("gzip;q=x", &[]),
             (" br ; q=0.5 ,\tzstd", &[Zstd, Brotli]),
         ] {
-            assert_eq!(codings(field.as_bytes()), expected, "{field}");
+            let order = [Brotli, Zstd, Gzip];
+            assert_eq!(codings(field.as_bytes(), &order), expected, "{field}");
+            let first = expected.first().copied();
+            assert_eq!(best(field.as_bytes(), &order), first, "{field}");
+        }
+    }
+
+    /// B58: zstd, br, gzip by what the client likes.
+    #[test]
+    fn b58_only_what_there_is_to_have_is_chosen() {
+        for (field, order, expected) in [
+            (
+                "gzip, deflate, br, zstd",
+                &[Zstd, Brotli, Gzip][..],
+                Some(Zstd),
+            ),
+            ("gzip, deflate, br, zstd", &[Gzip, Brotli], Some(Gzip)),
+            ("gzip;q=0.9, br;q=1", &[Gzip, Brotli], Some(Brotli)),
+            ("br, zstd", &[Gzip], None),
+            ("deflate", &[Zstd, Brotli, Gzip], None),
+            ("gzip", &[], None),
+        ] {
+            assert_eq!(best(field.as_bytes(), order), expected, "{field}");
         }
     }
 
