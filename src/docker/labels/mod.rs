@@ -299,6 +299,17 @@ fn assemble(container: &str, drafts: Drafts, terms: Terms<'_>) -> Labels {
         let from = layers.redirect_from(container, &route, &mut problems);
         let files = layers.static_path(&route);
         routes.extend([Some(route), files, from].into_iter().flatten());
+    } else {
+        // Named routes inherit its presets, and pay for those that cannot be used.
+        layers.tell_presets(|given, reason| {
+            problems.push(Problem {
+                severity: Severity::Error,
+                container: container.to_owned(),
+                label: excerpt(&given.label),
+                value: excerpt(&given.text),
+                reason,
+            });
+        });
     }
     for (name, draft) in &named {
         let none = BTreeMap::new();

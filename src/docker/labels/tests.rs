@@ -559,6 +559,16 @@ fn every_option_is_known_to_texts() {
     }
 }
 
+#[test]
+fn a_preset_that_only_named_routes_inherit_is_told_of() {
+    let read = read_pairs(&[("wharf.api.host", "a.test"), ("wharf.use", "hardend")]);
+    assert!(read.routes[0].fault.is_some());
+    assert_eq!(
+        reasons(&read),
+        ["there is no preset `hardend`; did you mean `hardened`?"]
+    );
+}
+
 /// S68: a named route has what the default route says of compression, field by field, and `off` undoes it.
 #[test]
 fn s68_compression_is_inherited_field_by_field() {
