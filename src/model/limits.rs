@@ -26,6 +26,9 @@ pub struct Timeouts {
     /// answer begins. Default 60 s.
     #[serde(serialize_with = "duration")]
     pub body: Duration,
+    /// Bytes in a second that a client has to send of its body, and to take of its answer, while it is waited for,
+    /// over 30 s each (Apache `MinRate`). Default 0: any.
+    pub min_rate: u64,
 }
 
 /// `wharf.keepalive`: which connections to an endpoint are used again, with nginx's meaning of
@@ -102,6 +105,7 @@ impl Default for Timeouts {
             read: Duration::from_secs(60),
             send: Duration::from_secs(60),
             body: Duration::from_secs(60),
+            min_rate: 0,
         }
     }
 }

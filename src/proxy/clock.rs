@@ -206,6 +206,11 @@ impl Timer {
         self.state.waker.take();
     }
 
+    /// As [`Clock::now`].
+    pub(crate) fn now(&self) -> u32 {
+        self.clock.now()
+    }
+
     pub(crate) fn has_fired(&self) -> bool {
         self.state.fired.get()
     }

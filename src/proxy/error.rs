@@ -248,7 +248,9 @@ impl ProxyError {
                 ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
                     StatusCode::GATEWAY_TIMEOUT
                 }
-                ExchangeError::ClientTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+                ExchangeError::ClientTimeout(_) | ExchangeError::TooSlow(_) => {
+                    StatusCode::REQUEST_TIMEOUT
+                }
                 ExchangeError::ClientBody(_) | ExchangeError::ClientGone => StatusCode::BAD_REQUEST,
                 ExchangeError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             },
@@ -389,6 +391,7 @@ impl ProxyError {
                     "the application did not take the request in time".into()
                 }
                 ExchangeError::ClientTimeout(_)
+                | ExchangeError::TooSlow(_)
                 | ExchangeError::ClientBody(_)
                 | ExchangeError::ClientGone => cause.to_string(),
                 ExchangeError::TooLarge(most) => too_large(*most),
@@ -500,6 +503,7 @@ impl ProxyError {
                     "see whether the port speaks plain HTTP/1.1, or needs wharf.proto: https; wharf.port chooses another one of {container}"
                 ),
                 ExchangeError::ClientTimeout(_)
+                | ExchangeError::TooSlow(_)
                 | ExchangeError::ClientBody(_)
                 | ExchangeError::ClientGone
                 | ExchangeError::Coding(_) => return None,
@@ -571,7 +575,7 @@ impl ExchangeError {
                 ErrorKind::UpstreamClosed
             }
             Self::ReadTimeout(_) | Self::WriteTimeout(_) => ErrorKind::UpstreamTimeout,
-            Self::ClientTimeout(_) => ErrorKind::ClientTimeout,
+            Self::ClientTimeout(_) | Self::TooSlow(_) => ErrorKind::ClientTimeout,
             Self::ClientBody(_) | Self::ClientGone => ErrorKind::ClientClosed,
             Self::TooLarge(_) => ErrorKind::TooLarge,
             Self::Response(_) | Self::Interim => ErrorKind::UpstreamProtocol,

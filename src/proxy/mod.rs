@@ -36,6 +36,7 @@ mod http1;
 mod http2;
 mod linger;
 mod local;
+mod pace;
 mod page;
 mod pipe;
 mod pool;

@@ -5,8 +5,9 @@
 //! the next, and a wait for more than a window is the business of the limits between two moves.
 
 use std::cell::Cell;
+use std::time::Duration;
 
-use super::clock::{NEVER, TICK};
+use super::clock::{NEVER, TICK, Timer};
 
 /// What a client has moved while it was waited for.
 pub(crate) struct Pace {
@@ -15,9 +16,19 @@ pub(crate) struct Pace {
     bytes: Cell<u64>,
     /// Ticks of the window that were waits.
     waited: Cell<u32>,
-    /// The tick since which it is waited for; `NEVER` while it is not.
+    /// The tick since which the wait counts in this window; `NEVER` while it is not waited for.
     since: Cell<u32>,
+    /// When the wait began.
+    begun: Cell<u32>,
     slow: Cell<bool>,
+}
+
+/// What becomes of a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Slow,
+    /// It goes on: the timer runs again.
+    Goes,
 }
 
 impl Pace {
@@ -27,6 +38,7 @@ impl Pace {
             bytes: Cell::new(0),
             waited: Cell::new(0),
             since: Cell::new(NEVER),
+            begun: Cell::new(0),
             slow: Cell::new(false),
         }
     }
@@ -47,12 +59,47 @@ impl Pace {
         self.rate.get() > 0
     }
 
-    /// Waits for it from `now` on, if not for longer. The ticks after which it is to be judged.
-    pub(crate) fn wait(&self, now: u32) -> u32 {
+    /// Waits for it from `now` on, if not for longer. After what time it is to be judged, where it may be still for
+    /// `idle` at most; zero is for ever.
+    pub(crate) fn wait(&self, now: u32, idle: Duration) -> Duration {
         if self.since.get() == NEVER {
             self.since.set(now);
+            self.begun.set(now);
         }
-        WINDOW.saturating_sub(self.total(now)).max(1)
+        let window = TICK * WINDOW.saturating_sub(self.total(now)).max(1);
+        match idle.is_zero() {
+            true => window,
+            false => window.min(idle.saturating_sub(self.still(now)).max(TICK)),
+        }
+    }
+
+    /// What to make of a wait whose time is up. `None`: nothing but what its own limit says.
+    pub(crate) fn judge(&self, timer: &Timer, idle: Duration) -> Option<Verdict> {
+        let now = timer.now();
+        if !self.is_on() {
+            return None;
+        }
+        if self.is_slow(now) {
+            return Some(Verdict::Slow);
+        }
+        if !idle.is_zero() && self.still(now) >= idle {
+            return None;
+        }
+        timer.arm(self.wait(now, idle));
+        Some(Verdict::Goes)
+    }
+
+    /// It was sent bytes, or has sent some, while it is waited for in one way or another.
+    pub(crate) fn count(&self, bytes: u64) {
+        self.bytes.set(self.bytes.get().saturating_add(bytes));
+    }
+
+    /// How long the wait has lasted.
+    fn still(&self, now: u32) -> Duration {
+        match self.since.get() {
+            NEVER => Duration::ZERO,
+            _ => TICK * now.saturating_sub(self.begun.get()),
+        }
     }
 
     /// It has moved something.
@@ -60,13 +107,13 @@ impl Pace {
         let total = self.total(now);
         self.since.set(NEVER);
         self.waited.set(total);
-        self.bytes.set(self.bytes.get().saturating_add(bytes as u64));
-        self.judge(now);
+        self.count(bytes as u64);
+        self.close(now);
     }
 
     /// Whether it has been too slow.
     pub(crate) fn is_slow(&self, now: u32) -> bool {
-        self.judge(now);
+        self.close(now);
         self.slow.get()
     }
 
@@ -78,8 +125,8 @@ impl Pace {
         self.waited.get().saturating_add(wait)
     }
 
-    /// At the end of a window.
-    fn judge(&self, now: u32) {
+    /// Begins another window where one has ended.
+    fn close(&self, now: u32) {
         let total = self.total(now);
         if total < WINDOW {
             return;
@@ -110,7 +157,7 @@ mod tests {
         let pace = Pace::new(rate);
         let mut now = 7;
         let told = moves.iter().map(|(wait, bytes)| {
-            pace.wait(now);
+            pace.wait(now, Duration::ZERO);
             now += wait * TICKS_IN_A_SECOND as u32;
             pace.moved(now, *bytes);
             // What the app does meanwhile.
@@ -139,7 +186,7 @@ mod tests {
         // In all that time: seven hours.
         let pace = Pace::new(100_000);
         for second in 0..25_000 {
-            pace.wait(second * 10);
+            pace.wait(second * 10, Duration::ZERO);
             pace.moved(second * 10 + 10, 200_000);
             assert!(!pace.is_slow(second * 10 + 10));
         }
@@ -150,8 +197,11 @@ mod tests {
     #[test]
     fn it_is_judged_while_it_is_waited_for() {
         let pace = Pace::new(1000);
-        assert_eq!(pace.wait(0), WINDOW);
-        assert_eq!(pace.wait(100), WINDOW - 100);
+        let idle = Duration::from_secs(25);
+        assert_eq!(pace.wait(0, Duration::ZERO), TICK * WINDOW);
+        assert_eq!(pace.wait(100, Duration::ZERO), TICK * (WINDOW - 100));
+        // Whichever is first.
+        assert_eq!(pace.wait(100, idle), Duration::from_secs(15));
         assert!(!pace.is_slow(WINDOW - 1));
         assert!(pace.is_slow(WINDOW));
         pace.restart(0);

@@ -10,6 +10,7 @@ use rustls::CipherSuite;
 
 use super::clock::Timer;
 use super::headers;
+use super::pace::{Pace, Verdict};
 use crate::tls::Policy;
 
 /// What the parts of one client connection share.
@@ -38,6 +39,12 @@ pub(crate) struct ConnState {
     reading_head: Cell<bool>,
     /// Whether the last write found the socket full.
     stalled: Cell<bool>,
+    /// How fast the client has to take the answer under way, on HTTP/1.
+    pace: Pace,
+    /// Whether the kernel tells of each piece that the client takes.
+    told: Cell<bool>,
+    /// Bytes of answers on HTTP/2, of all streams.
+    sent: Cell<u64>,
 }
 
 /// What a TLS handshake came to.
@@ -96,6 +103,9 @@ impl ConnState {
             // HTTP/2 has no head to be in the middle of: a client that asks nothing is idle.
             reading_head: Cell::new(protocol == Protocol::Http1),
             stalled: Cell::new(false),
+            pace: Pace::new(0),
+            told: Cell::new(false),
+            sent: Cell::new(0),
         })
     }
 
@@ -154,15 +164,56 @@ impl ConnState {
         }
     }
 
+    /// An answer begins of which the client has to take so many bytes in a second. Whether its socket has to be
+    /// told, so that its taking shows.
+    pub(crate) fn paces(&self, rate: u64) -> bool {
+        if self.pace.rate() != rate {
+            self.pace.restart(rate);
+        }
+        rate > 0 && !self.told.replace(true)
+    }
+
+    /// How much has been sent of all streams' answers.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.get()
+    }
+
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.sent.set(self.sent.get().wrapping_add(bytes as u64));
+    }
+
+    /// Whether the client has taken nothing, or too little, for too long.
+    pub(crate) fn is_over(&self) -> bool {
+        let now = self.timer.now();
+        if !self.pace.is_on() || !self.stalled.get() {
+            return self.timer.has_fired();
+        }
+        self.pace.is_slow(now)
+            || self.timer.has_fired()
+                && !matches!(
+                    self.pace.judge(&self.timer, WRITE_TIMEOUT),
+                    Some(Verdict::Goes)
+                )
+    }
+
     /// Bytes were written to the client, or could not be: its socket is full.
-    pub(crate) fn wrote(&self, progress: bool) {
+    pub(crate) fn wrote(&self, written: Option<usize>) {
+        let progress = written.is_some();
+        if self.pace.is_on()
+            && let Some(count) = written
+        {
+            self.pace.moved(self.timer.now(), count);
+        }
         // The first full socket starts the time, the next byte taken ends it.
         if progress == self.stalled.get() {
             self.stalled.set(!progress);
             if progress {
                 self.rearm();
             } else {
-                self.timer.arm(WRITE_TIMEOUT);
+                self.timer.arm(match self.pace.is_on() {
+                    true => self.pace.wait(self.timer.now(), WRITE_TIMEOUT),
+                    false => WRITE_TIMEOUT,
+                });
             }
         }
     }

@@ -58,6 +58,13 @@ impl<T: Encrypted> Stream<T> {
         }
     }
 
+    /// The socket is to be full with little that the other side has yet to take, so that it shows when it takes some:
+    /// of a large buffer the kernel tells only once a third is free.
+    pub(crate) fn keep_unsent_small(&self) {
+        // One that cannot is told less often.
+        let _ = self.socket().set_tcp_notsent_lowat(UNSENT);
+    }
+
     /// Closing it is to be a reset, so that the client cannot take what it got for the whole.
     pub(crate) fn reset_on_close(&self) {
         // A socket that is gone cannot be told, and need not be.
@@ -128,3 +135,6 @@ impl<T: Encrypted> AsyncWrite for Stream<T> {
         }
     }
 }
+
+/// As much as is written in one go.
+const UNSENT: u32 = 64 * 1024;

@@ -72,6 +72,8 @@ pub(crate) struct Record {
     pub(crate) compress: Option<Arc<Compress>>,
     /// What the server that decides who gets in has said of it.
     pub(crate) passed: Option<Rc<Pass>>,
+    /// Bytes in a second that its client has to take of the answer; 0 is any.
+    pub(crate) min_rate: u64,
     /// Its client is to get no chunks (`wharf.chunked`).
     pub(crate) unchunked: bool,
     /// Whether the route's rate limits have counted it.

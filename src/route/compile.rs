@@ -246,6 +246,7 @@ fn guard(
                 read: forward.timeout,
                 send: forward.timeout,
                 body: default.body,
+                min_rate: 0,
             },
             hold: spec.settings.hold,
             hold_max: spec.settings.hold_max,

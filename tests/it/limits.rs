@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::support::eventually;
+use crate::support::frames;
 use crate::support::h2::H2;
 use crate::support::nginx::{Nginx, get as get_from};
-use crate::support::origin::{Origin, Served};
+use crate::support::origin::{Origin, Served, ok};
 use crate::support::peer::{End, LIMIT, Peer};
 use crate::support::site::{Site, app, get};
 
@@ -17,20 +18,16 @@ fn client(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, last).into()
 }
 
-/// A connection from an address that gets an answer, or how it ended instead.
-fn served(at: SocketAddr, from: IpAddr, first: &str) -> Result<Peer, End> {
-    let Ok(mut peer) = Peer::try_connect_from(from, at) else {
-        return Err(End::Reset);
-    };
+/// A connection from an address that gets an answer; `None` where it is closed instead.
+fn served(at: SocketAddr, from: IpAddr, first: &str) -> Option<Peer> {
+    let mut peer = Peer::try_connect_from(from, at).ok()?;
     // It may be gone by now.
     let _ = peer.try_send(format!("{first}{}", get("/")));
-    match peer.is_open() {
-        true => {
-            assert_eq!(peer.message().status(), 200);
-            Ok(peer)
-        }
-        false => Err(peer.rest().1),
+    if !peer.is_open() {
+        return None;
     }
+    assert_eq!(peer.message().status(), 200);
+    Some(peer)
 }
 
 #[test]
@@ -46,7 +43,7 @@ fn s55_an_address_has_so_many_connections_over_all_workers() {
     let at = site.http();
     let mut held: Vec<Peer> = (0..3).map(|_| served(at, client(2), "").unwrap()).collect();
     for _ in 0..5 {
-        assert_eq!(served(at, client(2), "").err(), Some(End::Reset));
+        assert!(served(at, client(2), "").is_none());
     }
     // On the other listener, too, and before a handshake.
     let refused = Peer::try_connect_from(client(2), site.wharf.https);
@@ -64,14 +61,13 @@ fn s55_an_address_has_so_many_connections_over_all_workers() {
     let _named: Vec<_> = (0..3)
         .map(|_| served(at, client(8), &header(1)).unwrap())
         .collect();
-    assert!(served(at, client(8), &header(1)).is_err());
+    assert!(served(at, client(8), &header(1)).is_none());
     served(at, client(8), &header(2)).unwrap();
     // One that ends makes room.
     held.pop();
     eventually("a place", LIMIT, || {
-        served(at, client(2), "")
-            .map(drop)
-            .map_err(|end| format!("{end:?}"))
+        let peer = served(at, client(2), "");
+        peer.map(drop).ok_or_else(|| "refused".to_owned())
     });
 }
 
@@ -222,4 +218,109 @@ fn s28_no_filter_holds_an_event() {
             }
         }
     }
+}
+
+/// Does something each second, for as long as it says and `most` seconds; how long that was.
+fn each_second(most: u32, mut act: impl FnMut() -> bool) -> u32 {
+    let began = Instant::now();
+    let mut turn = 0;
+    while turn < most && act() {
+        turn += 1;
+        // The time is what this is about.
+        std::thread::sleep((Duration::from_secs(1) * turn).saturating_sub(began.elapsed()));
+    }
+    turn
+}
+
+/// Slow ones have all the time they need as long as they are as fast as the route asks: here scaled down from
+/// 5 GB at 200 kB/s. The windows in which that is judged are 30 s, so this takes 50.
+#[test]
+fn s60_d11_who_is_slower_than_the_route_asks_is_cut_and_who_is_not_takes_its_time() {
+    const WHOLE: usize = 1_000_000;
+    let running = Served::by(|request| match request.body.is_empty() {
+        true => ok(vec![b'x'; WHOLE]),
+        false => ok(request.body.len().to_string()),
+    });
+    let labels = format!("{LABELS}\nwharf.timeout: min_rate=5k/s");
+    let site = Site::start([app("app", running.port(), &labels)]);
+    let post = |length: usize| {
+        format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n")
+    };
+    let upload = |bytes: usize| {
+        let mut client = site.send(post(WHOLE));
+        let mut left = WHOLE;
+        let seconds = each_second(60, || {
+            let part = left.min(bytes);
+            left -= part;
+            client.try_send(vec![b'x'; part]).is_ok() && left > 0
+        });
+        let answer = client.message();
+        (seconds, answer.status(), answer.text())
+    };
+    let download = |bytes: usize| {
+        let mut client = site.client();
+        socket2::SockRef::from(client.tcp())
+            .set_recv_buffer_size(4096)
+            .unwrap();
+        client.send(get("/"));
+        client.head();
+        let mut taken = 0;
+        each_second(60, || {
+            let more = client.some(bytes);
+            taken += more;
+            more > 0 && taken < WHOLE
+        });
+        taken
+    };
+    let stream = |bytes: u32| {
+        let mut client = frames::Client::open(&site, &[(frames::INITIAL_WINDOW_SIZE, bytes)]);
+        client.send(frames::get(1, "/"));
+        each_second(60, || {
+            let more = [frames::window(0, bytes), frames::window(1, bytes)].concat();
+            client.send(more).settle();
+            let over = |stream: &frames::Stream| stream.reset.is_some() || stream.ended;
+            !client.of(1).is_some_and(over)
+        });
+        let stream = client.of(1).unwrap();
+        (stream.reset, stream.body.len())
+    };
+    let trickle = |bytes: usize| {
+        let client = H2::connect(site.http());
+        let request = http::Request::post("http://a.test/").body(()).unwrap();
+        let (answer, mut body) = client.send(request, false);
+        each_second(40, || {
+            let part = vec![b'x'; bytes].into();
+            client.wait(async { body.send_data(part, false) }).is_ok()
+        });
+        client.wait(answer).unwrap().status()
+    };
+    std::thread::scope(|scope| {
+        let fast = (
+            scope.spawn(|| upload(20_000)),
+            scope.spawn(|| download(20_000)),
+            scope.spawn(|| stream(20_000)),
+        );
+        let slow = (
+            scope.spawn(|| upload(100)),
+            scope.spawn(|| download(500)),
+            scope.spawn(|| stream(500)),
+            scope.spawn(|| trickle(100)),
+        );
+        let (seconds, status, told) = slow.0.join().unwrap();
+        assert_eq!(status, 408, "{told}");
+        assert!((29..60).contains(&seconds), "{seconds}");
+        assert!(told.contains("wharf.timeout.min_rate"), "{told}");
+        assert!(slow.1.join().unwrap() < WHOLE / 2);
+        assert_eq!(slow.2.join().unwrap().0, Some(frames::CANCEL));
+        assert_eq!(slow.3.join().unwrap(), 408);
+        let (seconds, status, told) = fast.0.join().unwrap();
+        assert_eq!((status, told), (200, WHOLE.to_string()));
+        assert!(seconds >= 45, "{seconds}");
+        assert_eq!(fast.1.join().unwrap(), WHOLE);
+        assert_eq!(fast.2.join().unwrap(), (None, WHOLE));
+    });
+    assert_eq!(
+        site.metric("wharf_errors_total{kind=\"client_timeout\"}"),
+        2.0
+    );
 }

@@ -165,6 +165,8 @@ pub enum Kind {
     Maintenance,
     /// A number of bytes; zero and `off` are no limit.
     Size,
+    /// Bytes in a second; zero and `off` are no limit.
+    ByteRate,
     /// Limits of a rate, in a list.
     RateLimits,
     /// Requests in a time.
@@ -313,7 +315,7 @@ impl Kind {
             Self::Budget => "percentage, 0% to 100%, or `off`",
             Self::Duration => "duration",
             Self::Timeouts => {
-                "`connect=` `first=` `read=` `send=` `body=`, each a duration; a bare duration is `read`"
+                "`connect=` `first=` `read=` `send=` `body=`, each a duration; a bare duration is `read`; `min_rate=` as below"
             }
             Self::Keepalive => "number or `off`; `timeout=` `requests=` `time=` as below",
             Self::Breaker => "switch; `errors=` `over=` `min=` `open=` as below",
@@ -362,6 +364,7 @@ impl Kind {
             }
             Self::Maintenance => "switch; `allow=` `retry=` `message=\"…\"` as below",
             Self::Size => "size such as `512k`, `10m`, `1g`, or `off`",
+            Self::ByteRate => "bytes in a second such as `500/s`, `1k/s`, or `off`",
             Self::RateLimits => {
                 "list of `<rate>` with `burst=` `nodelay` `delay=` `key=` `dryrun` as below; or `off`"
             }

@@ -46,6 +46,7 @@ pub const OPTIONS: &[Entry] = &[
     on("timeout.read", Route, Duration, "between two reads of the response body; for its head, too, where `first` is not set", "60s", "5m"),
     on("timeout.send", Route, Duration, "between two writes of the request to the app", "60s", "30s"),
     on("timeout.body", Route, Duration, "between two reads of the request body from the client", "60s", "10s"),
+    on("timeout.min_rate", Route, ByteRate, "bytes in a second that a client has to send of its body, or take of its answer, while it is waited for, over 30s each; not for WebSocket and gRPC", "off", "1k/s"),
     on("keepalive", Route, Keepalive, "idle connections kept to each replica by each worker; `off`: each request has its own", "1024 timeout=60s requests=1000 time=1h", "64 timeout=60s requests=1000"),
     on("keepalive.timeout", Route, Duration, "how long one is kept without a request", "60s", "30s"),
     on("keepalive.requests", Route, Count, "requests on one connection", "1000", "100"),

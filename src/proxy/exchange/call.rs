@@ -137,6 +137,7 @@ impl CallExchange {
             Poll::Ready(Err(
                 error @ (ExchangeError::ClientBody(_)
                 | ExchangeError::TooLarge(_)
+                | ExchangeError::TooSlow(_)
                 | ExchangeError::ClientGone),
             )) => return Poll::Ready(Err(error)),
             other => other,

@@ -11,6 +11,7 @@ use crate::proxy::clock::Timer;
 use crate::proxy::h1::ResponseHead;
 use crate::proxy::head::RequestFraming;
 use crate::proxy::headers::Extra;
+use crate::proxy::pace::{Pace, Verdict};
 use crate::proxy::worker::Worker;
 
 /// The course an exchange has taken so far.
@@ -36,6 +37,8 @@ pub(crate) struct Course {
     /// Whether the final head has come back: from then on only reading has a time limit, of its own.
     pub(super) responding: bool,
     pub(super) waiting: Waiting,
+    /// Of the client's body, until the answer begins.
+    pub(super) pace: Pace,
     pub(super) timeouts: Timeouts,
     pub(super) keepalive: Keepalive,
     pub(super) max_body: u64,
@@ -79,6 +82,7 @@ impl Course {
             answered: false,
             responding: false,
             waiting: Waiting::Nothing,
+            pace: Pace::new(terms.timeouts.min_rate),
             timeouts: terms.timeouts,
             keepalive: terms.keepalive,
             max_body: terms.max_body,
@@ -90,6 +94,13 @@ impl Course {
 
     /// Bytes came from the client.
     pub(super) fn took(&mut self, bytes: usize) -> Result<(), ExchangeError> {
+        if self.pace.is_on() && !self.responding {
+            let now = self.worker.clock.now();
+            self.pace.moved(now, bytes);
+            if self.pace.is_slow(now) {
+                return Err(ExchangeError::TooSlow(self.pace.rate()));
+            }
+        }
         let bytes = bytes as u64;
         self.worker.metrics.bytes_in.add(bytes);
         self.taken += bytes;
@@ -129,6 +140,9 @@ impl Course {
         match waiting {
             Waiting::Nothing => timer.disarm(),
             Waiting::Write => timer.arm(self.timeouts.send),
+            Waiting::Client if self.pace.is_on() => {
+                timer.arm(self.pace.wait(timer.now(), self.timeouts.body));
+            }
             Waiting::Client => timer.arm(self.timeouts.body),
             Waiting::Read => timer.arm(self.read_limit()),
         }
@@ -149,6 +163,17 @@ impl Course {
         if !timer.has_fired() {
             timer.wake_with(cx.waker());
             return Poll::Pending;
+        }
+        if self.waiting == Waiting::Client
+            && let Some(verdict) = self.pace.judge(timer, self.timeouts.body)
+        {
+            return match verdict {
+                Verdict::Slow => Poll::Ready(ExchangeError::TooSlow(self.pace.rate())),
+                Verdict::Goes => {
+                    timer.wake_with(cx.waker());
+                    Poll::Pending
+                }
+            };
         }
         Poll::Ready(match self.waiting {
             Waiting::Write => ExchangeError::WriteTimeout(self.timeouts.send),

@@ -171,6 +171,7 @@ impl LinkExchange {
                 Poll::Ready(Err(
                     error @ (ExchangeError::ClientBody(_)
                     | ExchangeError::TooLarge(_)
+                    | ExchangeError::TooSlow(_)
                     | ExchangeError::ClientGone),
                 )) => {
                     return Poll::Ready(Err(error));

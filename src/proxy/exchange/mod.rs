@@ -75,6 +75,10 @@ pub(crate) enum ExchangeError {
     WriteTimeout(Duration),
     #[error("the client sent nothing of its body for {0:?}")]
     ClientTimeout(Duration),
+    #[error(
+        "the client sent less than {0} bytes a second of its body, which is what wharf.timeout.min_rate asks for"
+    )]
+    TooSlow(u64),
     #[error("the client's body cannot be used: {0}")]
     ClientBody(#[source] BodyError),
     #[error("the client's body is larger than wharf.max_body allows: {0} bytes")]
@@ -101,9 +105,11 @@ impl ExchangeError {
             Self::Reset(_) => Some(Failure::Closed),
             // Whoever has stopped it, or taken it off its network.
             Self::Lost | Self::Untouched | Self::Coding(_) => None,
-            Self::ClientTimeout(_) | Self::ClientBody(_) | Self::TooLarge(_) | Self::ClientGone => {
-                None
-            }
+            Self::ClientTimeout(_)
+            | Self::TooSlow(_)
+            | Self::ClientBody(_)
+            | Self::TooLarge(_)
+            | Self::ClientGone => None,
         }
     }
 }

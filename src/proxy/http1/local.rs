@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use http::{Method, Version};
 use tokio::io::AsyncWrite;
 
-use super::{After, Connection};
+use super::{After, Connection, count};
 use crate::metrics::ErrorKind;
 use crate::proxy::buffers::SMALL;
 use crate::proxy::exchange::{Client, write_chunk_size};
@@ -49,6 +49,7 @@ impl Connection {
         let to_close = open && !framed && has_body;
         let keep = read && self.keeps(&tail.head) && !to_close;
         tail.responds(local.status());
+        self.pace(&tail);
         self.write_local(&local, &tail, keep, framed);
         let body = &mut local.body;
         let sent = match (has_body, framed) {
@@ -193,7 +194,7 @@ impl Connection {
                 IoSlice::new(body.data()),
             ];
             let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices);
-            self.state.wrote(written.is_ready());
+            self.state.wrote(count(&written));
             match written {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Client)),
                 Poll::Ready(Ok(count)) => {
@@ -231,7 +232,7 @@ impl Connection {
                     return Poll::Ready(Err(Broken::Client));
                 };
                 let written = pipe.poll_drain(cx, socket);
-                self.state.wrote(written.is_ready());
+                self.state.wrote(count(&written));
                 match written {
                     Poll::Ready(Ok(count)) => tail.bytes += count as u64,
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),

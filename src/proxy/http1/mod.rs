@@ -387,7 +387,7 @@ impl Connection {
         while self.out_at < self.out.len() {
             let bytes = &self.out[self.out_at..];
             let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-            self.state.wrote(written.is_ready());
+            self.state.wrote(count(&written));
             match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.out_at += count,
@@ -409,11 +409,18 @@ impl Connection {
 
     /// Whether the client has taken nothing for too long.
     fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if self.state.timer().has_fired() {
+        if self.state.is_over() {
             return Poll::Ready(io::ErrorKind::TimedOut.into());
         }
         self.state.timer().wake_with(cx.waker());
         Poll::Pending
+    }
+
+    /// An answer of a route begins.
+    fn pace(&self, tail: &Tail) {
+        if self.state.paces(tail.record.min_rate) {
+            self.stream.keep_unsent_small();
+        }
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -451,4 +458,13 @@ fn first_line(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.trim_ascii_start();
     let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
     bytes[..end].trim_ascii_end()
+}
+
+/// For [`ConnState::wrote`].
+fn count(written: &Poll<io::Result<usize>>) -> Option<usize> {
+    match written {
+        Poll::Ready(Ok(count)) => Some(*count),
+        Poll::Ready(Err(_)) => Some(0),
+        Poll::Pending => None,
+    }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use http::{Method, StatusCode, Version};
 
-use super::{After, Connection};
+use super::{After, Connection, count};
 use crate::proxy::buffers::{LARGE, SMALL};
 use crate::proxy::exchange::{Chunks, Client, ExchangeError, Response, ResponsePart};
 use crate::proxy::h1::{Framing, is_bodiless};
@@ -36,6 +36,7 @@ impl Connection {
         // An answer to a body that nobody asked for: the client need not send it.
         self.expects = false;
         tail.responds(response.status);
+        self.pace(&tail);
         let unchunked = tail.head.version == Version::HTTP_10 || tail.record.unchunked;
         let known = !matches!(response.framing, Framing::Chunked | Framing::Close);
         // Without chunks the end of the connection is the only delimiter.
@@ -215,7 +216,7 @@ impl Connection {
                     return Poll::Ready(Err(Broken::Client));
                 };
                 let written = pipe.poll_drain(cx, socket);
-                self.state.wrote(written.is_ready());
+                self.state.wrote(count(&written));
                 match written {
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),

@@ -185,6 +185,7 @@ async fn steps<C: ClientSide>(
     record.errors.clone_from(&route.errors);
     record.unchunked = !route.chunked;
     record.compress.clone_from(&route.compress);
+    record.min_rate = route.timeouts.min_rate;
     check_sni(conn, &table, &head, entry, route)?;
     if route.grpc && record.deadline.is_none() {
         let limit = grpc::timeout(request.fields());

@@ -155,6 +155,14 @@ impl Peer {
         std::mem::replace(&mut self.read, rest)
     }
 
+    /// Takes so many bytes, or what comes before the end; how many.
+    pub(crate) fn some(&mut self, count: usize) -> usize {
+        while self.read.len() < count && self.more().is_none() {}
+        let count = count.min(self.read.len());
+        self.read.drain(..count);
+        count
+    }
+
     /// One message; `Content-Length`, chunks or nothing, never delimited by the end.
     pub(crate) fn message(&mut self) -> Message {
         let head = self.head();

@@ -101,6 +101,10 @@ impl<'a> Layers<'a> {
             read,
             send: pick!(self, "timeout.send", Value::Duration).unwrap_or(default.send),
             body: pick!(self, "timeout.body", Value::Duration).unwrap_or(default.body),
+            min_rate: match grpc {
+                true => 0,
+                false => pick!(self, "timeout.min_rate", Value::Size).unwrap_or(default.min_rate),
+            },
         }
     }
 

@@ -2,20 +2,24 @@
 
 use super::{Parsed, Value, duration, note, number};
 use crate::docker::labels::text::quote;
-use crate::model::MaxConns;
+use crate::model::{MaxConns, parse_size};
 
 /// `connect=5s read=30s send=30s`, in any order; a bare duration is `read`.
 pub(super) fn timeouts(text: &str) -> Parsed {
     let form = "a timeout looks like connect=5s read=30s send=30s, or 30s for read alone";
     fields(text, form, |key, value| {
         let name = match key {
+            "min_rate" => {
+                let rate = byte_rate(value).map_err(|reason| format!("{key}: {reason}"))?;
+                return Ok(("timeout.min_rate", Value::Size(rate)));
+            }
             "" | "read" => "timeout.read",
             "connect" => "timeout.connect",
             "first" => "timeout.first",
             "send" => "timeout.send",
             "body" => "timeout.body",
             key => {
-                let known = "there are connect, first, read, send and body";
+                let known = "there are connect, first, read, send, body and min_rate";
                 return Err(format!("{} is no timeout: {known}", quote(key)));
             }
         };
@@ -77,6 +81,18 @@ pub(super) fn max_conns(text: &str) -> Parsed {
     })
 }
 
+/// `512k/s`: bytes in a second; `off` is 0.
+pub(super) fn byte_rate(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let size = match text.split_once('/') {
+        Some((size, "s")) => parse_size(size.trim()).ok(),
+        None => parse_size(text).ok().filter(|rate| *rate == 0),
+        Some(_) => None,
+    };
+    size.filter(|rate| *rate <= MAX_BYTE_RATE)
+        .ok_or_else(|| format!("{}: it looks like 1k/s, up to 1g/s, or off", quote(text)))
+}
+
 /// How many may wait; `off` is 0.
 pub(super) fn queue(text: &str) -> Result<u32, String> {
     match count(text) {
@@ -136,6 +152,8 @@ pub(super) fn fields(text: &str, form: &str, read: impl Fn(&str, &str) -> Field)
 
 /// Idle connections of one endpoint and worker.
 const MAX_IDLE: u32 = 65_535;
+/// More is no minimum for anybody.
+const MAX_BYTE_RATE: u64 = 1 << 30;
 const MAX_COUNT: u32 = 1_000_000_000;
 /// Far more than a site has under way, so that a slip of the finger is told.
 const MAX_HOLD_MAX: u32 = 100_000;

@@ -168,6 +168,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
             | Kind::Count
             | Kind::Size
             | Kind::Compress
+            | Kind::ByteRate
             | Kind::Health
             | Kind::Verify
     );
@@ -266,6 +267,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Size => parse_size(text)
             .map(Value::Size)
             .map_err(|error| error.to_string()),
+        Kind::ByteRate => limits::byte_rate(text).map(Value::Size),
         Kind::Rate => ratelimit::rate(text).map(Value::Rate),
         Kind::Burst => ratelimit::burst(text).map(Value::Count),
         Kind::Delay => ratelimit::delay(text).map(Value::Delay),

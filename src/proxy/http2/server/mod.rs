@@ -286,7 +286,8 @@ impl Role for Server {
     }
 
     fn wrote(conn: &Connection, any: bool) {
-        conn.role.state.wrote(any);
+        // Streams have a pace of their own.
+        conn.role.state.wrote(any.then_some(0));
     }
 
     fn wasted(conn: &mut Connection, count: u32) -> Result<(), Fault> {

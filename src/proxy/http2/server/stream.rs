@@ -19,6 +19,7 @@ use crate::proxy::forward::Answer;
 use crate::proxy::h1::{Framing, ResponseHead, is_bodiless};
 use crate::proxy::head::RequestHead;
 use crate::proxy::headers::{self, Extra, Kept};
+use crate::proxy::pace::{Pace, Verdict};
 use crate::proxy::page::Page;
 use crate::proxy::service;
 use crate::proxy::state::ConnState;
@@ -49,6 +50,12 @@ pub(super) struct Side<'a> {
     /// Runs while the client keeps the response waiting; most fit its window and never need one.
     timer: Option<Timer>,
     waits: bool,
+    state: &'a ConnState,
+    /// How fast it has to take the response; what other streams have taken counts, too, or many at a time would each
+    /// be slow.
+    pace: Pace,
+    /// What the connection had sent when that was last looked at.
+    sent_at: u64,
 }
 
 /// Why a response could not be brought to its end.
@@ -100,6 +107,9 @@ async fn run(mut slot: Slot, state: Rc<ConnState>, job: Job) {
         expects: false,
         timer: None,
         waits: false,
+        state: &state,
+        pace: Pace::new(0),
+        sent_at: 0,
     };
     let head = match job {
         Job::Answer(head) => head,
@@ -107,7 +117,10 @@ async fn run(mut slot: Slot, state: Rc<ConnState>, job: Job) {
     };
     side.expects = head.has_body() && headers::expects_continue(head.fields());
     let mut tail = Tail::begin(&shared.worker, &state, head);
-    match service::answer(&mut tail, &mut side).await {
+    let answer = service::answer(&mut tail, &mut side).await;
+    side.pace.restart(tail.record.min_rate);
+    side.sent_at = state.sent();
+    match answer {
         Answer::Response(response) => side.respond(response, &mut tail).await,
         Answer::Local(local) => Box::pin(side.local(*local, &mut tail)).await,
         Answer::Page(page) => {
@@ -332,6 +345,7 @@ impl Side<'_> {
         let count = out.len() - start - HEAD;
         let flags = if last { END_STREAM } else { 0 };
         fill_head(&mut out, start, DATA, flags, self.slot.id);
+        self.state.count_sent(count);
         let mut inner = self.shared().put_out(out);
         inner.sent(at, count);
         if last {
@@ -366,10 +380,20 @@ impl Side<'_> {
     pub(super) fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         let clock = &self.slot.shared.worker.clock;
         let timer = self.timer.get_or_insert_with(|| clock.timer());
-        if !std::mem::replace(&mut self.waits, true) {
-            timer.arm(LIMIT);
+        let begins = !std::mem::replace(&mut self.waits, true);
+        if self.pace.is_on() {
+            let sent = self.state.sent();
+            self.pace.count(sent.wrapping_sub(self.sent_at));
+            self.sent_at = sent;
         }
-        if timer.has_fired() {
+        if begins {
+            timer.arm(match self.pace.is_on() {
+                true => self.pace.wait(timer.now(), LIMIT),
+                false => LIMIT,
+            });
+        }
+        let slow = self.pace.is_on() && self.pace.is_slow(timer.now());
+        if slow || timer.has_fired() && self.pace.judge(timer, LIMIT) != Some(Verdict::Goes) {
             self.slot.code = Code::Cancel;
             return Poll::Ready(Err(Broken::Client));
         }
@@ -400,6 +424,9 @@ impl Side<'_> {
             && let Some(timer) = &self.timer
         {
             timer.disarm();
+            if self.pace.is_on() {
+                self.pace.moved(timer.now(), 0);
+            }
         }
     }
 }
