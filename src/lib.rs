@@ -32,6 +32,8 @@ pub mod cache;
 
 // Files of a directory as HTTP answers.
 pub mod webroot;
+// Bodies held between one who gives them and one who takes them.
+pub mod spool;
 
 // Docker engine -> [`model::Plan`].
 pub mod docker;

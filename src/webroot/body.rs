@@ -175,7 +175,7 @@ pub(crate) fn shorter() -> io::Error {
 
 /// Reads what the kernel has in memory; `None` where it would have to wait, or where the thread that may wait is to
 /// find out what is wrong.
-fn at_once(file: &File, into: &mut [u8], at: u64) -> Option<usize> {
+pub(crate) fn at_once(file: &File, into: &mut [u8], at: u64) -> Option<usize> {
     let mut into = [IoSliceMut::new(into)];
     loop {
         match preadv2(file, &mut into, at, ReadWriteFlags::NOWAIT) {

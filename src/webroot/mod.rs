@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use body::{Body, Stretch, shorter};
+pub(crate) use body::{Body, Stretch, at_once, shorter};
 pub use open::Fault;
 pub(crate) use recent::Recent;
 pub(crate) use reply::{Asked, Hit};
