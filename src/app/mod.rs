@@ -37,6 +37,7 @@ use crate::proxy::{self, Engine, Listeners};
 use crate::resting;
 use crate::route::SharedTable;
 use crate::shutdown::{self, Signals, Stage, Stop};
+use crate::spool::Room;
 use crate::tls::{Certs, CertsConfig, Issuer, TlsError};
 use crate::values::Source;
 
@@ -108,6 +109,12 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
     let access = config.access_log.as_ref();
     let access = access.map(access::start).transpose()?;
     let losses = access.as_ref().map(AccessLog::losses);
+    let held_in = config.buffer_dir.clone();
+    let room = Arc::new(Room::new(
+        config.buffer_memory,
+        config.buffer_disk,
+        Some(held_in.unwrap_or_else(|| data.join("buffers"))),
+    ));
     let engine = Arc::new(Engine {
         table: Arc::clone(&table),
         certs: certs.clone(),
@@ -119,6 +126,7 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
         alarm: Arc::clone(&alarm),
         prefix: config.label_prefix.clone(),
         errors: config.errors.clone(),
+        room: Arc::clone(&room),
         // Half of the descriptors are for upstreams, the store and the log.
         max_connections: (files::limit() / 2 / config.workers).max(1),
     });
@@ -197,6 +205,7 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
                 metrics,
                 access: losses,
                 trusted: config.trusted_proxies.clone(),
+                room,
             });
             let listener =
                 tokio::net::TcpListener::from_std(listener).map_err(AppError::Runtime)?;

@@ -17,6 +17,7 @@ use crate::control::Published;
 use crate::docker::EngineState;
 use crate::metrics::{CertificateGauge, EngineGauges, Gauges, HealthGauge, IssuingGauges, Metrics};
 use crate::route::BreakerState;
+use crate::spool::Room;
 use crate::tls::{CertReport, Certs, FailureClass, NextAction, StoreReport};
 
 /// The ends of everything there is to tell.
@@ -30,6 +31,7 @@ pub(super) struct Report {
     /// What the access log has lost.
     pub(super) access: Option<Arc<Losses>>,
     pub(super) trusted: TrustedProxies,
+    pub(super) room: Arc<Room>,
 }
 
 /// Shared, because an explanation takes a moment.
@@ -134,6 +136,8 @@ impl Report {
             problems: published.problems.len() as u64,
             access_lines_behind: self.access.as_ref().map_or(0, |lost| lost.behind_lines()),
             access_lines_failed: self.access.as_ref().map_or(0, |lost| lost.failed_lines()),
+            held_memory: self.room.memory(),
+            held_disk: self.room.disk(),
             certificates: certificates.collect(),
             issuing: issuing(&self.certs),
             engine: EngineGauges {

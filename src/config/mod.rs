@@ -59,6 +59,11 @@ pub struct Config {
     pub errors: PathBuf,
     /// Below which files may be served, default `/srv`; `None` where that does not exist.
     pub statics: Option<PathBuf>,
+    /// Where bodies are held that memory has no room for. Default `buffers` in [`Config::data`].
+    pub buffer_dir: Option<PathBuf>,
+    /// Bytes of memory and of disk for all bodies that are held, default 64 MiB and 8 GiB.
+    pub buffer_memory: u64,
+    pub buffer_disk: u64,
     /// Names and addresses the built-in CA may certify beside local ones. Default none.
     pub ca_names: Vec<Host>,
     /// Who is asked for public certificates, in this order; never empty. Default Let's Encrypt.
@@ -164,6 +169,31 @@ pub struct Raw {
         value_name = "DIR"
     )]
     pub statics: Option<String>,
+    /// Directory for bodies that wharf.buffer holds where memory has no room; the files have no names
+    /// [default: buffers in WHARF_DATA]
+    #[arg(
+        long,
+        env = "WHARF_BUFFER_DIR",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    pub buffer_dir: Option<String>,
+    /// Memory for all bodies that wharf.buffer holds: 1m to 64g [default: 64m]
+    #[arg(
+        long,
+        env = "WHARF_BUFFER_MEMORY",
+        hide_env_values = true,
+        value_name = "SIZE"
+    )]
+    pub buffer_memory: Option<String>,
+    /// Disk for all bodies that wharf.buffer holds, or off [default: 8g]
+    #[arg(
+        long,
+        env = "WHARF_BUFFER_DISK",
+        hide_env_values = true,
+        value_name = "SIZE"
+    )]
+    pub buffer_disk: Option<String>,
     /// What the built-in CA may certify beside local names and private addresses, separated by commas; a name
     /// stands for all below it [default: none]
     #[arg(

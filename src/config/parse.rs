@@ -11,7 +11,9 @@ use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, Fault, LogFormat, Raw, access_log, acme, dns, trusted};
-use crate::model::{DefaultHost, Host, LabelPrefix, is_plain_path, parse_bool, parse_duration};
+use crate::model::{
+    DefaultHost, Host, LabelPrefix, is_plain_path, parse_bool, parse_duration, parse_size,
+};
 
 /// See [`Config::resolve`].
 pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
@@ -104,6 +106,20 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         }),
         statics: read.value(STATICS, &raw.statics, default_statics(), |text| {
             statics(text).map(Some)
+        }),
+        buffer_dir: read.value(BUFFER_DIR, &raw.buffer_dir, None, |text| {
+            std::path::absolute(text)
+                .map(Some)
+                .map_err(|fault| fault.to_string())
+        }),
+        buffer_memory: read.value(
+            BUFFER_MEMORY,
+            &raw.buffer_memory,
+            BUFFER_MEMORY_DEFAULT,
+            buffer_memory,
+        ),
+        buffer_disk: read.value(BUFFER_DISK, &raw.buffer_disk, 8 << 30, |text| {
+            parse_size(text).map_err(|fault| fault.to_string())
         }),
         ca_names: read.value(CA_NAMES, &raw.ca_names, Vec::new(), ca_names),
         certs: read.value(
@@ -427,6 +443,15 @@ fn connections(text: &str) -> Result<Option<NonZeroU32>, String> {
     Ok(NonZeroU32::new(count))
 }
 
+/// Some there has to be: with none of it nothing is held, and no request with a body could be taken in.
+fn buffer_memory(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(bytes) if (BUFFER_MEMORY_LEAST..=BUFFER_MEMORY_MOST).contains(&bytes) => Ok(bytes),
+        Ok(_) => Err("expected 1m to 64g".to_owned()),
+        Err(fault) => Err(format!("expected 1m to 64g: {fault}")),
+    }
+}
+
 fn dns_wait(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(time) if (DNS_WAIT_MIN..=DNS_WAIT_MAX).contains(&time) => Ok(time),
@@ -525,6 +550,9 @@ const HTTPS: Setting = Setting("--https", "WHARF_HTTPS");
 const ADMIN: Setting = Setting("--admin", "WHARF_ADMIN");
 const DATA: Setting = Setting("--data", "WHARF_DATA");
 const CA_NAMES: Setting = Setting("--ca-names", "WHARF_CA_NAMES");
+const BUFFER_DIR: Setting = Setting("--buffer-dir", "WHARF_BUFFER_DIR");
+const BUFFER_MEMORY: Setting = Setting("--buffer-memory", "WHARF_BUFFER_MEMORY");
+const BUFFER_DISK: Setting = Setting("--buffer-disk", "WHARF_BUFFER_DISK");
 const ERRORS: Setting = Setting("--errors", "WHARF_ERRORS");
 const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
 const SOCKETS: Setting = Setting("--sockets", "WHARF_SOCKETS");
@@ -570,6 +598,9 @@ const HEADER_MAX: Duration = Duration::from_secs(600);
 const MIN_HOLD: Duration = Duration::from_secs(1);
 /// Browsers give up on a handshake after about 30 s.
 const MAX_HOLD: Duration = Duration::from_secs(25);
+const BUFFER_MEMORY_DEFAULT: u64 = 64 << 20;
+const BUFFER_MEMORY_LEAST: u64 = 1 << 20;
+const BUFFER_MEMORY_MOST: u64 = 64 << 30;
 const DNS_WAIT_DEFAULT: Duration = Duration::from_secs(2 * 60);
 const DNS_WAIT_MIN: Duration = Duration::from_secs(10);
 const DNS_WAIT_MAX: Duration = Duration::from_secs(60 * 60);

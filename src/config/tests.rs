@@ -63,6 +63,9 @@ fn defaults() {
             errors: "/errors".into(),
             sockets: None,
             statics: Some("/srv".into()).filter(|path: &PathBuf| path.is_dir()),
+            buffer_dir: None,
+            buffer_memory: 64 << 20,
+            buffer_disk: 8 << 30,
             ca_names: Vec::new(),
             cas: vec![CaConfig {
                 name: "letsencrypt".into(),

@@ -23,6 +23,9 @@ pub struct Gauges {
     /// Lines of the access log that were lost because its output did not keep up, or failed.
     pub access_lines_behind: u64,
     pub access_lines_failed: u64,
+    /// Of bodies that are held, in memory and on disk.
+    pub held_memory: u64,
+    pub held_disk: u64,
     /// Of two with one host the one that lasts longer is told.
     pub certificates: Vec<CertificateGauge>,
     pub issuing: IssuingGauges,
@@ -317,6 +320,18 @@ fn around(page: &mut Page, g: &Gauges) {
     ] {
         page.sample(&[("reason", reason)], count);
     }
+    page.one(
+        "wharf_buffer_memory_bytes",
+        "gauge",
+        "Memory taken by bodies that are held (wharf.buffer).",
+        g.held_memory,
+    );
+    page.one(
+        "wharf_buffer_disk_bytes",
+        "gauge",
+        "Disk taken by bodies that are held (wharf.buffer).",
+        g.held_disk,
+    );
     // One series twice would make the whole scrape fail.
     let mut ends: BTreeMap<&str, i64> = BTreeMap::new();
     for certificate in &g.certificates {

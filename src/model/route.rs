@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AccessSpec, Address, AppTls, AskAt, BreakerSpec, ClientAuth, Compress, CorsSpec, ErrorsSpec,
-    FilesSpec, HeaderEdit, HealthCheck, Host, HostPattern, Hsts, InFlightLimits, Keepalive,
-    LogMode, Matcher, MaxConns, PathPattern, Proto, RateLimits, Redirect, Retry, Rewrite, SentHost,
-    Timeouts, TlsVersion, Via, duration,
+    AccessSpec, Address, AppTls, AskAt, BreakerSpec, BufferSpec, ClientAuth, Compress, CorsSpec,
+    ErrorsSpec, FilesSpec, HeaderEdit, HealthCheck, Host, HostPattern, Hsts, InFlightLimits,
+    Keepalive, LogMode, Matcher, MaxConns, PathPattern, Proto, RateLimits, Redirect, Retry,
+    Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -170,6 +170,8 @@ pub struct Settings {
     /// `wharf.chunked`: whether bodies of unknown length go to HTTP/1.1 clients in chunks (nginx
     /// `chunked_transfer_encoding`), or to the end of the connection. Default on.
     pub chunked: bool,
+    /// `wharf.buffer`. Default: bodies go on as they come.
+    pub buffer: BufferSpec,
     /// `wharf.ratelimit`.
     pub rate_limits: RateLimits,
     /// `wharf.inflight`.
@@ -350,6 +352,7 @@ impl Default for Settings {
             access: AccessSpec::default(),
             max_body: 0,
             chunked: true,
+            buffer: BufferSpec::default(),
             rate_limits: RateLimits::default(),
             in_flight: InFlightLimits::default(),
             compress: None,

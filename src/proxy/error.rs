@@ -30,6 +30,15 @@ pub(crate) enum ProxyError {
     TargetTooLong,
     #[error("the body is larger than wharf.max_body allows: {0} bytes")]
     BodyTooLarge(u64),
+    #[error("the body is larger than the {0} bytes that wharf.buffer lets Wharf take in")]
+    NoBuffer(u64),
+    #[error(
+        "there is no room to take in the body: WHARF_BUFFER_MEMORY and WHARF_BUFFER_DISK are used up, or the disk fails"
+    )]
+    NoRoom,
+    /// While the body was taken in, before anybody was asked.
+    #[error("{0}")]
+    Upload(#[source] ExchangeError),
     #[error("the path means one route as written and another once decoded")]
     AmbiguousPath,
     #[error("Wharf is starting and has not seen the containers yet")]
@@ -188,7 +197,8 @@ impl ProxyError {
             Self::BadRequest(_) | Self::AmbiguousPath => StatusCode::BAD_REQUEST,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge(_) | Self::NoBuffer(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Upload(cause) => exchange_status(cause),
             Self::NoHost | Self::NoPath => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::HttpsOnly | Self::ClientCertificate | Self::WebSocketOff => StatusCode::FORBIDDEN,
@@ -221,6 +231,7 @@ impl ProxyError {
             Self::InFlight { full, .. } if full.is_of_client() => StatusCode::TOO_MANY_REQUESTS,
             Self::Starting
             | Self::InFlight { .. }
+            | Self::NoRoom
             | Self::RouteFault(_)
             | Self::NoCertificate(_)
             | Self::NoEndpoint(_)
@@ -237,23 +248,7 @@ impl ProxyError {
             | Self::UnsolicitedUpgrade { .. }
             | Self::NoWebSocket { .. } => StatusCode::BAD_GATEWAY,
             Self::ConnectTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Exchange { cause, .. } => match cause {
-                ExchangeError::Untouched => StatusCode::SERVICE_UNAVAILABLE,
-                ExchangeError::Closed(_)
-                | ExchangeError::Lost
-                | ExchangeError::Reset(_)
-                | ExchangeError::Response(_)
-                | ExchangeError::Interim
-                | ExchangeError::Coding(_) => StatusCode::BAD_GATEWAY,
-                ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
-                    StatusCode::GATEWAY_TIMEOUT
-                }
-                ExchangeError::ClientTimeout(_) | ExchangeError::TooSlow(_) => {
-                    StatusCode::REQUEST_TIMEOUT
-                }
-                ExchangeError::ClientBody(_) | ExchangeError::ClientGone => StatusCode::BAD_REQUEST,
-                ExchangeError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            },
+            Self::Exchange { cause, .. } => exchange_status(cause),
         }
     }
 
@@ -285,7 +280,9 @@ impl ProxyError {
                 Fault::Changed | Fault::NoPart(_) | Fault::Method => ErrorKind::BadRequest,
             },
             Self::Misdirected => ErrorKind::Misdirected,
-            Self::BodyTooLarge(_) => ErrorKind::TooLarge,
+            Self::BodyTooLarge(_) | Self::NoBuffer(_) => ErrorKind::TooLarge,
+            Self::NoRoom => ErrorKind::Internal,
+            Self::Upload(cause) => cause.kind(),
             Self::RouteFault(_) => ErrorKind::RouteFault,
             Self::NoCertificate(_) => ErrorKind::NoCertificate,
             Self::Unreachable { .. }
@@ -344,7 +341,12 @@ impl ProxyError {
                 Refusal::Maintenance { .. } => self.to_string(),
                 Refusal::RateLimit(_) => "too many requests; slow down".into(),
             },
-            Self::BodyTooLarge(most) => too_large(*most),
+            Self::BodyTooLarge(most) | Self::NoBuffer(most) => too_large(*most),
+            Self::NoRoom => "there is no room for the body at the moment".into(),
+            Self::Upload(cause) => match cause {
+                ExchangeError::TooLarge(most) => too_large(*most),
+                cause => cause.to_string(),
+            },
             Self::RouteFault(_) => {
                 "this site's configuration has an error; its operator finds it with `wharf status`"
                     .into()
@@ -395,6 +397,7 @@ impl ProxyError {
                 | ExchangeError::ClientBody(_)
                 | ExchangeError::ClientGone => cause.to_string(),
                 ExchangeError::TooLarge(most) => too_large(*most),
+                ExchangeError::Spool(_) => "the body could not be passed on".into(),
                 ExchangeError::Response(_) | ExchangeError::Interim | ExchangeError::Coding(_) => {
                     "the application's answer is unusable".into()
                 }
@@ -505,6 +508,7 @@ impl ProxyError {
                 ExchangeError::ClientTimeout(_)
                 | ExchangeError::TooSlow(_)
                 | ExchangeError::ClientBody(_)
+                | ExchangeError::Spool(_)
                 | ExchangeError::ClientGone
                 | ExchangeError::Coding(_) => return None,
                 ExchangeError::TooLarge(_) => MAX_BODY.into(),
@@ -532,11 +536,14 @@ impl ProxyError {
             Self::AuthLoop => "wharf.auth.forward: off on the server's own route; or name its container, not its public host".into(),
             Self::Logins => "passwords are verified few at once; those that were right count on for five minutes without".into(),
             Self::BodyTooLarge(_) => MAX_BODY.into(),
+            Self::NoBuffer(_) => "wharf.buffer.mem and wharf.buffer.disk say how much; without wharf.buffer.request bodies go on as they come".into(),
+            Self::NoRoom => "the log tells if it is the disk; WHARF_BUFFER_DIR says where".into(),
             Self::HttpsOnly => "ask with https://; wharf.https: redirect sends clients there".into(),
             Self::ClientCertificate => "wharf.tls.client_ca asks for one; `optional` lets others in, too".into(),
             Self::WebSocketOff => "wharf.websocket: on lets it through".into(),
             Self::WebSocketHttp2 => "a route of its own with wharf.proto: http, and the port on which the app speaks HTTP/1.1, serves its WebSockets".into(),
             Self::BadRequest(_)
+            | Self::Upload(_)
             | Self::Method(_)
             | Self::TargetTooLong
             | Self::AmbiguousPath
@@ -579,8 +586,28 @@ impl ExchangeError {
             Self::ClientBody(_) | Self::ClientGone => ErrorKind::ClientClosed,
             Self::TooLarge(_) => ErrorKind::TooLarge,
             Self::Response(_) | Self::Interim => ErrorKind::UpstreamProtocol,
-            Self::Coding(_) => ErrorKind::Internal,
+            Self::Coding(_) | Self::Spool(_) => ErrorKind::Internal,
         }
+    }
+}
+
+/// What a client is told of an exchange that failed.
+fn exchange_status(cause: &ExchangeError) -> StatusCode {
+    match cause {
+        ExchangeError::Untouched => StatusCode::SERVICE_UNAVAILABLE,
+        ExchangeError::Closed(_)
+        | ExchangeError::Lost
+        | ExchangeError::Reset(_)
+        | ExchangeError::Response(_)
+        | ExchangeError::Interim
+        | ExchangeError::Coding(_) => StatusCode::BAD_GATEWAY,
+        ExchangeError::ReadTimeout(_) | ExchangeError::WriteTimeout(_) => {
+            StatusCode::GATEWAY_TIMEOUT
+        }
+        ExchangeError::ClientTimeout(_) | ExchangeError::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+        ExchangeError::Spool(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        ExchangeError::ClientBody(_) | ExchangeError::ClientGone => StatusCode::BAD_REQUEST,
+        ExchangeError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
     }
 }
 

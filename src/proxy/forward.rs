@@ -16,7 +16,8 @@ use rustls_pki_types::ServerName;
 use super::attempts::{Answered, Attempts};
 use super::error::ProxyError;
 use super::exchange::{
-    CallExchange, Client, Exchange, ExchangeError, Kept, LinkExchange, MAX_INTERIM, Response, Terms,
+    ACCEL, CallExchange, Client, Exchange, ExchangeError, Kept, LinkExchange, MAX_INTERIM,
+    Response, TakenIn, Terms, accel, is_stream,
 };
 use super::fields::{Fields, Known};
 use super::head::RequestHead;
@@ -30,6 +31,7 @@ use super::worker::Worker;
 use crate::metrics::RetryReason;
 use crate::model::{Balance, Facts, HashOn, SentHost, Timeouts};
 use crate::route::Route;
+use crate::spool::Bounds;
 use crate::tls::{HandshakeFault, server_name};
 use crate::upstream::{Ask, Choice, Endpoint, Failure, Key, NoPlace, Taken, Upstream};
 
@@ -156,7 +158,8 @@ impl Forward<'_> {
                 };
                 record.tries.connected();
                 let limits = self.timeouts(record.deadline);
-                let begun = self.exchange(endpoint, way, client, (limits, &mut record.kept));
+                let (kept, taken_in) = (&mut record.kept, record.taken_in.as_ref());
+                let begun = self.exchange(endpoint, way, client, (limits, kept), taken_in);
                 let Some(mut exchange) = begun else {
                     let error = self.failed(endpoint, ExchangeError::Untouched);
                     record.tries.failed(endpoint, error.status(), false);
@@ -540,6 +543,7 @@ impl Forward<'_> {
         way: Way,
         client: &C,
         (timeouts, kept): (Timeouts, &mut Option<Box<Kept>>),
+        taken_in: Option<&Rc<TakenIn>>,
     ) -> Option<Box<Exchange>> {
         let host = self.sent_host(endpoint);
         let worker = Rc::clone(self.worker);
@@ -553,6 +557,7 @@ impl Forward<'_> {
                 .flatten(),
             repeats: self.repeats(),
             earlier: kept.take(),
+            taken_in: taken_in.cloned(),
         };
         let head = self.head;
         let exchange = match way {
@@ -637,7 +642,7 @@ impl Forward<'_> {
                     status: exchange.head.status,
                 });
             }
-            let mut response = Response::new(exchange);
+            let mut response = self.response(exchange);
             response.timed = timed;
             return Ok(Answer::Response(response));
         }
@@ -655,6 +660,24 @@ impl Forward<'_> {
             container: (&*endpoint.container).into(),
             endpoint: endpoint.addr.clone(),
         })
+    }
+
+    /// An answer whose body follows, read ahead of its client where the route or the app says so.
+    fn response(&self, mut exchange: Box<Exchange>) -> Response {
+        let Some(buffer) = self.route.buffer.as_deref() else {
+            return Response::new(exchange);
+        };
+        let Some(on) = buffer.response else {
+            return Response::new(exchange);
+        };
+        let fields = exchange.fields();
+        let ahead = accel(fields).unwrap_or(on) && !is_stream(fields);
+        exchange.extra.hidden = ACCEL;
+        let mut response = Response::new(exchange);
+        if ahead {
+            response.read_ahead(Bounds::from(buffer));
+        }
+        response
     }
 
     fn failed(&self, endpoint: &Endpoint, cause: ExchangeError) -> ProxyError {

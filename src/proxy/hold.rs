@@ -11,6 +11,7 @@ use super::exchange::Client;
 use super::worker::Worker;
 use crate::filter::inflight::Full;
 use crate::route::Route;
+use crate::spool::Bounds;
 use crate::upstream::{Held, NoHold, TRY_AGAIN, Upstream};
 
 /// Why a request goes no further.
@@ -23,8 +24,21 @@ pub(super) enum Stop {
     InFlight(Box<Full>),
     /// It is beyond its client's rate, and may go on after this time.
     Early(Duration),
+    /// The app is to have its body as a whole.
+    Unread(Box<Unread>),
     /// Nobody knows the containers yet.
     Starting,
+}
+
+/// What a body may be that is taken in before anybody is asked.
+pub(super) struct Unread {
+    pub(super) bounds: Bounds,
+    /// Bytes at most, see `model::Settings::max_body`.
+    pub(super) max_body: u64,
+    /// How long the client may send nothing.
+    pub(super) limit: Duration,
+    /// See `model::Timeouts::min_rate`.
+    pub(super) min_rate: u64,
 }
 
 /// A request that may be sent again when an endpoint is there.

@@ -61,6 +61,7 @@ use crate::alarm::Alarm;
 use crate::config::TrustedProxies;
 use crate::model::LabelPrefix;
 use crate::route::SharedTable;
+use crate::spool::Room;
 use crate::tls::Certs;
 
 pub use addresses::Addresses;
@@ -93,4 +94,6 @@ pub struct Engine {
     pub header_timeout: Duration,
     /// How long a handshake may wait for a first certificate.
     pub hold: Duration,
+    /// For bodies that are held.
+    pub room: Arc<Room>,
 }

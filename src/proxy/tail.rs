@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use http::{StatusCode, Version};
 
 use super::auths::Pass;
-use super::exchange::Kept;
+use super::exchange::{Kept, Response, TakenIn};
 use super::fields::{FieldIndex, Fields, Known};
 use super::head::RequestHead;
 use super::state::ConnState;
@@ -66,6 +66,8 @@ pub(crate) struct Record {
     pub(crate) waiting: Option<Waiting>,
     /// What was sent of the body by a try that has failed, while there may be another.
     pub(crate) kept: Option<Box<Kept>>,
+    /// All of its body, where it was taken in before anybody was asked; until an answer begins.
+    pub(crate) taken_in: Option<Rc<TakenIn>>,
     /// Its route's own pages, should there be an error.
     pub(crate) errors: Option<Arc<Errors>>,
     /// How its answer is compressed.
@@ -170,6 +172,13 @@ impl Tail {
             cache: record.cache,
             request_id: request_id(fields, self.request_id, record.trusted),
         });
+    }
+
+    /// Once all of a response is read ahead, its place at the app is for others.
+    pub(crate) fn looks_at(&mut self, response: &Response) {
+        if response.is_all_read() {
+            self.record.busy = None;
+        }
     }
 
     /// The client left before there was a response.

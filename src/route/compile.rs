@@ -194,6 +194,8 @@ fn route(
             most => most,
         },
         chunked: settings.chunked,
+        // Both sides of a call speak at the same time.
+        buffer: (!settings.buffer.is_off() && !settings.grpc).then(|| Box::new(settings.buffer)),
         balance: settings.balance.clone(),
         sticky,
         files: (settings.files.as_ref())

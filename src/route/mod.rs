@@ -26,9 +26,10 @@ use crate::filter::cors::Cors;
 use crate::filter::inflight::{Counts, InFlight};
 use crate::filter::ratelimit::{Buckets, Limiter};
 use crate::model::{
-    AskAt, Balance, ClientAuth, Compress, ContainerNote, EditOp, FieldNames, HeaderEdit, Host,
-    HostPattern, HttpsMode, Keepalive, LogMode, Maintenance, Matcher, PathPattern, Pattern,
-    Redirect, Retry, RouteKey, Rule, SentHost, Timeouts, TlsMode, TlsPolicy, UpstreamKey, place,
+    AskAt, Balance, BufferSpec, ClientAuth, Compress, ContainerNote, EditOp, FieldNames,
+    HeaderEdit, Host, HostPattern, HttpsMode, Keepalive, LogMode, Maintenance, Matcher,
+    PathPattern, Pattern, Redirect, Retry, RouteKey, Rule, SentHost, Timeouts, TlsMode, TlsPolicy,
+    UpstreamKey, place,
 };
 use crate::upstream::Upstream;
 use crate::webroot::WebRoot;
@@ -172,6 +173,8 @@ pub struct Route {
     pub max_body: u64,
     /// See `model::Settings::chunked`.
     pub chunked: bool,
+    /// Which bodies are held, where any are.
+    pub buffer: Option<Box<BufferSpec>>,
     pub balance: Balance,
     pub sticky: Option<Sticky>,
     /// Files are the answers.

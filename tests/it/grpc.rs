@@ -20,13 +20,13 @@ use crate::support::site::{Site, app, get};
 use crate::support::tls::AppPem;
 
 /// The sample app on this machine, in HTTP/2.
-struct Grpc {
+pub(crate) struct Grpc {
     child: Child,
     port: u16,
 }
 
 impl Grpc {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(&[("H2C", "1")])
     }
 
@@ -45,7 +45,7 @@ impl Grpc {
     }
 
     /// Alone on `a.test`, with further labels.
-    fn site(&self, labels: &str) -> Site {
+    pub(crate) fn site(&self, labels: &str) -> Site {
         Site::plain(self.port, labels)
     }
 

@@ -16,6 +16,8 @@ mod app_tls;
 mod balance;
 // Large bodies, both ways: whole, slow, cut.
 mod bodies;
+// Bodies that are held for a slower side.
+mod buffers;
 // A route that is left alone while too much fails on it.
 mod breaker;
 // Compose files that people get wrong, and what they are told.

@@ -62,6 +62,9 @@ impl<'a> Layers<'a> {
         for (given, why) in self.idle_compress(settings.compress.is_some()) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
+        for (given, why) in self.buffer_warnings(&settings) {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
+        }
         for (given, why) in self.cors_warnings(&settings) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }

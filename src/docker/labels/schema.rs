@@ -185,6 +185,10 @@ pub enum Kind {
     Below,
     /// Patterns of paths, in a list, or a switch.
     Immutable,
+    /// A switch, and how much of a body is held where.
+    Buffer,
+    /// Bytes of memory, of which there are always some.
+    BufferMemory,
     /// `static.spa` under its short name.
     Spa,
     /// Which requests are logged.
@@ -318,6 +322,8 @@ impl Kind {
                 "`connect=` `first=` `read=` `send=` `body=`, each a duration; a bare duration is `read`; `min_rate=` as below"
             }
             Self::Keepalive => "number or `off`; `timeout=` `requests=` `time=` as below",
+            Self::Buffer => "switch; `mem=` and `disk=` as below",
+            Self::BufferMemory => "size, 64k to 1g",
             Self::Breaker => "switch; `errors=` `over=` `min=` `open=` as below",
             Self::ErrorShare => "percentage, 1% to 100%",
             Self::Least => "number from 1",

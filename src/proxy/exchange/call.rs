@@ -45,7 +45,12 @@ impl CallExchange {
         let mut kept = None;
         let mut client_left = false;
         let (mut again, mut again_trailers) = (Vec::new(), None);
-        if head.has_body() {
+        let mut source = None;
+        if let Some(taken_in) = &terms.taken_in {
+            let all = taken_in.source();
+            client_left = !all.is_done();
+            source = client_left.then(|| Box::new(all));
+        } else if head.has_body() {
             kept = terms.earlier.take();
             if let Some(kept) = &mut kept {
                 client_left = !kept.ended;
@@ -66,6 +71,7 @@ impl CallExchange {
             course: Course {
                 body_left,
                 kept: kept.map(|kept| *kept),
+                source,
                 wrote: true,
                 ..Course::new(worker, endpoint, head.framing, &terms)
             },
@@ -78,6 +84,9 @@ impl CallExchange {
     }
 
     pub(super) fn rescue(&mut self, repeats: bool, body: &mut Option<Box<Kept>>) -> bool {
+        if self.course.replays {
+            return !self.course.wrote || repeats;
+        }
         if self.course.lost || (self.course.wrote && !repeats) {
             return false;
         }
@@ -138,6 +147,7 @@ impl CallExchange {
                 error @ (ExchangeError::ClientBody(_)
                 | ExchangeError::TooLarge(_)
                 | ExchangeError::TooSlow(_)
+                | ExchangeError::Spool(_)
                 | ExchangeError::ClientGone),
             )) => return Poll::Ready(Err(error)),
             other => other,
@@ -242,6 +252,7 @@ impl CallExchange {
     fn ended(&mut self) {
         self.course.wrote();
         self.course.body_left = false;
+        self.course.source = None;
         self.client_left = false;
     }
 
@@ -266,6 +277,9 @@ impl CallExchange {
         }
         if let Some(trailers) = self.again_trailers.take() {
             return Poll::Ready(Ok(Part::Trailers(trailers)));
+        }
+        if let Some(source) = &mut self.course.source {
+            return source.poll_body(cx, out, room);
         }
         let at = out.len();
         let part = client.poll_body(cx, out, room);

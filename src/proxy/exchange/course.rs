@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::upload::Source;
 use super::{ExchangeError, Kept, Terms};
 use crate::model::{FieldNames, Keepalive, Timeouts};
 use crate::proxy::clock::Timer;
@@ -32,6 +33,10 @@ pub(crate) struct Course {
     pub(super) kept: Option<Kept>,
     /// Whether any of the body is gone for good: it cannot be sent again.
     pub(super) lost: bool,
+    /// What is left to send of a body that was taken in before; then nothing of it comes from the client.
+    pub(super) source: Option<Box<Source>>,
+    /// All of the body can be had again.
+    pub(super) replays: bool,
     /// Whether any head has come back, an interim one included.
     pub(super) answered: bool,
     /// Whether the final head has come back: from then on only reading has a time limit, of its own.
@@ -79,10 +84,16 @@ impl Course {
             wrote: false,
             kept: None,
             lost: false,
+            source: None,
+            replays: terms.taken_in.is_some(),
             answered: false,
             responding: false,
             waiting: Waiting::Nothing,
-            pace: Pace::new(terms.timeouts.min_rate),
+            // A body that was taken in has been waited for already.
+            pace: Pace::new(match terms.taken_in {
+                None => terms.timeouts.min_rate,
+                Some(_) => 0,
+            }),
             timeouts: terms.timeouts,
             keepalive: terms.keepalive,
             max_body: terms.max_body,

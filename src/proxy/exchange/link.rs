@@ -40,7 +40,12 @@ impl LinkExchange {
         let head_len = link.out.len();
         let mut kept = None;
         let mut ended = true;
-        if head.has_body() {
+        let mut source = None;
+        if let Some(taken_in) = &terms.taken_in {
+            let all = taken_in.source();
+            ended = all.is_done();
+            source = (!ended).then(|| Box::new(all));
+        } else if head.has_body() {
             kept = terms.earlier.take().map(|earlier| *earlier);
             if let Some(kept) = &mut kept {
                 let chunked = head.framing == RequestFraming::Chunked;
@@ -63,6 +68,7 @@ impl LinkExchange {
         let course = Course {
             body_left: !ended,
             kept,
+            source,
             ..Course::new(worker, endpoint, head.framing, &terms)
         };
         Self {
@@ -78,6 +84,9 @@ impl LinkExchange {
     /// twice is harmless (`repeats`), and what was taken of the client's body is still there. Then that
     /// is in `body`.
     pub(crate) fn rescue(&mut self, repeats: bool, body: &mut Option<Box<Kept>>) -> bool {
+        if self.course.replays {
+            return !self.course.wrote || repeats;
+        }
         if self.course.lost || (self.course.wrote && !repeats) {
             return false;
         }
@@ -172,6 +181,7 @@ impl LinkExchange {
                     error @ (ExchangeError::ClientBody(_)
                     | ExchangeError::TooLarge(_)
                     | ExchangeError::TooSlow(_)
+                    | ExchangeError::Spool(_)
                     | ExchangeError::ClientGone),
                 )) => {
                     return Poll::Ready(Err(error));

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::metrics::RetryReason;
 use crate::model::{FieldNames, Keepalive, Timeouts};
 use crate::upstream::Failure;
 
+mod ahead;
 mod call;
 mod client;
 mod coded;
@@ -29,7 +31,9 @@ mod kept;
 mod link;
 mod response;
 mod send;
+mod upload;
 
+pub(crate) use ahead::{ACCEL, accel, is_stream};
 pub(crate) use call::CallExchange;
 pub(crate) use client::{Client, Part};
 pub(crate) use course::Course;
@@ -37,6 +41,7 @@ pub(crate) use kept::{Kept, KeptBytes};
 pub(crate) use link::LinkExchange;
 pub(crate) use response::{Chunks, Response, ResponsePart};
 pub(crate) use send::write_chunk_size;
+pub(crate) use upload::TakenIn;
 
 /// One exchange in progress.
 pub(crate) enum Exchange {
@@ -56,6 +61,8 @@ pub(crate) struct Terms {
     pub(crate) repeats: bool,
     /// What was taken of the client's body by one before.
     pub(crate) earlier: Option<Box<Kept>>,
+    /// All of the client's body, where it was taken in before anybody was asked.
+    pub(crate) taken_in: Option<Rc<TakenIn>>,
 }
 
 /// Why an exchange failed.
@@ -85,6 +92,8 @@ pub(crate) enum ExchangeError {
     TooLarge(u64),
     #[error("the client left")]
     ClientGone,
+    #[error("what was buffered on disk cannot be read: {0}")]
+    Spool(#[source] io::Error),
     #[error("its answer is unusable: {0}")]
     Response(#[source] ResponseError),
     #[error("it sent more than {MAX_INTERIM} interim responses")]
@@ -109,7 +118,8 @@ impl ExchangeError {
             | Self::TooSlow(_)
             | Self::ClientBody(_)
             | Self::TooLarge(_)
-            | Self::ClientGone => None,
+            | Self::ClientGone
+            | Self::Spool(_) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The response, read as its client can take it.
+//! The response, read as its client can take it; where the route says so, ahead of it ([`super::ahead`]).
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,6 +8,7 @@ use bytes::BufMut;
 use http::StatusCode;
 use tokio_util::io::poll_read_buf;
 
+use super::ahead::Ahead;
 use super::coded::Coded;
 use super::course::Waiting;
 use super::{Client, Exchange, ExchangeError, LinkExchange, write_chunk_size};
@@ -17,6 +18,7 @@ use crate::proxy::h1::{BodyError, Decoder, Framing, Piece, ResponseError};
 use crate::proxy::headers::{Extra, NO_EXTRA};
 use crate::proxy::pipe::{Pipe, WORTH};
 use crate::proxy::tries::Tries;
+use crate::spool::Bounds;
 
 /// A response under way: its head, and its body as it comes.
 pub(crate) struct Response {
@@ -33,6 +35,8 @@ pub(crate) struct Response {
     taken: u64,
     /// What it passes on its way.
     pub(super) coded: Option<Box<Coded>>,
+    /// Where it is read ahead of its client.
+    ahead: Option<Box<Ahead>>,
 }
 
 /// How data is appended for the client.
@@ -75,7 +79,35 @@ impl Response {
             taken: 0,
             coded: None,
             exchange: Some(exchange),
+            ahead: None,
         }
+    }
+
+    /// From here on its body is read as fast as the app gives it, and what its client does not take meanwhile is held.
+    /// What has come with its head already needs none of that.
+    pub(crate) fn read_ahead(&mut self, bounds: Bounds) {
+        let Some(exchange) = self.exchange.as_deref() else {
+            return;
+        };
+        let read = match exchange {
+            Exchange::Link(link) => link.link.unread().len().saturating_sub(link.head.len),
+            Exchange::Call(call) => call.available(),
+        };
+        let left = self.decoder.remaining();
+        if left.is_none_or(|left| left > read as u64) {
+            let room = &exchange.worker.engine.room;
+            self.ahead = Some(Box::new(Ahead::new(room, bounds)));
+        }
+    }
+
+    /// Whether it is read ahead of its client.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.ahead.is_some()
+    }
+
+    /// Whether it is, and the app is done with it.
+    pub(crate) fn is_all_read(&self) -> bool {
+        self.ahead.is_some() && self.exchange.is_none()
     }
 
     /// The fields and the reason phrase, before [`Response::take_head`].
@@ -118,16 +150,19 @@ impl Response {
 
     /// Bytes left of the body, when that is known.
     pub(crate) fn remaining(&self) -> Option<u64> {
-        match self.coded {
-            None => self.decoder.remaining(),
-            Some(_) => None,
+        let left = self.decoder.remaining();
+        match (&self.coded, &self.ahead) {
+            (None, None) => left,
+            (None, Some(ahead)) if ahead.is_plain() => left.map(|left| left + ahead.len()),
+            _ => None,
         }
     }
 
     /// Whether the last byte was handed out.
     pub(crate) fn is_done(&self) -> bool {
+        let plain = |ahead: &Ahead| ahead.is_plain() && ahead.len() == 0;
         match &self.coded {
-            None => self.decoder.is_done(),
+            None => self.decoder.is_done() && self.ahead.as_deref().is_none_or(plain),
             Some(coded) => coded.is_done(),
         }
     }
@@ -149,10 +184,7 @@ impl Response {
         let Some(exchange) = self.exchange.take() else {
             return;
         };
-        self.taken = exchange.taken();
-        if self.timed {
-            self.ended = Some(Instant::now());
-        }
+        self.ends(exchange.taken());
         match *exchange {
             Exchange::Link(mut exchange) => {
                 let sent = matches!(exchange.poll_send(cx, client), Poll::Ready(Ok(())));
@@ -207,8 +239,31 @@ impl Response {
         self.give_back(exchange, sent);
     }
 
-    /// The rest of the request goes on, while nothing of the body can be taken.
+    /// The client takes nothing of the body for now: the rest of the request goes on, and what is read ahead.
     pub(crate) fn go_on<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
+        let Some(mut ahead) = self.ahead.take() else {
+            return self.send_on(cx, client);
+        };
+        self.read_on(cx, client, &mut ahead);
+        self.ahead = Some(ahead);
+    }
+
+    /// Nothing more is read of it.
+    pub(super) fn give_up(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            self.ends(exchange.taken());
+        }
+    }
+
+    fn ends(&mut self, taken: u64) {
+        self.taken = taken;
+        if self.timed {
+            self.ended = Some(Instant::now());
+        }
+    }
+
+    /// The rest of the request goes on.
+    pub(super) fn send_on<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
         match self.exchange.as_deref_mut() {
             Some(Exchange::Link(exchange)) => {
                 let _ = exchange.poll_send(cx, client);
@@ -243,6 +298,23 @@ impl Response {
         chunks: Chunks,
         room: usize,
     ) -> Poll<Result<ResponsePart, ExchangeError>> {
+        let Some(mut ahead) = self.ahead.take() else {
+            return self.poll_here(cx, client, out, chunks, room);
+        };
+        let part = self.poll_ahead(cx, client, &mut ahead, out, (chunks, room));
+        self.ahead = Some(ahead);
+        part
+    }
+
+    /// The same, past what is read ahead.
+    pub(super) fn poll_here<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+        out: &mut Vec<u8>,
+        chunks: Chunks,
+        room: usize,
+    ) -> Poll<Result<ResponsePart, ExchangeError>> {
         let decoder = &mut self.decoder;
         let part = match self.exchange.as_deref_mut() {
             None => return Poll::Ready(Ok(ResponsePart::End)),
@@ -268,6 +340,7 @@ impl Response {
             return false;
         };
         let plain = self.coded.is_none()
+            && self.ahead.is_none()
             && exchange.link.stream.plain().is_some()
             && exchange.link.unread().is_empty();
         plain && self.decoder.direct().is_some_and(|left| left >= WORTH)

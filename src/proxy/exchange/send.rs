@@ -114,14 +114,24 @@ impl LinkExchange {
             if queued >= COALESCE {
                 break;
             }
-            if queued == 0 && self.link.out.capacity() < LARGE && client.has_much() {
+            let source = self.course.source.as_deref();
+            let has_much = || match source {
+                Some(source) => source.left() > SMALL as u64,
+                None => client.has_much(),
+            };
+            if queued == 0 && self.link.out.capacity() < LARGE && has_much() {
                 self.course.worker.buffers.reclaim(&mut self.link.out);
                 self.link.out = self.course.worker.buffers.large();
                 self.out_at = 0;
             }
             let at = self.link.out.len();
             let room = (self.link.out.capacity() - at).clamp(COALESCE, UPLOAD_READ);
-            let part = match client.poll_body(cx, &mut self.link.out, room) {
+            let own = self.course.source.is_some();
+            let part = match &mut self.course.source {
+                Some(source) => source.poll_body(cx, &mut self.link.out, room),
+                None => client.poll_body(cx, &mut self.link.out, room),
+            };
+            let part = match part {
                 Poll::Pending => return Ok(Poll::Pending),
                 Poll::Ready(part) => part?,
             };
@@ -132,13 +142,16 @@ impl LinkExchange {
             match part {
                 Part::Appended => {
                     let taken = self.link.out.len() - at;
-                    self.course.took(taken)?;
+                    if !own {
+                        self.course.took(taken)?;
+                    }
                     if self.is_chunked() {
                         frame_chunk(&mut self.link.out, at);
                     }
                 }
                 Part::Trailers(trailers) => {
                     self.course.body_left = false;
+                    self.course.source = None;
                     if self.is_chunked() {
                         let reserved = self.course.reserved.as_deref();
                         write_end(&mut self.link.out, Some(&trailers), reserved);
@@ -146,6 +159,7 @@ impl LinkExchange {
                 }
                 Part::End => {
                     self.course.body_left = false;
+                    self.course.source = None;
                     if self.is_chunked() {
                         write_end(&mut self.link.out, None, None);
                     }

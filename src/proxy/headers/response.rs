@@ -32,6 +32,8 @@ pub(crate) struct Extra {
     pub(crate) without: &'static [&'static str],
     /// Others that are not passed on are named by these.
     pub(crate) edits: Option<Arc<Edits>>,
+    /// What the upstream says to Wharf alone; in lower case.
+    pub(crate) hidden: &'static [&'static [u8]],
 }
 
 /// None at all.
@@ -40,6 +42,7 @@ pub(crate) static NO_EXTRA: Extra = Extra {
     instead: 0,
     without: &[],
     edits: None,
+    hidden: &[],
 };
 
 /// Writes the start line of a response to an HTTP/1 client.
@@ -98,6 +101,7 @@ pub(crate) struct Kept<'a> {
     nominated: Nominated<'a>,
     edits: Option<&'a Edits>,
     without: &'static [&'static str],
+    hidden: &'static [&'static [u8]],
     dropped: u32,
     /// The length, where the upstream wrote it in a way that others may read otherwise: `3, 3` was
     /// one length to us.
@@ -123,6 +127,7 @@ impl<'a> Kept<'a> {
             nominated: Nominated::of(fields),
             edits: extra.edits.as_deref(),
             without: extra.without,
+            hidden: extra.hidden,
             dropped,
             rewritten,
         }
@@ -134,6 +139,7 @@ impl<'a> Kept<'a> {
             && (field.known == Known::ContentLength || !self.nominated.holds(field.name))
             && self.edits.is_none_or(|edits| !edits.without(field.name))
             && !is_one_of(self.without, field.name)
+            && !(self.hidden.iter()).any(|name| field.name.eq_ignore_ascii_case(name))
     }
 }
 

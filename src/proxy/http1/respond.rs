@@ -173,6 +173,7 @@ impl Connection {
                 }
             }
             self.out = out;
+            tail.looks_at(response);
             let flushed = self.poll_flush(cx);
             if let Some(error) = broken {
                 return Poll::Ready(Err(Broken::Upstream(error)));
@@ -193,6 +194,10 @@ impl Connection {
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),
                 Poll::Pending => {
+                    if response.is_ahead() {
+                        response.go_on(cx, self);
+                        tail.looks_at(response);
+                    }
                     return self.poll_stalled(cx).map(|_| Err(Broken::Client));
                 }
             }

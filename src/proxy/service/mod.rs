@@ -14,6 +14,7 @@ mod limit;
 mod login;
 mod page;
 mod redirect;
+mod take_in;
 mod target;
 mod tls;
 
@@ -29,7 +30,7 @@ use super::forward::{Answer, Forward, Refusal};
 use super::grpc;
 use super::head::RequestHead;
 use super::headers::{self, Edited, Origin};
-use super::hold::{Stop, hold, pause};
+use super::hold::{Stop, Unread, hold, pause};
 use super::queue::{for_place, queue};
 use super::start::first_table;
 use super::state::ConnState;
@@ -37,6 +38,7 @@ use super::tail::{Record, Tail, request_id};
 use super::worker::Worker;
 use crate::access::RequestId;
 use crate::filter::inflight::Places;
+use crate::spool::Bounds;
 use compress::compressed;
 use cors::preflighted;
 use errors::Replacing;
@@ -45,6 +47,7 @@ use forward_auth::{Asking, Word};
 use limit::{in_flight, within_rate};
 use login::log_in;
 use redirect::moved;
+use take_in::take_in;
 use target::{rewritten, target};
 use tls::{certified, check_policy, secure};
 
@@ -70,12 +73,13 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     let client = Client::of(&worker.engine.trusted, conn.peer.ip(), head.fields());
     record.client = Some(client.address);
     record.trusted = client.trusted;
-    let request_id = request_id(head.fields(), *own_id, client.trusted);
     let mut wait = None;
     let mut line_end = None;
     let error = loop {
+        let request_id = request_id(head.fields(), *own_id, client.trusted);
         match steps(worker, conn, head, client, request_id, side, record).await {
             Ok(answer) => {
+                record.taken_in = None;
                 if let Some(admitted) = record.admitted.take() {
                     judge(worker, admitted, Ok(&answer));
                 }
@@ -118,6 +122,16 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
                 true => {}
                 false => return Answer::Gone,
             },
+            Err(Stop::Unread(unread)) => {
+                match Box::pin(take_in(worker, side, head, *unread)).await {
+                    Ok(Some(taken_in)) => {
+                        record.tries.taken += taken_in.upload.len();
+                        record.taken_in = Some(taken_in);
+                    }
+                    Ok(None) => return Answer::Gone,
+                    Err(error) => break error,
+                }
+            }
             Err(Stop::Starting) => {
                 match Box::pin(first_table(worker, |cx| side.poll_gone(cx))).await {
                     Ok(true) => {}
@@ -127,11 +141,13 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
             }
         }
     };
+    let request_id = request_id(head.fields(), *own_id, client.trusted);
     if let Some(admitted) = record.admitted.take() {
         judge(worker, admitted, Err(&error));
     }
     // The client may take its time over the page.
     record.busy = None;
+    record.taken_in = None;
     record.queued = None;
     record.waiting = None;
     record.places = Places::default();
@@ -247,6 +263,18 @@ async fn steps<C: ClientSide>(
         let cookies = passed.as_ref().map_or(&[][..], |pass| &pass.client);
         // Boxed, so that other requests need not carry its room along.
         return Box::pin(files::serve(worker, &head, route, files, cookies, side)).await;
+    }
+    if let Some(buffer) = &route.buffer
+        && buffer.request
+        && request.has_body()
+        && record.taken_in.is_none()
+    {
+        return Err(Stop::Unread(Box::new(Unread {
+            bounds: Bounds::from(&**buffer),
+            max_body: route.max_body,
+            limit: route.timeouts.body,
+            min_rate: route.timeouts.min_rate,
+        })));
     }
     if let Some(breaker) = &route.breaker {
         pass(worker, breaker, record)?;

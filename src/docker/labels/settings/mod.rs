@@ -1,6 +1,7 @@
 //! Drafts -> the settings of a route: inheritance, defaults. A file for each group of options that has rules of its own.
 
 mod access;
+mod buffer;
 mod compress;
 mod cors;
 mod files;
@@ -65,6 +66,7 @@ impl<'a> Layers<'a> {
             access: self.access(),
             max_body: pick!(self, "max_body", Value::Size).unwrap_or(default.max_body),
             chunked: pick!(self, "chunked", Value::Switch).unwrap_or(default.chunked),
+            buffer: self.buffer(),
             rate_limits: self.rate_limits(),
             in_flight: self.in_flight(),
             compress: self.compress(),

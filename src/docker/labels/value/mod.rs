@@ -6,6 +6,7 @@ mod app_tls;
 mod ask;
 mod auth;
 mod breaker;
+mod buffer;
 mod compress;
 mod cors;
 mod errors;
@@ -194,6 +195,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::MaxConns => return limits::max_conns(text),
         Kind::InFlight => return inflight::inflight(text),
         Kind::Breaker => return breaker::breaker(text),
+        Kind::Buffer => return buffer::buffer(text),
         Kind::Sticky => return sticky(text),
         Kind::Hsts => return tls::hsts(text),
         Kind::Mtls => return mtls(text),
@@ -245,6 +247,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::ErrorShare => breaker::share(text).map(Value::Percent),
         Kind::Least => breaker::least(text).map(Value::Count),
         Kind::BreakerTime => breaker::time(text).map(Value::Duration),
+        Kind::BufferMemory => buffer::memory(text).map(Value::Size),
         Kind::Queue => limits::queue(text).map(Value::Count),
         Kind::Count => limits::count(text).map(Value::Count),
         Kind::Duration => duration(text).map(Value::Duration),
@@ -287,6 +290,7 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::MaxConns
         | Kind::InFlight
         | Kind::Breaker
+        | Kind::Buffer
         | Kind::Sticky
         | Kind::Hsts
         | Kind::Mtls

@@ -31,8 +31,8 @@ use super::super::{PlanOptions, plan};
 use crate::docker::labels::{Defaults, Values};
 use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
-    ActiveCheck, FailLimit, HealthAsk, HealthCheck, Host, Lookup, MaxConns, Plan, Problem, Retry,
-    RouteSpec, Settings, Severity, Sockets, StatusSet, UpstreamSpec, Via,
+    ActiveCheck, BufferSpec, FailLimit, HealthAsk, HealthCheck, Host, Lookup, MaxConns, Plan,
+    Problem, Retry, RouteSpec, Settings, Severity, Sockets, StatusSet, UpstreamSpec, Via,
 };
 
 #[test]
@@ -328,6 +328,18 @@ fn render_route(route: &RouteSpec, out: &mut String) {
         for edit in edits {
             let _ = write!(out, " {side}=({edit})");
         }
+    }
+    if now.buffer != Settings::default().buffer {
+        let BufferSpec {
+            response,
+            request,
+            memory,
+            disk,
+        } = now.buffer;
+        let _ = write!(
+            out,
+            " buffer=({response:?} request={request} mem={memory} disk={disk})"
+        );
     }
     if let Some(cors) = &now.cors {
         let _ = write!(out, " cors=({cors})");

@@ -267,6 +267,7 @@ impl Side<'_> {
             } else if response.remaining().is_some() || !self.shared().borrow().has_room_for_more()
             {
                 response.go_on(cx, self);
+                tail.looks_at(response);
                 return self.poll_stalled(cx);
             }
             // Also without a window: it may be at its end, which needs none.
@@ -274,6 +275,7 @@ impl Side<'_> {
             let start = out.len();
             out.extend_from_slice(&[0; HEAD]);
             let filled = self.fill(cx, response, &mut out, room);
+            tail.looks_at(response);
             let count = out.len() - start - HEAD;
             tail.bytes += count as u64;
             if count > 0 {
@@ -298,6 +300,7 @@ impl Side<'_> {
                 }
                 Filled::More if room == 0 => {
                     response.go_on(cx, self);
+                    tail.looks_at(response);
                     return self.poll_stalled(cx);
                 }
                 Filled::More => {
