@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Ca(ca) => cli::ca::ca(ca),
         Command::Certs(certs) => cli::certs::certs(*certs),
         Command::Maintenance(args) => cli::maintenance::maintenance(args),
+        Command::Cache(args) => cli::cache::cache(args),
         Command::Check(check) => cli::check::check(&check),
         Command::Labels { markdown, schema } => cli::print(&label_help(markdown, schema)),
         Command::Healthcheck(admin) => cli::ask::healthcheck(admin.admin),
@@ -111,6 +112,8 @@ enum Command {
     Certs(Box<cli::certs::Certs>),
     /// Put a host into maintenance and back, without touching its container
     Maintenance(cli::maintenance::MaintenanceArgs),
+    /// Show what is kept of apps' answers (wharf.cache), and forget it
+    Cache(cli::cache::CacheArgs),
     /// Look for mistakes in the labels of compose files; nothing has to run.
     /// Exits with 0 if there is no error, with 1 if there is, with 2 if a file cannot be read
     Check(cli::check::Check),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -32,13 +32,27 @@ pub enum FetchError {
         path: String,
         reason: String,
     },
-    #[error("{address} did not answer {path} within {FETCH_LIMIT:?}")]
+    #[error("{address} did not answer {path} in time")]
     Timeout { address: SocketAddr, path: String },
 }
 
 /// GETs `path`, which starts with `/`, from the admin listener on `address`.
 pub async fn fetch(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), FetchError> {
-    time::timeout(FETCH_LIMIT, ask(address, path))
+    asked(address, Method::GET, path, FETCH_LIMIT).await
+}
+
+/// The same with DELETE, which may take a while: a disk is waited for.
+pub async fn delete(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), FetchError> {
+    asked(address, Method::DELETE, path, DELETE_LIMIT).await
+}
+
+async fn asked(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    limit: Duration,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    time::timeout(limit, ask(address, method, path))
         .await
         .unwrap_or_else(|_| {
             Err(FetchError::Timeout {
@@ -48,13 +62,19 @@ pub async fn fetch(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes
         })
 }
 
-async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), FetchError> {
+async fn ask(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+) -> Result<(StatusCode, Bytes), FetchError> {
     let body_fault = |reason: String| FetchError::Body {
         address,
         path: path.to_owned(),
         reason,
     };
-    let request = Request::get(format!("http://{address}{path}"))
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://{address}{path}"))
         .body(Empty::<Bytes>::new())
         .map_err(|fault| body_fault(fault.to_string()))?;
     let client = Client::builder(TokioExecutor::new()).build_http();
@@ -88,5 +108,6 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 const FETCH_LIMIT: Duration = Duration::from_secs(5);
+const DELETE_LIMIT: Duration = Duration::from_secs(25);
 /// Far more than the status of ten thousand routes.
 const MAX_ANSWER: usize = 64 << 20;

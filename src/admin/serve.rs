@@ -19,9 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::{Explanation, RouteLine, Status};
+use super::{CacheReport, Explanation, Forget, RouteLine, Status};
 use crate::metrics;
-use crate::model::LabelPrefix;
+use crate::model::{LabelPrefix, unescape};
 
 /// Where the answers come from. Called on the control thread: quick, and not to block.
 pub trait Source: Send + Sync {
@@ -36,9 +36,16 @@ pub trait Source: Send + Sync {
     fn metrics(&self) -> String;
     /// The root of the built-in CA, as PEM.
     fn root(&self) -> String;
+    /// What the cache holds and has done.
+    fn cache(&self) -> CacheReport;
+    /// Has the cache forget.
+    fn purge(&self, what: Forget) -> Purging;
     /// What would become of a request; `query` is the one of the URL asked. `Err` is why that cannot be told.
     fn explain(&self, query: String) -> Explaining;
 }
+
+/// How many entries the cache has forgotten, or why that cannot be done.
+pub type Purging = Pin<Box<dyn Future<Output = Result<u64, String>> + Send>>;
 
 /// An answer that takes a moment.
 pub type Explaining = Pin<Box<dyn Future<Output = Result<Explanation, String>> + Send>>;
@@ -56,8 +63,10 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn Source>, prefix: Label
         tokio::select! {
             // Cancel safe, both: `accept` by its documentation, `join_next` likewise.
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&source), Arc::clone(&prefix)));
+                Ok((stream, peer)) => {
+                    let local = peer.ip().to_canonical().is_loopback();
+                    let (source, prefix) = (Arc::clone(&source), Arc::clone(&prefix));
+                    connections.spawn(connection(stream, local, source, prefix));
                 }
                 Err(fault) => {
                     // Out of descriptors most likely; trying at once would spin.
@@ -71,10 +80,15 @@ pub async fn serve(listener: TcpListener, source: Arc<dyn Source>, prefix: Label
 }
 
 /// One request, then close: scrapes are rare, and no idle connection holds a place.
-async fn connection(stream: TcpStream, source: Arc<dyn Source>, prefix: Arc<LabelPrefix>) {
+async fn connection(
+    stream: TcpStream,
+    local: bool,
+    source: Arc<dyn Source>,
+    prefix: Arc<LabelPrefix>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (source, prefix) = (Arc::clone(&source), Arc::clone(&prefix));
-        async move { Ok::<_, Infallible>(answer(&request, &*source, &prefix).await) }
+        async move { Ok::<_, Infallible>(answer(&request, local, &*source, &prefix).await) }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -91,6 +105,7 @@ async fn connection(stream: TcpStream, source: Arc<dyn Source>, prefix: Arc<Labe
 
 async fn answer<B>(
     request: &Request<B>,
+    local: bool,
     source: &dyn Source,
     prefix: &LabelPrefix,
 ) -> Response<Full<Bytes>> {
@@ -99,6 +114,9 @@ async fn answer<B>(
             StatusCode::MISDIRECTED_REQUEST,
             "ask by address, localhost or a container's name\n",
         );
+    }
+    if *request.method() == Method::DELETE && request.uri().path() == "/cache" {
+        return forget(request.uri().query().unwrap_or_default(), local, source).await;
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -119,6 +137,7 @@ async fn answer<B>(
         ),
         "/status" => json(&source.status(), prefix),
         "/routes" => json(&source.routes(), prefix),
+        "/cache" => json(&source.cache(), prefix),
         "/explain" => {
             let query = request.uri().query().unwrap_or_default().to_owned();
             match source.explain(query).await {
@@ -130,6 +149,34 @@ async fn answer<B>(
         "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, source.metrics()),
         "/" => plain(StatusCode::OK, INDEX),
         _ => plain(StatusCode::NOT_FOUND, "not found; see /\n"),
+    }
+}
+
+/// Has the cache forget what a query names. It is for those on this machine or in this container, as `wharf cache
+/// purge` is: whoever may read metrics need not be able to do that. No web page can send a DELETE to another origin
+/// unasked.
+async fn forget(query: &str, local: bool, source: &dyn Source) -> Response<Full<Bytes>> {
+    if !local {
+        let text = "only from this machine, or this container: `docker exec wharf wharf cache purge ...`\n";
+        return plain(StatusCode::FORBIDDEN, text);
+    }
+    let what = match query.split_once('=') {
+        Some(("what", what)) => match unescape(what).map(String::from_utf8) {
+            Some(Ok(what)) if !what.is_empty() => Forget::of(&what),
+            _ => {
+                return plain(
+                    StatusCode::BAD_REQUEST,
+                    "what is to be forgotten is no text\n",
+                );
+            }
+        },
+        None if query == "all" => Forget::All,
+        _ => return plain(StatusCode::BAD_REQUEST, "?what=URL, host or tag, or ?all\n"),
+    };
+    match source.purge(what).await {
+        Ok(1) => plain(StatusCode::OK, "1 entry forgotten\n"),
+        Ok(count) => plain(StatusCode::OK, format!("{count} entries forgotten\n")),
+        Err(reason) => plain(StatusCode::NOT_FOUND, format!("{reason}\n")),
     }
 }
 
@@ -196,6 +243,7 @@ Wharf
 /status   containers, routes, upstreams, certificates, problems (JSON)
 /routes   the table, in the order in which routes are looked at (JSON)
 /explain  ?url=https://host/path: what would become of a request (JSON)
+/cache    what is kept of apps' answers (JSON); DELETE ?what=URL, host or tag: forget it
 /metrics  Prometheus
 /ca.crt   root certificate of the built-in CA (PEM)
 ";

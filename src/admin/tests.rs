@@ -45,6 +45,18 @@ impl Source for Fixed {
         "wharf_routes 1\n".to_owned()
     }
 
+    fn cache(&self) -> CacheReport {
+        CacheReport::default()
+    }
+
+    fn purge(&self, what: Forget) -> Purging {
+        Box::pin(std::future::ready(match what {
+            Forget::All => Ok(7),
+            Forget::Name(name) => Err(format!("nobody knows {name}")),
+            Forget::Url(url) => Ok(url.len() as u64),
+        }))
+    }
+
     fn explain(&self, query: String) -> Explaining {
         Box::pin(std::future::ready(match query.as_str() {
             "" => Err("no url".to_owned()),

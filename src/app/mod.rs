@@ -1,6 +1,7 @@
 //! Wiring: builds the parts, gives each its channel end, waits, drains.
 
 mod access;
+mod cache;
 mod containers;
 mod explain;
 mod files;
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,7 +25,9 @@ use crate::access::AccessLog;
 use crate::admin;
 use crate::alarm::Alarm;
 use crate::ask;
-use crate::config::{Config, DataDir};
+use crate::cache::Shelf;
+use crate::cache::store::Limits;
+use crate::config::{CacheDir, CacheSize, Config, DataDir};
 use crate::control::{self, ControlConfig, Published};
 use crate::docker::labels::Defaults;
 use crate::docker::plan::PlanOptions;
@@ -104,7 +108,8 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
     }))?;
     let secret = secret::open(&data);
     let bound = listen::bind(&config)?;
-    let table = Arc::new(SharedTable::default());
+    let shelf = Arc::new(Shelf::new(cache_limits(&config), cache_dir(&config, &data)));
+    let table = Arc::new(SharedTable::with(Arc::clone(&shelf)));
     let metrics = Metrics::new(config.workers);
     let access = config.access_log.as_ref();
     let access = access.map(access::start).transpose()?;
@@ -153,7 +158,10 @@ pub fn run(config: Config, defaults: Defaults) -> Result<(), AppError> {
         if let Some(losses) = &losses {
             tokio::spawn(access::tell(Arc::clone(losses)));
         }
-        let (published_to, published) = watch::channel(Arc::new(Published::default()));
+        let (published_to, published) = watch::channel(Arc::new(Published {
+            table: table.load(),
+            ..Published::default()
+        }));
         let (wanted_to, wanted) = watch::channel(BTreeSet::new());
         let (names_to, names) = watch::channel(Arc::default());
         let (resting_to, resting) = watch::channel(Arc::default());
@@ -249,6 +257,29 @@ async fn open(config: CertsConfig) -> Result<(Certs, Issuer), TlsError> {
     match tokio::task::spawn_blocking(|| Certs::open(config)).await {
         Ok(opened) => opened,
         Err(error) => resume_unwind(error.into_panic()),
+    }
+}
+
+/// Where the cache has its files.
+fn cache_dir(config: &Config, data: &Path) -> Option<PathBuf> {
+    match &config.cache_dir {
+        _ if config.cache_size.disk == 0 => None,
+        CacheDir::Data => Some(data.join("cache")),
+        CacheDir::At(directory) => Some(directory.clone()),
+        CacheDir::Off => None,
+    }
+}
+
+fn cache_limits(config: &Config) -> Limits {
+    let CacheSize { memory, disk } = config.cache_size;
+    let default = Limits::default();
+    Limits {
+        memory,
+        disk,
+        object: (memory / 16).min(1 << 30),
+        // A small file system is not to be left to others as a whole.
+        floor: default.floor.min(disk / 4),
+        ..default
     }
 }
 

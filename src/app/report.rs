@@ -6,11 +6,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
+use super::cache;
 use super::containers;
 use super::explain::explain;
 use crate::access::Losses;
 use crate::admin::{
-    self, Certificate, Explaining, Listener, ProblemLine, Route, RouteLine, Status, Upstream,
+    self, CacheReport, Certificate, Explaining, Forget, Listener, ProblemLine, Purging, Route,
+    RouteLine, Status, Upstream,
 };
 use crate::config::TrustedProxies;
 use crate::control::Published;
@@ -60,6 +62,15 @@ impl admin::Source for Answers {
 
     fn metrics(&self) -> String {
         self.0.metrics()
+    }
+
+    fn cache(&self) -> CacheReport {
+        cache::report(&self.0.published.borrow())
+    }
+
+    fn purge(&self, what: Forget) -> Purging {
+        let published = Arc::clone(&self.0.published.borrow());
+        Box::pin(async move { cache::purge(&published, what).await })
     }
 
     fn explain(&self, query: String) -> Explaining {
@@ -133,6 +144,7 @@ impl Report {
                 .map(|route| health(route, &published))
                 .collect(),
             breakers_open: open_breakers(&published),
+            cache: cache::gauges(&published),
             problems: published.problems.len() as u64,
             access_lines_behind: self.access.as_ref().map_or(0, |lost| lost.behind_lines()),
             access_lines_failed: self.access.as_ref().map_or(0, |lost| lost.failed_lines()),

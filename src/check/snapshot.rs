@@ -204,6 +204,7 @@ impl Made {
             id: id(index),
             name: name.to_owned(),
             labels: all,
+            image: String::new(),
             created: 0,
             state: State::Running,
             ended: 0,

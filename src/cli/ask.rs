@@ -73,7 +73,7 @@ pub(super) fn address(written: Option<String>) -> Result<SocketAddr, Failure> {
 }
 
 /// The body of a 200.
-fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
+pub(super) fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
     let (status, body) = fetch(address, path)?;
     if status != StatusCode::OK {
         bail!("{address} answered {path} with {status}");

@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod ca;
+pub(crate) mod cache;
 pub(crate) mod certs;
 pub(crate) mod check;
 pub(crate) mod explain;

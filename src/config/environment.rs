@@ -69,13 +69,7 @@ const ELSEWHERE: [(&str, &str); 4] = [
 ];
 
 /// Documented, and to come.
-const LATER: [&str; 5] = [
-    "WHARF_CACHE_DIR",
-    "WHARF_CACHE_SIZE",
-    "WHARF_COMPAT",
-    "WHARF_TCP_PORTS",
-    "WHARF_UDP_PORTS",
-];
+const LATER: [&str; 3] = ["WHARF_COMPAT", "WHARF_TCP_PORTS", "WHARF_UDP_PORTS"];
 
 /// An engine behind TLS.
 const DOCKER_TLS: [&str; 2] = ["DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"];

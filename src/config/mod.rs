@@ -64,6 +64,10 @@ pub struct Config {
     /// Bytes of memory and of disk for all bodies that are held, default 64 MiB and 8 GiB.
     pub buffer_memory: u64,
     pub buffer_disk: u64,
+    /// Where answers are kept that `wharf.cache` stores.
+    pub cache_dir: CacheDir,
+    /// How much of them.
+    pub cache_size: CacheSize,
     /// Names and addresses the built-in CA may certify beside local ones. Default none.
     pub ca_names: Vec<Host>,
     /// Who is asked for public certificates, in this order; never empty. Default Let's Encrypt.
@@ -117,6 +121,35 @@ pub struct Config {
     pub docker_host: String,
     /// Settings that are served but deserve a look, one line each.
     pub warnings: Vec<String>,
+}
+
+/// Where the cache has its files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum CacheDir {
+    /// In `cache` below the directory for certificates.
+    #[default]
+    Data,
+    At(PathBuf),
+    /// Nowhere: it is in memory alone.
+    Off,
+}
+
+/// Bounds of the cache, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSize {
+    /// Bodies, fields, keys and what finds them. Default 64 MiB, at least 8 MiB.
+    pub memory: u64,
+    /// Default 1 GiB, as in nginx's examples; 0: no files.
+    pub disk: u64,
+}
+
+impl Default for CacheSize {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            disk: 1 << 30,
+        }
+    }
 }
 
 /// How log lines are written.
@@ -194,6 +227,22 @@ pub struct Raw {
         value_name = "SIZE"
     )]
     pub buffer_disk: Option<String>,
+    /// Directory for what wharf.cache stores; off: memory alone [default: cache in the data directory]
+    #[arg(
+        long,
+        env = "WHARF_CACHE_DIR",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
+    pub cache_dir: Option<String>,
+    /// How much that may be: memory=SIZE disk=SIZE, or a size of the disk's share [default: memory=64m disk=1g]
+    #[arg(
+        long,
+        env = "WHARF_CACHE_SIZE",
+        hide_env_values = true,
+        value_name = "SIZES"
+    )]
+    pub cache_size: Option<String>,
     /// What the built-in CA may certify beside local names and private addresses, separated by commas; a name
     /// stands for all below it [default: none]
     #[arg(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Uri;
 use tracing_subscriber::EnvFilter;
 
-use super::{Config, Fault, LogFormat, Raw, access_log, acme, dns, trusted};
+use super::{CacheDir, CacheSize, Config, Fault, LogFormat, Raw, access_log, acme, dns, trusted};
 use crate::model::{
     DefaultHost, Host, LabelPrefix, is_plain_path, parse_bool, parse_duration, parse_size,
 };
@@ -121,6 +121,15 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
         buffer_disk: read.value(BUFFER_DISK, &raw.buffer_disk, 8 << 30, |text| {
             parse_size(text).map_err(|fault| fault.to_string())
         }),
+        cache_dir: read.value(CACHE_DIR, &raw.cache_dir, CacheDir::Data, |text| {
+            Ok(cache_dir(text))
+        }),
+        cache_size: read.value(
+            CACHE_SIZE,
+            &raw.cache_size,
+            CacheSize::default(),
+            cache_size,
+        ),
         ca_names: read.value(CA_NAMES, &raw.ca_names, Vec::new(), ca_names),
         certs: read.value(
             CERTS,
@@ -338,7 +347,9 @@ fn kept(raw: &Raw) -> Vec<PathBuf> {
     });
     let data = written(&raw.data).unwrap_or("/data");
     let certs = written(&raw.certs).unwrap_or("/certs");
-    files.chain([data, certs]).map(PathBuf::from).collect()
+    let cache = written(&raw.cache_dir).filter(|dir| !dir.eq_ignore_ascii_case("off"));
+    let own = [data, certs].into_iter().chain(cache);
+    files.chain(own).map(PathBuf::from).collect()
 }
 
 /// Hosts without wildcards: a name stands for all below it.
@@ -460,6 +471,31 @@ fn dns_wait(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn cache_dir(text: &str) -> CacheDir {
+    match text {
+        text if text.eq_ignore_ascii_case("off") => CacheDir::Off,
+        text => CacheDir::At(text.into()),
+    }
+}
+
+/// `memory=64m disk=1g`; a size alone is the disk's.
+fn cache_size(text: &str) -> Result<CacheSize, String> {
+    let mut size = CacheSize::default();
+    for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
+        let (what, bytes) = word.split_once('=').unwrap_or(("disk", word));
+        let bytes = parse_size(bytes).map_err(|fault| fault.to_string())?;
+        match what {
+            "memory" if bytes < CACHE_MEMORY_MIN => {
+                return Err("the cache needs 8m of memory at least".to_owned());
+            }
+            "memory" => size.memory = bytes,
+            "disk" => size.disk = bytes,
+            _ => return Err("expected memory=64m disk=1g, or a size for the disk".to_owned()),
+        }
+    }
+    Ok(size)
+}
+
 fn workers(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=MAX_WORKERS).contains(&count) => Ok(count),
@@ -554,6 +590,8 @@ const BUFFER_DIR: Setting = Setting("--buffer-dir", "WHARF_BUFFER_DIR");
 const BUFFER_MEMORY: Setting = Setting("--buffer-memory", "WHARF_BUFFER_MEMORY");
 const BUFFER_DISK: Setting = Setting("--buffer-disk", "WHARF_BUFFER_DISK");
 const ERRORS: Setting = Setting("--errors", "WHARF_ERRORS");
+const CACHE_DIR: Setting = Setting("--cache-dir", "WHARF_CACHE_DIR");
+const CACHE_SIZE: Setting = Setting("--cache-size", "WHARF_CACHE_SIZE");
 const CERTS: Setting = Setting("--certs", "WHARF_CERTS");
 const SOCKETS: Setting = Setting("--sockets", "WHARF_SOCKETS");
 const STATICS: Setting = Setting("--static-dir", "WHARF_STATIC_DIR");
@@ -605,3 +643,5 @@ const DNS_WAIT_DEFAULT: Duration = Duration::from_secs(2 * 60);
 const DNS_WAIT_MIN: Duration = Duration::from_secs(10);
 const DNS_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 const MAX_WORKERS: usize = 256;
+/// What finds entries takes some of it.
+const CACHE_MEMORY_MIN: u64 = 8 << 20;

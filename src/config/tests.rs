@@ -17,6 +17,8 @@ fn given(pairs: &[(&str, &str)]) -> Raw {
             "acme_profile" => &mut raw.acme_profile,
             "sockets" => &mut raw.sockets,
             "statics" => &mut raw.statics,
+            "cache_dir" => &mut raw.cache_dir,
+            "cache_size" => &mut raw.cache_size,
             "acme_root" => &mut raw.acme_root,
             "acme_email" => &mut raw.acme_email,
             "trusted_proxies" => &mut raw.trusted_proxies,
@@ -62,6 +64,11 @@ fn defaults() {
             certs: "/certs".into(),
             errors: "/errors".into(),
             sockets: None,
+            cache_dir: CacheDir::Data,
+            cache_size: CacheSize {
+                memory: 64 << 20,
+                disk: 1 << 30,
+            },
             statics: Some("/srv".into()).filter(|path: &PathBuf| path.is_dir()),
             buffer_dir: None,
             buffer_memory: 64 << 20,
@@ -108,6 +115,26 @@ fn defaults() {
         }
     );
     assert!((1..=256).contains(&config.workers));
+}
+
+/// S40: a size alone is the disk's, as in `proxy_cache_path`.
+#[test]
+fn the_cache_has_a_place_and_bounds() {
+    let size = |text| {
+        let CacheSize { memory, disk } = resolved(&[("cache_size", text)]).cache_size;
+        (memory >> 20, disk >> 20)
+    };
+    assert_eq!(size("10g"), (64, 10 << 10));
+    assert_eq!(size("memory=256m disk=off"), (256, 0));
+    for wrong in ["memory=1m", "ram=1g", "much"] {
+        assert_eq!(faults(&[("cache_size", wrong)]).len(), 1, "{wrong}");
+    }
+    let place = |text| resolved(&[("cache_dir", text)]);
+    assert_eq!(place("OFF").cache_dir, CacheDir::Off);
+    let elsewhere = place("/cache");
+    assert_eq!(elsewhere.cache_dir, CacheDir::At("/cache".into()));
+    // No label reads what others were answered.
+    assert!(elsewhere.kept.contains(&"/cache".into()));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use self::lost::{Departed, lost};
+use crate::cache::store::Purge;
 use crate::docker::labels::references;
 use crate::docker::plan::{KEPT, PlanOptions, notes, plan};
 use crate::docker::{Container, Position, Snapshot};
@@ -231,6 +232,7 @@ impl Control {
             self.table.store(Arc::clone(&table));
             let (generation, took) = (table.generation, now.elapsed());
             tracing::debug!(generation, ?took, "table swapped");
+            forget(&before.table, &table);
             table
         };
         // After the table: nobody waits for these.
@@ -242,6 +244,22 @@ impl Control {
             notes,
             table,
         }));
+    }
+}
+
+/// Has the cache forget what apps have said that are another version now (`wharf.cache.purge_on_deploy`). Nobody finds
+/// it any more from the swap on.
+fn forget(before: &RouteTable, table: &RouteTable) {
+    for (store, owner) in route::outdated(before, table) {
+        tokio::spawn(async move {
+            let route = owner.name().to_owned();
+            let gone = store.purge(Purge::Owner(owner)).await;
+            tracing::info!(
+                route,
+                gone,
+                "another version of the app: what it had said is forgotten"
+            );
+        });
     }
 }
 

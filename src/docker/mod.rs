@@ -36,6 +36,8 @@ pub struct Container {
     pub name: String,
     /// Keys as written.
     pub labels: BTreeMap<String, String>,
+    /// Digest of its image (API field `ImageID`); empty where nobody says.
+    pub image: String,
     /// Unix seconds (API field `Created`).
     pub created: i64,
     pub state: State,

@@ -26,6 +26,8 @@ pub(super) struct Summary {
     pub(super) names: Vec<String>,
     #[serde(deserialize_with = "nullable")]
     pub(super) labels: BTreeMap<String, String>,
+    #[serde(rename = "ImageID", deserialize_with = "nullable")]
+    pub(super) image_id: String,
     #[serde(deserialize_with = "nullable")]
     pub(super) created: i64,
     #[serde(deserialize_with = "nullable")]

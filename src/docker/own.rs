@@ -165,6 +165,7 @@ mod tests {
             name: format!("name-{}", &id[..3]),
             labels: [].into(),
             created: 0,
+            image: String::new(),
             ended: 0,
             state: State::Running,
             health: Health::None,

@@ -104,6 +104,7 @@ pub(crate) fn containers(content: &Content, prefix: &LabelPrefix) -> Vec<Contain
             id: route.name.clone(),
             name: route.name.clone(),
             labels: labels.collect(),
+            image: String::new(),
             created: 0,
             state: State::Running,
             ended: 0,

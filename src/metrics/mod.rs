@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use render::{
-    CONTENT_TYPE, CertificateGauge, EngineGauges, Gauges, HealthGauge, IssuingGauges,
+    CONTENT_TYPE, CacheGauges, CertificateGauge, EngineGauges, Gauges, HealthGauge, IssuingGauges,
 };
 pub use tls::{KeyExchange, SessionMetrics, SessionTotals, TlsVersion};
 pub use totals::{ConnectionTotals, HistogramTotals, Totals};

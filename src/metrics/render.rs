@@ -18,6 +18,8 @@ pub struct Gauges {
     pub health: Vec<HealthGauge>,
     /// Routes whose breaker is not closed.
     pub breakers_open: u64,
+    /// Where a route has a cache.
+    pub cache: Option<CacheGauges>,
     /// Labels that could not be used.
     pub problems: u64,
     /// Lines of the access log that were lost because its output did not keep up, or failed.
@@ -30,6 +32,25 @@ pub struct Gauges {
     pub certificates: Vec<CertificateGauge>,
     pub issuing: IssuingGauges,
     pub engine: EngineGauges,
+}
+
+/// What the cache holds and has done.
+#[derive(Debug, Clone, Default)]
+pub struct CacheGauges {
+    /// Bytes.
+    pub memory: u64,
+    pub disk: u64,
+    /// Entries.
+    pub in_memory: u64,
+    pub on_disk: u64,
+    /// Answers that are being fetched.
+    pub fills: u64,
+    /// Files that were broken, or not Wharf's.
+    pub faults: u64,
+    /// Entries that have gone, by cause.
+    pub gone: Vec<(&'static str, u64)>,
+    /// Requests of each route by what the cache did for them.
+    pub routes: Vec<(String, Vec<(&'static str, u64)>)>,
 }
 
 /// The endpoints of one route that have a weight; containers without an endpoint are none.
@@ -79,6 +100,49 @@ pub struct EngineGauges {
     pub unanswered_seconds: u64,
     /// Seconds since the last list; `None` before the first.
     pub last_list_seconds_ago: Option<u64>,
+}
+
+fn cache(page: &mut Page, cache: &CacheGauges) {
+    page.family(
+        "wharf_cache_requests_total",
+        "counter",
+        "Requests of routes with a cache, by what it did for them.",
+    );
+    for (route, words) in &cache.routes {
+        for (word, count) in words {
+            page.sample(&[("route", route), ("status", word)], *count);
+        }
+    }
+    page.family("wharf_cache_bytes", "gauge", "Bytes that the cache holds.");
+    page.sample(&[("tier", "memory")], cache.memory);
+    page.sample(&[("tier", "disk")], cache.disk);
+    page.family(
+        "wharf_cache_entries",
+        "gauge",
+        "Answers that the cache holds.",
+    );
+    page.sample(&[("tier", "memory")], cache.in_memory);
+    page.sample(&[("tier", "disk")], cache.on_disk);
+    page.one(
+        "wharf_cache_fills",
+        "gauge",
+        "Answers that are being fetched for the cache.",
+        cache.fills,
+    );
+    page.one(
+        "wharf_cache_file_faults_total",
+        "counter",
+        "Files of the cache that were broken, or not Wharf's.",
+        cache.faults,
+    );
+    page.family(
+        "wharf_cache_gone_total",
+        "counter",
+        "Answers that have left the cache, by cause.",
+    );
+    for (cause, count) in &cache.gone {
+        page.sample(&[("cause", cause)], *count);
+    }
 }
 
 /// The media type of [`Metrics::render`].
@@ -303,6 +367,9 @@ fn around(page: &mut Page, g: &Gauges) {
         "Routes whose breaker is open or half-open.",
         g.breakers_open,
     );
+    if let Some(cache) = &g.cache {
+        self::cache(page, cache);
+    }
     page.one(
         "wharf_problems",
         "gauge",

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    AccessSpec, Address, AppTls, AskAt, BreakerSpec, BufferSpec, ClientAuth, Compress, CorsSpec,
-    ErrorsSpec, FilesSpec, HeaderEdit, HealthCheck, Host, HostPattern, Hsts, InFlightLimits,
-    Keepalive, LogMode, Matcher, MaxConns, PathPattern, Proto, RateLimits, Redirect, Retry,
-    Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
+    AccessSpec, Address, AppTls, AskAt, BreakerSpec, BufferSpec, CacheSpec, ClientAuth, Compress,
+    CorsSpec, ErrorsSpec, FilesSpec, HeaderEdit, HealthCheck, Host, HostPattern, Hsts,
+    InFlightLimits, Keepalive, LogMode, Matcher, MaxConns, PathPattern, Proto, RateLimits,
+    Redirect, Retry, Rewrite, SentHost, Timeouts, TlsVersion, Via, duration,
 };
 
 /// Identity of a route across plans: `project/service` or `container`, with `#name` for a named
@@ -38,6 +38,8 @@ pub struct RouteSpec {
     pub settings: Settings,
     /// Name of the container whose labels define the route now.
     pub container: String,
+    /// Which images the app runs, as one text; `None` while it does not run.
+    pub version: Option<String>,
     /// Tenant: compose project and service (or pool, or container). Routes of one owner may share
     /// connections across host names; those of different owners may not.
     pub owner: String,
@@ -183,6 +185,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub keepalive: Keepalive,
     pub breaker: Option<BreakerSpec>,
+    /// `wharf.cache`.
+    pub cache: Option<CacheSpec>,
     pub balance: Balance,
     pub sticky: Option<StickySpec>,
     /// `wharf.slow_start`: how long a replica that joins others takes to its full share. Default 0: none.
@@ -360,6 +364,7 @@ impl Default for Settings {
             timeouts: Timeouts::default(),
             keepalive: Keepalive::default(),
             breaker: None,
+            cache: None,
             balance: Balance::default(),
             sticky: None,
             slow_start: Duration::ZERO,

@@ -32,6 +32,7 @@ enum Piece {
 }
 
 /// What placeholders stand for.
+#[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// `http` or `https`, as the client used it.
     pub scheme: &'a str,

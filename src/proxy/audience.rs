@@ -75,6 +75,7 @@ mod tests {
             settings: Settings::default(),
             container: "c".into(),
             service: "c".into(),
+            version: None,
             owner: "o".into(),
             share: None,
             fault: None,

@@ -108,6 +108,7 @@ mod tests {
             settings,
             container: name.into(),
             service: name.into(),
+            version: None,
             owner: name.into(),
             share: None,
             fault: None,

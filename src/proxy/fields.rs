@@ -362,6 +362,24 @@ pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// Finds the fields of lines that [`write_field`] wrote, in a text shorter than 64 KiB.
+pub(crate) fn read_lines(text: &[u8], index: &mut FieldIndex) {
+    let mut at = 0;
+    let text = &text[..text.len().min(usize::from(u16::MAX))];
+    while let Some(len) = memchr::memchr(b'\n', &text[at..]) {
+        let line = &text[at..at + len];
+        if let Some(colon) = memchr::memchr(b':', line) {
+            let value = line[colon + 1..].trim_ascii();
+            let value_at = match value.is_empty() {
+                true => at + colon + 1,
+                false => at + (value.as_ptr() as usize - line.as_ptr() as usize),
+            };
+            index.push(at, &line[..colon], value_at, value.len());
+        }
+        at += len + 1;
+    }
+}
+
 /// Request fields Wharf writes itself.
 const WRITTEN: u32 = Known::set(&[
     Known::ClientCertificate,
@@ -411,6 +429,11 @@ mod tests {
         write_field(&mut text, b"b", b"");
         let read: Vec<_> = lines(&text).collect();
         assert_eq!(read, [(&b"a"[..], &b"1: 2"[..]), (b"b", b"")]);
+        let mut index = FieldIndex::default();
+        read_lines(&text, &mut index);
+        let mut out = Vec::new();
+        Fields::new(&text, &index).copy(&mut out, |_| true);
+        assert_eq!(out, text);
         assert_eq!(lines(b"").count(), 0);
     }
 

@@ -19,9 +19,9 @@ use super::exchange::{
     ACCEL, CallExchange, Client, Exchange, ExchangeError, Kept, LinkExchange, MAX_INTERIM,
     Response, TakenIn, Terms, accel, is_stream,
 };
-use super::fields::{Fields, Known};
+use super::fields::Fields;
 use super::head::RequestHead;
-use super::headers::{self, Connection, Origin, Own};
+use super::headers::{self, Connection, Dress, Named, Origin, Own};
 use super::http2::{Asked, Trunk};
 use super::local::Local;
 use super::page::Page;
@@ -29,7 +29,7 @@ use super::pool::{Link, OpenError};
 use super::tail::Record;
 use super::worker::Worker;
 use crate::metrics::RetryReason;
-use crate::model::{Balance, Facts, HashOn, SentHost, Timeouts};
+use crate::model::{Balance, Facts, HashOn, Timeouts};
 use crate::route::Route;
 use crate::spool::Bounds;
 use crate::tls::{HandshakeFault, server_name};
@@ -250,43 +250,21 @@ impl Forward<'_> {
         if moves {
             self.hold(endpoint, &mut exchange);
         }
-        if let Some(hsts) = &self.route.hsts
-            && self.origin.scheme == "https"
-        {
-            let extra = &mut exchange.extra;
-            extra.lines.extend_from_slice(hsts.as_bytes());
-            // A label's word counts; browsers would take the first of two (RFC 6797 section 8.1).
-            extra.instead |= Known::set(&[Known::StrictTransportSecurity]);
-        }
-        if let Some(back) = &self.route.back
-            && exchange.fields().has(Known::NamesPath)
-        {
-            let mut lines = std::mem::take(&mut exchange.extra.lines);
-            let (fields, authority) = (exchange.fields(), self.origin.authority);
-            let edits = self.route.response_edits.as_deref();
-            let own = Own {
-                addr: &endpoint.addr,
-                host: self.sent_host(endpoint),
-            };
-            if headers::write_back(&mut lines, fields, back, authority, own, edits) {
-                exchange.extra.instead |= Known::set(&[Known::NamesPath]);
-            }
-            exchange.extra.lines = lines;
-        }
-        if let Some(edits) = &self.route.response_edits {
-            let mut lines = std::mem::take(&mut exchange.extra.lines);
-            headers::write_edits(&mut lines, edits, exchange.fields(), &self.facts);
-            exchange.extra.lines = lines;
-            exchange.extra.edits = Some(Arc::clone(edits));
-        }
-        if let Some(cors) = &self.route.cors {
-            let mut lines = std::mem::take(&mut exchange.extra.lines);
-            let (asked, fields) = (self.head.fields(), exchange.fields());
-            let edits = self.route.response_edits.as_deref();
-            headers::write_cors(&mut lines, cors, asked, fields, edits);
-            exchange.extra.lines = lines;
-        }
-        exchange.extra.lines.extend_from_slice(self.cookies);
+        let mut extra = std::mem::take(&mut exchange.extra);
+        let dress = Dress {
+            route: self.route,
+            asked: self.head.fields(),
+            https: self.origin.scheme == "https",
+            authority: self.origin.authority,
+            facts: self.facts,
+            cookies: self.cookies,
+        };
+        let own = Own {
+            addr: Named::Address(&endpoint.addr),
+            host: self.sent_host(endpoint),
+        };
+        dress.write(&mut extra, exchange.fields(), Some(own));
+        exchange.extra = extra;
         let timed = record.tries.is_timed();
         self.answer(endpoint, exchange, timed)
             .map_err(Refusal::Final)
@@ -529,11 +507,7 @@ impl Forward<'_> {
 
     /// The Host field the endpoint gets.
     fn sent_host<'s>(&'s self, endpoint: &'s Endpoint) -> &'s str {
-        match &self.route.sent_host {
-            SentHost::Keep => self.origin.authority,
-            SentHost::Upstream => &endpoint.authority,
-            SentHost::Named(host) => host,
-        }
+        self.route.host_of(endpoint, self.origin.authority)
     }
 
     /// Begins an exchange; `None`: the connection takes no more.

@@ -2,7 +2,7 @@
 
 use http::{Method, Uri, Version};
 
-use super::fields::{Fields, Known, OwnedFields};
+use super::fields::{self, FieldIndex, Fields, Known, OwnedFields, write_field};
 use super::headers;
 use super::websocket::Key;
 
@@ -170,6 +170,49 @@ impl RequestHead {
         }
     }
 
+    /// The same request by another method, with the fields whose names are kept, and with `lines` beside them.
+    pub(crate) fn changed(
+        &self,
+        method: &Method,
+        keeps: impl Fn(&[u8]) -> bool,
+        lines: &[u8],
+    ) -> Self {
+        let own = self.fields();
+        let mut text = Vec::with_capacity(self.fields.text.len() + lines.len() + 64);
+        let target = match &self.target {
+            Target::Origin { len, .. } => {
+                text.extend_from_slice(self.target().as_bytes());
+                Target::Origin { at: 0, len: *len }
+            }
+            Target::Uri(uri) => Target::Uri(uri.clone()),
+        };
+        let mut index = FieldIndex::default();
+        let kept = own.iter().filter(|field| keeps(field.name));
+        // On HTTP/2 a name does not say what is known of it: `:authority` is what HTTP/1 calls Host.
+        let kept = kept.map(|field| (field.name, field.value, field.known));
+        let more = fields::lines(lines).map(|(name, value)| (name, value, Known::of(name)));
+        for (name, value, known) in kept.chain(more) {
+            let at = text.len();
+            // What positions cannot reach is left out: it was the lines'.
+            if at + name.len() + value.len() + 4 > usize::from(u16::MAX) {
+                break;
+            }
+            write_field(&mut text, name, value);
+            let value_at = at + name.len() + 2;
+            let value = value_at..value_at + value.len();
+            index.add(at..at + name.len(), value, known);
+        }
+        Self {
+            method: method.clone(),
+            version: self.version,
+            framing: self.framing,
+            keep_alive: self.keep_alive,
+            target,
+            fields: OwnedFields { text, index },
+            key: None,
+        }
+    }
+
     /// Gives back what its buffer has to spare: it will be kept for long.
     pub(crate) fn shrink(&mut self) {
         self.fields.text.shrink_to_fit();
@@ -199,7 +242,7 @@ impl RequestHead {
         let mut owned = OwnedFields::default();
         for (name, value) in fields {
             let at = owned.text.len();
-            super::fields::write_field(&mut owned.text, name.as_bytes(), value.as_bytes());
+            write_field(&mut owned.text, name.as_bytes(), value.as_bytes());
             let end = at + name.len();
             let value = end + 2..end + 2 + value.len();
             let known = Known::of(name.as_bytes());

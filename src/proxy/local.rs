@@ -13,6 +13,8 @@ use crate::webroot::{self, Stretch};
 pub(crate) struct Local {
     /// Its head, without a length and without a body.
     pub(crate) head: Page,
+    /// Fields behind those of `head`, as `write_field` writes them.
+    pub(crate) lines: Vec<u8>,
     pub(crate) length: Length,
     pub(crate) body: Body,
 }

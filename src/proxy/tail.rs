@@ -82,6 +82,8 @@ pub(crate) struct Record {
     pub(crate) counted: bool,
     /// When its client will no longer wait, where that is known.
     pub(crate) deadline: Option<Instant>,
+    /// Nobody waits for it: the cache gets something newer.
+    pub(crate) background: bool,
     /// Whether its upstream has counted it.
     pub(crate) asked: bool,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Asking, Back, Breaker, Edits, ErrorPage, Errors, ForwardAuth, HostEntry, Hosts, Route,
-    RouteTable, Share, Split, Sticky, Stripped,
+    RouteCache, RouteTable, Share, Split, Sticky, Stripped,
 };
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
@@ -54,6 +54,10 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         None if plan.routes.iter().any(limited) => Some(Arc::new(Buckets::new(now))),
         before => before.clone(),
     };
+    let old_routes = previous.hosts().flat_map(|entry| &entry.routes);
+    let caches: HashMap<&RouteKey, &RouteCache> = old_routes
+        .filter_map(|route| Some((&route.key, route.cache.as_deref()?)))
+        .collect();
     let mut breakers = HashMap::new();
     let mut hosts: BTreeMap<&HostPattern, Vec<(&RouteSpec, Arc<Route>)>> = BTreeMap::new();
     for spec in &plan.routes {
@@ -82,6 +86,10 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
             }
         }
         route.errors = errors(spec, upstream, &upstreams, secret);
+        if let Some(shelf) = previous.shelf.as_ref().filter(|_| spec.fault.is_none()) {
+            let before = caches.get(&spec.key).copied();
+            route.cache = RouteCache::compile(spec, shelf, before);
+        }
         let route = Arc::new(route);
         for host in &spec.hosts {
             hosts
@@ -96,6 +104,7 @@ pub fn compile(plan: &Plan, previous: &RouteTable, secret: &Secret, now: Instant
         breakers,
         buckets,
         counts: Arc::clone(&previous.counts),
+        shelf: previous.shelf.clone(),
         ..RouteTable::default()
     };
     for (pattern, routes) in hosts {
@@ -189,6 +198,7 @@ fn route(
         breaker,
         limiter,
         in_flight: None,
+        cache: None,
         max_body: match settings.max_body {
             0 => u64::MAX,
             most => most,

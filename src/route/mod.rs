@@ -4,6 +4,7 @@
 //! route takes no lock and allocates nothing; its cost does not depend on the number of hosts.
 
 mod breaker;
+mod cache;
 mod compile;
 mod errors;
 mod forward;
@@ -21,6 +22,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
+use crate::cache::Shelf;
 use crate::filter::Filters;
 use crate::filter::cors::Cors;
 use crate::filter::inflight::{Counts, InFlight};
@@ -31,10 +33,12 @@ use crate::model::{
     PathPattern, Pattern, Redirect, Retry, RouteKey, Rule, SentHost, Timeouts, TlsMode, TlsPolicy,
     UpstreamKey, place,
 };
-use crate::upstream::Upstream;
+use crate::upstream::{Endpoint, Upstream};
 use crate::webroot::WebRoot;
 
 pub use breaker::{Admitted, Breaker, BreakerChange, BreakerState};
+pub(crate) use cache::outdated;
+pub use cache::{CacheCounts, KeyOf, RouteCache};
 pub use compile::compile;
 pub use errors::{ErrorPage, Errors};
 pub use forward::ForwardAuth;
@@ -61,6 +65,8 @@ pub struct RouteTable {
     pub buckets: Option<Arc<Buckets>>,
     /// Of all limits of requests in flight, the same from the first table on.
     pub counts: Arc<Counts>,
+    /// Where answers of apps are kept; `None` where no process serves by it.
+    pub shelf: Option<Arc<Shelf>>,
     /// Where clients reach the TLS listener, for redirects; `None` when there is none.
     pub https_port: Option<u16>,
     /// Gateways of Wharf's own container: clients that come from there may be anybody.
@@ -169,6 +175,8 @@ pub struct Route {
     pub breaker: Option<Arc<Breaker>>,
     pub limiter: Option<Limiter>,
     pub in_flight: Option<InFlight>,
+    /// What it keeps of the app's answers.
+    pub cache: Option<Box<RouteCache>>,
     /// `u64::MAX` is any.
     pub max_body: u64,
     /// See `model::Settings::chunked`.
@@ -196,6 +204,17 @@ pub struct Route {
     pub fault: Option<Box<str>>,
 }
 
+impl Route {
+    /// The Host field that an endpoint gets, where the client has asked for `authority`.
+    pub fn host_of<'a>(&'a self, endpoint: &'a Endpoint, authority: &'a str) -> &'a str {
+        match &self.sent_host {
+            SentHost::Keep => authority,
+            SentHost::Upstream => &endpoint.authority,
+            SentHost::Named(host) => host,
+        }
+    }
+}
+
 /// What becomes of fields.
 #[derive(Debug)]
 pub struct Edits {
@@ -207,6 +226,12 @@ impl Edits {
     fn of(all: &[HeaderEdit]) -> Option<Arc<Self>> {
         let all = all.to_vec();
         (!all.is_empty()).then(|| Arc::new(Self { all }))
+    }
+
+    /// Whether it may come to a field of this name.
+    pub fn writes(&self, name: &[u8]) -> bool {
+        let same = |edit: &HeaderEdit| name.eq_ignore_ascii_case(edit.name.as_bytes());
+        (self.all.iter()).any(|edit| edit.op != EditOp::Remove && same(edit))
     }
 
     /// Whether fields of this name that are there already go.
@@ -435,6 +460,16 @@ impl Default for SharedTable {
 }
 
 impl SharedTable {
+    /// An empty table, and where those after it have their caches.
+    pub fn with(shelf: Arc<Shelf>) -> Self {
+        let shared = Self::default();
+        shared.table.store(Arc::new(RouteTable {
+            shelf: Some(shelf),
+            ..RouteTable::default()
+        }));
+        shared
+    }
+
     /// Replaces the table and tells everyone who waits in [`SharedTable::changes`].
     pub(crate) fn store(&self, table: Arc<RouteTable>) {
         let generation = table.generation;

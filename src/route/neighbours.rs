@@ -26,6 +26,7 @@ fn container(name: &str, index: u8, labels: BTreeMap<String, String>) -> Contain
         name: name.to_owned(),
         labels,
         created: index.into(),
+        image: String::new(),
         ended: 0,
         state: State::Running,
         health: Health::None,

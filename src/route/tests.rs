@@ -17,6 +17,7 @@ fn route(key: &str, hosts: &[&str], path: &str) -> RouteSpec {
         settings: Settings::default(),
         container: key.into(),
         service: key.into(),
+        version: None,
         owner: key.into(),
         share: None,
         fault: None,

@@ -99,6 +99,7 @@ pub(super) const VERSION: Keep = Fields(&[
 pub(super) const LIST: Keep = Each(&Fields(&[
     ("Id", Word),
     ("Names", Each(&Word)),
+    ("ImageID", Word),
     ("Created", Word),
     ("Labels", Labels),
     ("State", Word),

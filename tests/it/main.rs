@@ -12,6 +12,8 @@ mod access;
 mod addresses;
 // Apps that speak HTTPS themselves, and what hosts apps are told.
 mod app_tls;
+// What is kept of an app's answers, and given again.
+mod cache;
 // Which replica gets a request: shares over thousands of them, over workers and table swaps.
 mod balance;
 // Large bodies, both ways: whole, slow, cut.

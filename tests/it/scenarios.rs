@@ -14,11 +14,12 @@ use crate::support::docker::{Packed, docker, try_docker, unique};
 use crate::support::eventually;
 
 /// Labels of the apps in each file, Wharf's own word for a scenario that others need more for.
-const LABELS: [(&str, usize); 11] = [
+const LABELS: [(&str, usize); 12] = [
     ("01-simple", 1),
     ("02-websocket", 2),
     ("03-server-sent-events", 1),
     ("04-two-apps-one-host", 4),
+    ("05-cached-blog", 5),
     ("06-limited-api", 5),
     ("07-nextcloud", 3),
     ("08-admin-panel", 3),
@@ -128,6 +129,42 @@ fn scenario_4_two_apps_on_one_host() {
     assert_eq!(moved.location, "https://mon.localhost/prometheus/graph");
     let outer = scenario.wait("https://mon.localhost/json");
     assert_eq!(outer.json()["hostname"], scenario.host_name("grafana"));
+}
+
+#[test]
+fn scenario_5_a_blog_that_is_seldom_asked() {
+    let scenario = Scenario::up("05-cached-blog", &[]);
+    scenario.wait("https://blog.localhost/json");
+    let ask = |url: &str, args: &[&str]| {
+        let told = scenario.words(url, &[&["--include"], args].concat());
+        let head = told.to_ascii_lowercase();
+        let word = head
+            .lines()
+            .find_map(|line| line.strip_prefix("x-cache-status: "));
+        word.unwrap_or_else(|| panic!("{told}")).trim().to_owned()
+    };
+    let page = "https://blog.localhost/json?hello";
+    assert_eq!(ask(page, &[]), "miss");
+    assert_eq!(ask(page, &[]), "hit");
+    // Whoever is logged in, or has commented, sees what the app says.
+    for cookie in ["wordpress_logged_in_1=x", "comment_author_1=x"] {
+        assert_eq!(ask(page, &["--cookie", cookie]), "bypass", "{cookie}");
+    }
+    let admin = "https://blog.localhost/wp-admin/index.php";
+    assert_eq!(
+        (ask(admin, &[]), ask(admin, &[])),
+        ("bypass".into(), "bypass".into())
+    );
+    assert_eq!(ask(page, &["--cookie", "other=x"]), "hit");
+    let body = vec![b'x'; 60_000_000];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &body).unwrap();
+    let args = ["--upload-file", file.path().to_str().unwrap()];
+    let put = scenario.curl("https://blog.localhost/upload").arg(&args);
+    assert_eq!(put.run().unwrap().json()["length"], body.len());
+    file.as_file().set_len(70 << 20).unwrap();
+    let put = scenario.curl("https://blog.localhost/upload").arg(&args);
+    assert_eq!(put.run().unwrap().status, 413);
 }
 
 #[test]

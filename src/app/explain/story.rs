@@ -40,6 +40,15 @@ impl Story<'_> {
                 self.step("rewrite", "note", told);
             }
             self.compression(route);
+            if let Some(cache) = &route.cache {
+                let (memory, disk) = cache.owner.used();
+                let told = format!(
+                    "answers of the app are kept (wharf.cache), {} KiB in memory and {} KiB on disk by now; from there the app is not asked",
+                    memory >> 10,
+                    disk >> 10
+                );
+                self.step("cache", "note", told);
+            }
             if route.files.is_none() {
                 self.endpoints(route, dials);
             }

@@ -99,6 +99,14 @@ impl Stored {
         self.age(now).saturating_sub(self.lifetime)
     }
 
+    /// Whether it is for a request that has waited while it was fetched for another one. It is newer than the
+    /// request, so that what a client says of its age does not matter.
+    pub fn is_shared(&self, unkeyed: bool, authorization: bool, now: Time) -> bool {
+        let others = authorization && !self.marks.has(Marks::FOR_AUTHORIZED);
+        let used = self.is_fresh(now) || self.may_be_stale(now, self.while_revalidate, None);
+        !others && unkeyed == self.marks.has(Marks::UNKEYED) && !self.marks.has(Marks::ASK) && used
+    }
+
     /// Whether it may be used that long after its lifetime: as the app allows, or as somebody else does (section
     /// 4.2.4).
     pub(super) fn may_be_stale(&self, now: Time, app: u32, other: Option<u32>) -> bool {

@@ -28,6 +28,13 @@ pub struct Miss {
     pub(super) seen: u64,
 }
 
+impl Miss {
+    /// Whether there are responses of that key, told apart by their `Vary`.
+    pub fn varies(&self) -> bool {
+        self.variant.0.is_some()
+    }
+}
+
 /// The rules' side of a lookup: what a request has in the fields that a `Vary` names.
 pub trait Select {
     /// `rule` is what [`Response::vary`] said; the answer is compared with what it said beside it, byte by byte.

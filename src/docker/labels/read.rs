@@ -324,7 +324,8 @@ impl Reader<'_> {
         }
         match parsed.value {
             Some(Value::Fields(fields)) => {
-                if !entry.name.contains('.') {
+                // A time for `cache` must not undo who is kept away from it.
+                if !entry.name.contains('.') && entry.name != "cache" {
                     self.draft(route).whole.insert(entry.name);
                 }
                 for (field, value) in fields {

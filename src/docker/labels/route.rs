@@ -65,6 +65,9 @@ impl<'a> Layers<'a> {
         for (given, why) in self.buffer_warnings(&settings) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
+        for (given, why) in self.cache_warnings() {
+            problem(Severity::Warning, &given.label, &given.text, why.to_owned());
+        }
         for (given, why) in self.cors_warnings(&settings) {
             problem(Severity::Warning, &given.label, &given.text, why.to_owned());
         }
@@ -196,6 +199,7 @@ impl<'a> Layers<'a> {
                 redirects: Vec::new(),
                 sticky: None,
                 breaker: None,
+                cache: None,
                 ..route.settings.clone()
             },
             ..route.clone()

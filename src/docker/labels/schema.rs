@@ -169,6 +169,16 @@ pub enum Kind {
     ByteRate,
     /// Limits of a rate, in a list.
     RateLimits,
+    /// A switch or a time, a size and a time.
+    Cache,
+    /// Times by status, in a list.
+    CacheValid,
+    /// Words and statuses.
+    CacheStale,
+    /// Conditions, in a list; `off` is none.
+    CacheBypass,
+    /// A text with placeholders.
+    CacheKey,
     /// Requests in a time.
     Rate,
     /// Requests beyond a rate.
@@ -375,6 +385,19 @@ impl Kind {
                 "list of `<rate>` with `burst=` `nodelay` `delay=` `key=` `dryrun` as below; or `off`"
             }
             Self::Rate => "`<requests>r/s`, `r/m`, `r/h` or `r/d`",
+            Self::Cache => {
+                "switch, or a duration: `on` with `valid` so long; `max_size=` `inactive=` as below"
+            }
+            Self::CacheValid => {
+                "list of `<status>… <duration>`, `any <duration>`; a duration alone is for 200, 301 and 302"
+            }
+            Self::CacheStale => {
+                "`error` `timeout` `invalid_header` `updating`, `500` `502` `503` `504` `403` `404` `429`, `background=<duration>` `for=<duration>`; or `off`"
+            }
+            Self::CacheBypass => "list of conditions as of `match`, or `off`",
+            Self::CacheKey => {
+                "text with `{scheme}` `{host}` `{path}` `{uri}` `{query}` `{header:<name>}` `{cookie:<name>}` `{arg:<name>}`"
+            }
             Self::Burst => "number, 0 to 1000000",
             Self::Delay => "switch, or number",
             Self::LimitKey => "`ip`, `header:<name>`, `cookie:<name>`, `host` or `global`",

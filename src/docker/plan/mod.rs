@@ -294,6 +294,7 @@ fn claim<'a>(
             settings: labels.settings.clone(),
             container: member.container.name.clone(),
             service: member.service.clone(),
+            version: version(owner),
             owner: owner.name.clone(),
             share: share(member, labels),
             fault: labels.fault.clone(),
@@ -304,6 +305,20 @@ fn claim<'a>(
         shared: false,
         kept: false,
     }
+}
+
+/// The images of those that run, each once.
+fn version(owner: &Owner<'_>) -> Option<String> {
+    let live = owner.members.iter().filter(|member| member.live);
+    let images = live.map(|member| member.container.image.as_str());
+    let mut images: Vec<&str> = images
+        .filter(|image| !image.is_empty())
+        .map(|image| image.strip_prefix("sha256:").unwrap_or(image))
+        .map(|digest| digest.get(..12).unwrap_or(digest))
+        .collect();
+    images.sort_unstable();
+    images.dedup();
+    (!images.is_empty()).then(|| images.join("+"))
 }
 
 /// What the service says of sharing: nothing, without a weight and a canary.

@@ -17,6 +17,7 @@ fn container(name: &str, created: i64) -> Container {
         name: name.to_owned(),
         labels: BTreeMap::new(),
         created,
+        image: String::new(),
         ended: 0,
         state: State::Running,
         health: Health::None,

@@ -34,6 +34,7 @@ fn container(id: &str, state: State) -> Container {
         name: id.into(),
         labels: BTreeMap::new(),
         created: 0,
+        image: String::new(),
         ended: 0,
         state,
         health: Health::None,

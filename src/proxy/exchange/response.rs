@@ -122,6 +122,11 @@ impl Response {
         self.exchange.as_ref().map_or(&NO_EXTRA, |e| &e.extra)
     }
 
+    /// The same, to be added to. Nobody looks at it once the answer has ended.
+    pub(crate) fn extra_mut(&mut self) -> Option<&mut Extra> {
+        Some(&mut self.exchange.as_mut()?.extra)
+    }
+
     /// Changes what is added to the fields; before [`Response::take_head`].
     pub(crate) fn edit(&mut self, edit: impl FnOnce(Fields<'_>, &mut Extra)) {
         if let Some(exchange) = &mut self.exchange {

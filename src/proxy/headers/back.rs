@@ -8,14 +8,26 @@ use crate::route::{Back, Edits};
 /// What an app may call itself, where it does not heed Host, or gets another than the client's.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Own<'a> {
-    pub(crate) addr: &'a Address,
+    pub(crate) addr: Named<'a>,
     /// The Host field it got.
     pub(crate) host: &'a str,
 }
 
+/// Its address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Named<'a> {
+    Address(&'a Address),
+    /// As it was once written.
+    Text(&'a str),
+}
+
 impl Own<'_> {
     fn is(self, named: &str) -> bool {
-        named.eq_ignore_ascii_case(self.host) || named == self.addr.to_string()
+        named.eq_ignore_ascii_case(self.host)
+            || match self.addr {
+                Named::Address(addr) => named == addr.to_string(),
+                Named::Text(addr) => named == addr,
+            }
     }
 }
 
@@ -178,7 +190,7 @@ mod tests {
 
     fn own() -> Own<'static> {
         Own {
-            addr: &ADDRESS,
+            addr: Named::Address(&ADDRESS),
             host: "app.lan:8443",
         }
     }

@@ -51,6 +51,7 @@ impl Connection {
         tail.responds(local.status());
         self.pace(&tail);
         self.write_local(&local, &tail, keep, framed);
+        tail.worker.buffers.give(std::mem::take(&mut local.lines));
         let body = &mut local.body;
         let sent = match (has_body, framed) {
             (false, _) => {
@@ -94,6 +95,7 @@ impl Connection {
         for (name, value) in local.head.headers() {
             write_field(out, name.as_str().as_bytes(), value.as_bytes());
         }
+        out.extend_from_slice(&local.lines);
         let mut framing = Vec::new();
         match local.length.known() {
             Some(count) => headers::write_length(&mut framing, count),

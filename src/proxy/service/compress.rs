@@ -125,9 +125,19 @@ fn own(
             } else if let Some(encoder) = worker.encoders.encoder(coding, level, length) {
                 set_coding(fields, coding);
                 local.length = Length::Open;
-                let Local { head, length, body } = *local;
+                let Local {
+                    head,
+                    lines,
+                    length,
+                    body,
+                } = *local;
                 let body = Body::Pieces(Box::new(CodedBody::new(body, encoder)));
-                return Box::new(Local { head, length, body });
+                return Box::new(Local {
+                    head,
+                    lines,
+                    length,
+                    body,
+                });
             } else {
                 add_vary(fields);
             }

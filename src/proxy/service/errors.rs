@@ -10,17 +10,19 @@ use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 
 use super::Head;
+use super::find::{find_host, find_route};
 use super::forward_auth::{Bodiless, Nobody};
-use super::page::add_lines;
+use super::page::{add_lines, dress};
 use crate::access::RequestId;
 use crate::model::FieldNames;
 use crate::proxy::audience::Client;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Chunks, Client as ClientSide, Response, ResponsePart};
-use crate::proxy::fields::{Known, write_field};
+use crate::proxy::fields::{Known, lines, write_field};
 use crate::proxy::forward::{Answer, Forward, Refusal};
 use crate::proxy::head::RequestHead;
 use crate::proxy::headers::Origin;
+use crate::proxy::local::Local;
 use crate::proxy::page::{self, Form, Page, form};
 use crate::proxy::state::ConnState;
 use crate::proxy::tail::Record;
@@ -115,6 +117,39 @@ impl<'a> Replacing<'a> {
         page.headers_mut().insert(header::CONTENT_TYPE, own.kind);
         *page.body_mut() = own.text;
         response.discard();
+        Answer::Page(Box::new(page))
+    }
+
+    /// The same for an app's answer that is stored.
+    pub(super) async fn local<C: ClientSide>(
+        &self,
+        request: &RequestHead,
+        client: Client,
+        local: Box<Local>,
+        side: &mut C,
+    ) -> Answer {
+        let Ok(head) = Head::read(self.conn.tls, request, client) else {
+            return Answer::Local(local);
+        };
+        let Some(own) = self.own(&head, local.status(), side).await else {
+            return Answer::Local(local);
+        };
+        let mut page = page::empty(local.status());
+        for (name, value) in lines(&local.lines) {
+            let kept = { KEPT.iter().chain(&OF_THE_CACHE) }
+                .any(|kept| name.eq_ignore_ascii_case(kept.as_bytes()));
+            let (name, value) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value));
+            if let (true, Ok(name), Ok(value)) = (kept, name, value) {
+                page.headers_mut().append(name, value);
+            }
+        }
+        let table = self.worker.table();
+        let route = find_host(&table, &head).and_then(|entry| find_route(entry, &head));
+        if let Ok(route) = route {
+            dress(&mut page, &head, route);
+        }
+        page.headers_mut().insert(header::CONTENT_TYPE, own.kind);
+        *page.body_mut() = own.text;
         Answer::Page(Box::new(page))
     }
 
@@ -364,6 +399,8 @@ const KEPT: [&str; 5] = [
     "set-cookie",
     "cache-control",
 ];
+/// Of what the cache says, beside those.
+const OF_THE_CACHE: [&str; 3] = ["age", "x-cache-status", "cache-status"];
 const UNTOLD: [&str; 6] = [
     "range",
     "trailer",

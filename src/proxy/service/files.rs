@@ -79,6 +79,7 @@ pub(super) async fn serve<C: Client>(
     *page.headers_mut() = reply.fields;
     Ok(Answer::Local(Box::new(Local {
         head: done(page),
+        lines: Vec::new(),
         length: match reply.status {
             StatusCode::NOT_MODIFIED => Length::None,
             _ => Length::Known(reply.length),

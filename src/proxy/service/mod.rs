@@ -3,6 +3,7 @@
 
 mod acme;
 mod admit;
+mod cache;
 mod compress;
 mod cors;
 mod errors;
@@ -12,6 +13,7 @@ mod forward_auth;
 mod head;
 mod limit;
 mod login;
+mod onward;
 mod page;
 mod redirect;
 mod take_in;
@@ -19,17 +21,15 @@ mod target;
 mod tls;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::audience::Client;
-use super::breaker::{judge, pass};
+use super::breaker::judge;
 use super::error::ProxyError;
 use super::exchange::Client as ClientSide;
-use super::forward::{Answer, Forward, Refusal};
+use super::forward::Answer;
 use super::grpc;
 use super::head::RequestHead;
-use super::headers::{self, Edited, Origin};
 use super::hold::{Stop, Unread, hold, pause};
 use super::queue::{for_place, queue};
 use super::start::first_table;
@@ -46,9 +46,9 @@ use find::{check_sni, share};
 use forward_auth::{Asking, Word};
 use limit::{in_flight, within_rate};
 use login::log_in;
+use onward::Onward;
 use redirect::moved;
 use take_in::take_in;
-use target::{rewritten, target};
 use tls::{certified, check_policy, secure};
 
 pub(super) use admit::admit;
@@ -90,11 +90,18 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
                         let replacing = Replacing::of(worker, conn, request_id, &errors, "");
                         Box::pin(replacing.answer(head, client, response, side)).await
                     }
+                    // What the cache has of an app is the app's answer, too.
+                    (Some(errors), Answer::Local(local))
+                        if record.cache.is_some() && errors.intercepts(local.status().as_u16()) =>
+                    {
+                        let replacing = Replacing::of(worker, conn, request_id, &errors, "");
+                        Box::pin(replacing.local(head, client, local, side)).await
+                    }
                     (_, answer) => answer,
                 };
                 return match record.compress.take() {
                     None => answer,
-                    Some(rules) => compressed(worker, head, &rules, answer),
+                    Some(rules) => compressed(worker, head, &rules, with_fields(answer)),
                 };
             }
             Err(Stop::Refused(error)) => break error,
@@ -170,10 +177,19 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     Answer::Page(Box::new(page))
 }
 
+/// The same with all fields where they can be looked up.
+fn with_fields(mut answer: Answer) -> Answer {
+    if let Answer::Local(local) = &mut answer {
+        let lines = std::mem::take(&mut local.lines);
+        page::add_lines(&mut local.head, &lines);
+    }
+    answer
+}
+
 /// Each is one of what may happen to a request on its way to the app.
 async fn steps<C: ClientSide>(
     worker: &Rc<Worker>,
-    conn: &ConnState,
+    conn: &Rc<ConnState>,
     request: &RequestHead,
     client: Client,
     request_id: RequestId<'_>,
@@ -276,53 +292,21 @@ async fn steps<C: ClientSide>(
             min_rate: route.timeouts.min_rate,
         })));
     }
-    if let Some(breaker) = &route.breaker {
-        pass(worker, breaker, record)?;
-    }
-    let (target, prefix) = target(&head, route);
-    let rewritten = rewritten(&head, route, target)?;
-    let target = rewritten.as_deref().map_or(target, |target| [target, ""]);
-    let facts = head.facts(head.path, head.rooted_target());
-    let edited = route.request_edits.as_ref().map(|edits| {
-        let mut lines = Vec::new();
-        headers::write_edits(&mut lines, edits, request.fields(), &facts);
-        Box::new(Edited { edits, lines })
-    });
-    let forward = Forward {
+    let onward = Onward {
         worker,
+        conn,
+        head: &head,
         route,
-        head: request,
-        target,
-        origin: Origin {
-            peer: conn.peer.ip(),
-            client: head.client.address,
-            trusted: head.client.trusted,
-            request_id,
-            scheme: if head.https { "https" } else { "http" },
-            authority: head.authority,
-            port: head.port(),
-            lines: (!head.client.trusted).then(|| conn.lines()),
-            certificate: route.client.as_ref().map(|_| conn.certificate()),
-            prefix,
-            forwarded: route.forwarded,
-            edited: edited.as_deref(),
-            reserved: (route.reserved.as_deref())
-                .map(|names| (names, passed.as_ref().map_or(&[][..], |pass| &pass.app))),
-            login: (route.filters.as_ref())
-                .and_then(|filters| filters.basic.as_ref())
-                .map(|basic| (basic, user.as_deref())),
-        },
-        facts,
+        request_id,
         websocket: admission.websocket,
-        cookies: passed.as_ref().map_or(&[], |pass| &pass.client),
+        user: user.as_deref(),
+        passed: passed.as_ref(),
     };
-    match forward.send(side, record).await {
+    if let Some(cache) = &route.cache {
+        return cache::answer(&onward, cache, side, record).await;
+    }
+    match onward.send(request, side, record).await {
         Ok(answer) => Ok(answer),
-        Err(Refusal::Final(error)) => Err(error.into()),
-        Err(Refusal::ForNow(error)) => Err(Stop::held(error, route, None, record.deadline)),
-        Err(Refusal::Full) => Err(Stop::Full(Arc::clone(&route.upstream))),
-        Err(Refusal::Cut(error, endpoint)) => {
-            Err(Stop::held(error, route, Some(endpoint), record.deadline))
-        }
+        Err(refusal) => Err(onward.stop(refusal, record.deadline)),
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct FakeContainer {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
+    /// Digest of its image.
+    pub(crate) image: String,
     pub(crate) state: String,
     pub(crate) status: String,
     pub(crate) network_mode: String,
@@ -38,6 +40,7 @@ impl FakeContainer {
             id: format!("{hex:0<64.64}"),
             name: name.into(),
             labels: BTreeMap::new(),
+            image: "sha256:1a99".into(),
             state: "running".into(),
             status: "Up 2 seconds".into(),
             network_mode: "web".into(),
@@ -51,6 +54,11 @@ impl FakeContainer {
 
     pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    pub(crate) fn image(mut self, digest: &str) -> Self {
+        self.image = digest.into();
         self
     }
 
@@ -119,7 +127,8 @@ impl FakeContainer {
             .map(|port| json!({ "PrivatePort": port, "Type": "tcp" }))
             .collect();
         json!({
-            "Id": self.id, "Names": [format!("/{}", self.name)], "Image": "app", "Created": 1795440343,
+            "Id": self.id, "Names": [format!("/{}", self.name)], "Image": "app",
+            "ImageID": self.image, "Created": 1795440343,
             "Labels": self.labels, "State": self.state, "Status": self.status,
             "HostConfig": { "NetworkMode": self.network_mode }, "Ports": ports, "Mounts": [],
             "NetworkSettings": { "Networks": networks },

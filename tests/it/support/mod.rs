@@ -50,6 +50,7 @@ pub(crate) mod site;
 pub(crate) mod socket_proxy;
 // TLS clients with wishes.
 pub(crate) mod tls;
+pub(crate) mod varnish;
 // A running `wharf`.
 pub(crate) mod wharf;
 

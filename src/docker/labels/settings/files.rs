@@ -89,6 +89,7 @@ impl<'a> Layers<'a> {
                 rewrite: None,
                 sticky: None,
                 breaker: None,
+                cache: None,
                 ..route.settings.clone()
             },
             ..route.clone()

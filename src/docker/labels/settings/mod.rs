@@ -2,6 +2,7 @@
 
 mod access;
 mod buffer;
+mod cache;
 mod compress;
 mod cors;
 mod files;
@@ -77,6 +78,7 @@ impl<'a> Layers<'a> {
             timeouts: self.timeouts(default.timeouts, grpc),
             keepalive: self.keepalive(default.keepalive),
             breaker: self.breaker(),
+            cache: self.cache(),
             balance: pick!(self, "lb", Value::Balance).unwrap_or(default.balance),
             sticky: self.sticky(),
             slow_start: pick!(self, "slow_start", Value::Duration).unwrap_or(default.slow_start),

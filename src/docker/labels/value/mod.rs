@@ -7,6 +7,7 @@ mod ask;
 mod auth;
 mod breaker;
 mod buffer;
+mod cache;
 mod compress;
 mod cors;
 mod errors;
@@ -27,11 +28,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::{
-    AskAt, Balance, BasicSpec, Blocked, ClientAuth, Coding, Delay, ErrorRule, FailLimit,
-    FieldNames, ForwardAt, HeaderEdit, Host, HostError, HostPattern, HttpsMode, InFlightLimit,
-    Levels, LimitKey, LogMode, Matcher, MediaTypes, Networks, Origins, PathGlob, PathPattern,
-    Pattern, Proto, Rate, RateLimit, Redirect, RetryOn, Rewrite, SentHost, StatusSet, TlsMode,
-    TlsVersion, Verify, parse_bool, parse_duration, parse_size,
+    AskAt, Balance, BasicSpec, Blocked, CacheKey, CacheStale, CacheValid, ClientAuth, Coding,
+    Delay, ErrorRule, FailLimit, FieldNames, ForwardAt, HeaderEdit, Host, HostError, HostPattern,
+    HttpsMode, InFlightLimit, Levels, LimitKey, LogMode, Matcher, MediaTypes, Networks, Origins,
+    PathGlob, PathPattern, Pattern, Proto, Rate, RateLimit, Redirect, RetryOn, Rewrite, SentHost,
+    StatusSet, TlsMode, TlsVersion, Verify, parse_bool, parse_duration, parse_size,
 };
 
 use super::key::is_route_name;
@@ -119,6 +120,9 @@ pub(super) enum Value {
     Codings(Vec<Coding>),
     Levels(Levels),
     MediaTypes(MediaTypes),
+    CacheValid(CacheValid),
+    CacheStale(CacheStale),
+    CacheKey(CacheKey),
     /// Fields by their full option name.
     Fields(Vec<(&'static str, Self)>),
 }
@@ -216,6 +220,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Errors => return errors::errors(text),
         Kind::Maintenance => return access::maintenance(text),
         Kind::RateLimits => return ratelimit::ratelimit(text),
+        Kind::Cache => return cache::cache(text),
+        Kind::CacheValid => return cache::valid(text),
+        Kind::CacheBypass => return cache::bypass(text),
         Kind::Files => return files::files(text),
         Kind::Spa => return spa(text),
         Kind::Compress => return compress::compress(text),
@@ -281,6 +288,8 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         Kind::Log => files::log(text).map(Value::Log),
         Kind::MediaTypes => compress::types(text).map(Value::MediaTypes),
         Kind::Levels => compress::levels(text).map(Value::Levels),
+        Kind::CacheStale => cache::stale(text).map(Value::CacheStale),
+        Kind::CacheKey => cache::key(text).map(Value::CacheKey),
         Kind::Message => access::message(text).map(Value::Name),
         Kind::Routes => Err("write wharf.routes.<route>.<option>".to_owned()),
         Kind::Preset => Err("write wharf.preset.<name>.<option>".to_owned()),
@@ -310,6 +319,9 @@ pub(super) fn parse(kind: Kind, text: &str) -> Parsed {
         | Kind::Errors
         | Kind::Maintenance
         | Kind::RateLimits
+        | Kind::Cache
+        | Kind::CacheValid
+        | Kind::CacheBypass
         | Kind::Presets
         | Kind::Files
         | Kind::Spa

@@ -50,6 +50,7 @@ fn container() -> impl Strategy<Value = Container> {
                 name: String::new(),
                 labels,
                 created,
+                image: String::new(),
                 ended: 0,
                 state: match state {
                     0 => State::Paused,

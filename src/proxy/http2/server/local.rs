@@ -9,6 +9,7 @@ use http::Method;
 use super::super::frame::{HEAD, MAX_FRAME};
 use super::stream::{Broken, Side};
 use crate::metrics::ErrorKind;
+use crate::proxy::fields::lines;
 use crate::proxy::local::{Body, Local, Pieces};
 use crate::proxy::tail::Tail;
 
@@ -22,6 +23,9 @@ impl Side<'_> {
         self.head(last, local.status(), |encoder, out| {
             for (name, value) in local.head.headers() {
                 encoder.field(out, name.as_str().as_bytes(), value.as_bytes());
+            }
+            for (name, value) in lines(&local.lines) {
+                encoder.field(out, name, value);
             }
             if let Some(length) = local.length.known() {
                 let mut text = itoa::Buffer::new();
