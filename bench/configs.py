@@ -11,6 +11,9 @@ http {{
     listen 127.0.0.1:{plain};
     root {directory}/files;
     location = /small {{ default_type text/plain; return 200 "{small}"; }}
+    # For caches; Date and no more, as an app that says how long its answers are good.
+    location = /1k {{ default_type text/plain; add_header Cache-Control max-age=86400; return 200 "{kilobyte}"; }}
+    location = /kept {{ default_type text/plain; add_header Cache-Control max-age=86400; alias {directory}/files/1m; }}
     location = /api.json {{ default_type application/json; }}
     # nginx answers after it has read the whole body only where it passes the request on.
     location = /up {{
@@ -44,7 +47,7 @@ http {{
     listen 127.0.0.1:{plain} {listen};
     listen 127.0.0.1:{tls} ssl http2 {listen};
     ssl_certificate {certificate}; ssl_certificate_key {certificate};
-    location / {{ proxy_pass http://origin; }}
+    location / {{ proxy_pass http://origin; {cache} }}
     # Large buffers save a third of nginx's time on 100 MB, and cost a little on 1 MB.
     location = /100m {{
       proxy_pass http://origin;
@@ -97,11 +100,23 @@ frontend in
   http-request set-header X-Forwarded-Port %[dst_port]
   {choose}
   default_backend origin
+{cache}
 backend origin
+  {cached}
   server origin 127.0.0.1:{origin}
 {sites}
 """
 
+NGINX_CACHE_PATH = "proxy_cache_path {directory}/cache levels=1:2 keys_zone=a:10m max_size=1g inactive=60m use_temp_path=off;"
+NGINX_CACHE = "proxy_cache a; proxy_cache_lock on;"
+# It keeps nothing larger than a third of its memory.
+HAPROXY_CACHE = """cache a
+  total-max-size 64
+  max-object-size 4000000
+  max-age 86400
+"""
+HAPROXY_CACHED = """http-request cache-use a
+  http-response cache-store a"""
 HAPROXY_CHOOSE = "use_backend %[req.hdr(host),field(1,:),lower,map({map})] if {{ req.hdr(host),field(1,:),lower,map({map}) -m found }}"
 HAPROXY_GZIP = "compression algo gzip\n  compression type application/json"
 HAPROXY_LARGE_TUNNELS = "tune.bufsize 65536"

@@ -12,8 +12,8 @@ from random import Random
 from certificates import keep_certificates
 from common import HERE, BenchError, Server, free_port, site, wait_until
 from configs import (
-    CADDY, HAPROXY, HAPROXY_CHOOSE, HAPROXY_GZIP, HAPROXY_LARGE_TUNNELS, HAPROXY_SITE, NGINX, NGINX_GZIP,
-    NGINX_LARGE_TUNNELS, NGINX_SITE, NGINX_UPGRADE, NGINX_UPGRADE_MAP, ORIGIN,
+    CADDY, HAPROXY, HAPROXY_CACHE, HAPROXY_CACHED, HAPROXY_CHOOSE, HAPROXY_GZIP, HAPROXY_LARGE_TUNNELS, HAPROXY_SITE, NGINX,
+    NGINX_CACHE, NGINX_CACHE_PATH, NGINX_GZIP, NGINX_LARGE_TUNNELS, NGINX_SITE, NGINX_UPGRADE, NGINX_UPGRADE_MAP, ORIGIN,
 )
 
 MB = 1 << 20
@@ -89,7 +89,7 @@ def start_files(directory, core, _programs):
     (files / "1m").write_bytes(bytes(MB))
     (files / "api.json").write_text(api_answer())
     (files / "100m").write_bytes(bytes(100 * MB))
-    config = ORIGIN.format(directory=origin.directory, plain=origin.plain, small=SMALL.decode())
+    config = ORIGIN.format(directory=origin.directory, plain=origin.plain, small=SMALL.decode(), kilobyte="k" * 1024)
     origin.start(nginx_command(origin, config))
     return origin
 
@@ -125,10 +125,11 @@ def start_echo(directory, core, programs):
     return origin
 
 
-def nginx(peer, scene, workers=1, gzip=False):
+def nginx(peer, scene, workers=1, cache=False, gzip=False):
     setting, sites = scene.setting, range(scene.setting.sites)
     tunnels = setting.origin == "echo"
     http = [NGINX_UPGRADE_MAP if tunnels else "", NGINX_LARGE_TUNNELS if setting.large else "", NGINX_GZIP if gzip else ""]
+    http += [NGINX_CACHE_PATH.format(directory=peer.directory)] if cache else []
     common = dict(plain=peer.plain, tls=peer.tls, origin=scene.origin)
     config = NGINX.format(
         **common,
@@ -139,6 +140,7 @@ def nginx(peer, scene, workers=1, gzip=False):
         # As Wharf does: one socket for each worker.
         listen="reuseport" if workers > 1 else "",
         http=" ".join(http),
+        cache=NGINX_CACHE if cache else "",
         upgrade=NGINX_UPGRADE if tunnels else 'proxy_set_header Connection "";',
         sites="".join(
             NGINX_SITE.format(**common, name=site(i), certificate=scene.certificates / f"{site(i)}.pem") for i in sites
@@ -147,7 +149,7 @@ def nginx(peer, scene, workers=1, gzip=False):
     return (nginx_command(peer, config),)
 
 
-def haproxy(peer, scene, workers=1, gzip=False):
+def haproxy(peer, scene, workers=1, cache=False, gzip=False):
     setting, sites = scene.setting, range(scene.setting.sites)
     hosts = peer.directory / "hosts.map"
     hosts.write_text("".join(f"{site(i)} {site(i)}\n" for i in sites))
@@ -161,6 +163,8 @@ def haproxy(peer, scene, workers=1, gzip=False):
             certificates=f"crt {scene.certificates}" if sites else "",
             workers=workers,
             connections=setting.connections,
+            cache=HAPROXY_CACHE if cache else "",
+            cached=HAPROXY_CACHED if cache else "",
             tune=HAPROXY_LARGE_TUNNELS if setting.large else "",
             compress=HAPROXY_GZIP if gzip else "",
             choose=HAPROXY_CHOOSE.format(map=hosts) if sites else "",
@@ -179,10 +183,11 @@ def caddy(peer, scene):
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)], environment
 
 
-def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False, labels=()):
+def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False, cache=False, labels=()):
     engine, sites = peer.directory / "docker.sock", scene.setting.sites
     words = [str(engine), str(scene.origin), "--hosts", str(hosts), "--sites", str(sites)]
     words += ["--swap"] if swap else []
+    words += ["--label", "wharf.cache=on"] if cache else []
     words += [word for label in [*getattr(scene.options, "labels", []), *labels] for word in ("--label", label)]
     peer.start([sys.executable, str(HERE / "engine.py"), *words], core=peer.load_core)
     wait_until(engine.exists, "the fake Docker engine")
@@ -221,6 +226,9 @@ PEERS = {
     "wharf-10k": partial(wharf, hosts=10_000),
     "wharf-log": partial(wharf, log=True),
     "wharf-swap": partial(wharf, swap=True),
+    "wharf-cache": partial(wharf, cache=True),
+    "nginx-cache": partial(nginx, cache=True),
+    "haproxy-cache": partial(haproxy, cache=True),
     "wharf-2": partial(wharf, workers=2),
     "wharf-gzip": partial(wharf, labels=["wharf.compress=gzip=4"]),
     "wharf-zstd": partial(wharf, labels=["wharf.compress=zstd"]),

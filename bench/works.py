@@ -152,6 +152,31 @@ class Two(Beside):
         self.figures = self.figures[:4]
 
 
+class Cache(Beside):
+    """Answers that each has in its cache, beside the same answers proxied by Wharf."""
+
+    def __init__(self, name, what, load, per="request"):
+        pairs = {"wharf-cache": ("nginx-cache", "haproxy-cache")}
+        super().__init__(name, what, pairs, load)
+        self.per = per
+        if per == "GB":
+            self.figures[0] = Figure("cost", "CPU s/GB", 2, spread=True)
+            self.figures[1] = Figure("rate", "MB/s")
+        self.ratios = [
+            Ratio("CPU to the best", "cost", pairs),
+            Ratio("CPU to its own proxied", "cost", {"wharf-cache": ("wharf",)}),
+            Ratio("rate to the best", "rate", pairs),
+        ]
+
+    def peers(self, options):
+        names = ["wharf", "wharf-cache", "nginx-cache", "haproxy-cache"]
+        return [name for name in names if name.partition("-")[0] in options.peers]
+
+    def prepare(self, stage, name):
+        super().prepare(stage, name)
+        self.sample(stage, name)  # fills it
+
+
 def metric(peer, name):
     """A counter of Wharf's admin listener."""
     connection = http.client.HTTPConnection("127.0.0.1", peer.admin, timeout=5)
@@ -188,6 +213,8 @@ WORKS = [
     Beside("hosts", "more host names", {"wharf-1k": ("wharf",), "wharf-10k": ("wharf",)}),
     Swap("swap", "a routing table that changes", {"wharf-swap": ("wharf",)}),
     Log("log", "access log on", {"wharf-log": ("wharf",)}),
+    Cache("cache-1k", "1 KB out of the cache, 64 connections", wrk(64, "/1k")),
+    Cache("cache-1m", "1 MB out of the cache", wrk(8, "/kept"), "GB"),
     Compress("compress", "100 KB of JSON, compressed, 16 connections"),
     Two("two", "two workers on two cores, shared with origin and load"),
     Rest("rest", "memory at rest"),
