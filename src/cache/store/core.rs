@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::account::Account;
+use super::behind::Behind;
 use super::fs::Fs;
 use super::index::Index;
 use super::owner::Owner;
@@ -48,6 +49,7 @@ pub(super) struct Core {
     pub(super) start: Instant,
     pub(super) index: Index,
     pub(super) pool: Pool,
+    pub(super) behind: Behind,
     pub(super) disk: OnceLock<Disk>,
     /// Open files that are kept with their entries.
     pub(super) files: Arc<Account>,
@@ -99,6 +101,7 @@ impl Core {
             start: Instant::now(),
             index: Index::new(limits.memory, first_id),
             pool: Pool::new(THREADS),
+            behind: Behind::default(),
             disk: OnceLock::new(),
             files: Account::new(FILES),
             transit: Account::new(u64::MAX),

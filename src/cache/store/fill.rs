@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::behind::Task;
 use super::core::on_disk;
 use super::file::Preface;
 use super::filling::Filling;
@@ -178,8 +179,7 @@ fn refreshed(
         .refreshed(flight.hash, new.id, core.seconds(now));
     if known {
         core.index.keep(flight.hash, &new, &mut debris);
-        let (shared, hash, new) = (Arc::clone(core), flight.hash, Arc::clone(&new));
-        core.pool.write(move || shared.rewrite(hash, &new));
+        core.write_later(flight.hash, &new, Task::Rewrite);
     }
     core.discard(debris);
     Some(new)

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::behind::Task;
 use super::flight::{Flight, Phase, Prelude, Spill, State, WINDOW};
 use super::object::{Body, Object};
 use super::reader::Reader;
@@ -212,9 +213,7 @@ impl Filling {
         if kept && self.flight.lock().doomed {
             core.forget(self.flight.hash, prelude.id);
         } else if kept && core.disk.get().is_some() {
-            let (core, hash) = (Arc::clone(core), self.flight.hash);
-            let shared = Arc::clone(&core);
-            if !core.pool.write(move || shared.write_behind(hash, &object)) {
+            if !core.write_later(self.flight.hash, &object, Task::Write) {
                 core.unwritten.fetch_add(1, Relaxed);
             }
         }

@@ -17,6 +17,7 @@
 //! | `purge`, `stats` | |
 
 mod account;
+mod behind;
 mod core;
 mod disk;
 mod file;

@@ -208,6 +208,27 @@ fn a_refresh_changes_notes_and_head_in_both_tiers() {
 }
 
 #[test]
+fn the_newest_of_many_refreshes_is_the_one_on_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bench = Bench::new(LIMITS, Some(directory.path()));
+    for round in 0..200 {
+        let key = format!("a.test/{round}");
+        bench.put(&key, b"hello"); // Perhaps not written yet when the refreshes come.
+        for meta in [&b"notes 1"[..], b"notes 2", b"notes 3"] {
+            let old = bench.object(&key).expect("a hit");
+            drop(bench.fill(&key).refresh(&old, meta, b"", bench.now));
+        }
+    }
+    bench.audit();
+    drop(bench);
+    let bench = Bench::new(LIMITS, Some(directory.path()));
+    for round in 0..200 {
+        let object = bench.object(&format!("a.test/{round}")).expect("a hit");
+        assert_eq!(&object.meta()[..], b"notes 3", "{round}");
+    }
+}
+
+#[test]
 fn a_head_that_outgrows_its_file_is_fetched_again_later() {
     let directory = tempfile::tempdir().expect("a directory");
     let bench = Bench::new(LIMITS, Some(directory.path()));
