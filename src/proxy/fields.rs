@@ -81,6 +81,8 @@ pub(crate) enum Known {
     XForwardedProto,
     XRealIp,
     XRequestId,
+    /// What the app says to Wharf alone of holding its response.
+    XAccelBuffering,
     /// An application that hears of headers by CGI's rules, where `-` becomes `_`, takes it for one
     /// that Wharf writes itself (product.md B42).
     Disguised,
@@ -102,20 +104,20 @@ impl<'a> Fields<'a> {
 
     /// The value of the first field of that name.
     pub(crate) fn get(self, known: Known) -> Option<&'a [u8]> {
-        if self.has(known) {
-            self.get_all(known).next()
-        } else {
-            None
-        }
+        self.get_all(known).next()
     }
 
     pub(crate) fn get_all(
         self,
         known: Known,
     ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a> {
-        self.iter()
-            .filter(move |field| field.known == known)
-            .map(|field| field.value)
+        let text = self.text;
+        let spans: &[Span] = match self.has(known) {
+            true => &self.index.spans,
+            false => &[],
+        };
+        let spans = spans.iter().filter(move |span| span.known == known);
+        spans.map(move |span| span.of(text).value)
     }
 
     /// Appends the fields for which `keep` says so as lines. Lines that are already written the way
@@ -170,8 +172,8 @@ impl FieldIndex {
     /// Adds fields that httparse found in `text`.
     pub(crate) fn extend(&mut self, text: &[u8], parsed: &[httparse::Header<'_>]) {
         let base = text.as_ptr() as usize;
-        self.spans.reserve(parsed.len());
-        for field in parsed {
+        let seen = &mut self.seen;
+        self.spans.extend(parsed.iter().map(|field| {
             let name = field.name.as_ptr() as usize - base;
             // An empty value may point outside the text.
             let value = if field.value.is_empty() {
@@ -179,8 +181,16 @@ impl FieldIndex {
             } else {
                 field.value.as_ptr() as usize - base
             };
-            self.push(name, field.name.as_bytes(), value, field.value.len());
-        }
+            let known = Known::of(field.name.as_bytes());
+            *seen |= known.bit();
+            Span {
+                name: name as u16,
+                name_len: field.name.len() as u16,
+                value: value as u16,
+                value_len: field.value.len() as u16,
+                known,
+            }
+        }));
     }
 
     fn push(&mut self, at: usize, name: &[u8], value: usize, value_len: usize) {
@@ -264,79 +274,63 @@ impl Known {
     }
 
     pub(crate) fn of(name: &[u8]) -> Self {
-        let candidates: &[(&str, Self)] = match name.len() {
-            2 => &[("te", Self::Te)],
-            3 => &[("via", Self::Via)],
-            4 => &[("host", Self::Host)],
-            5 => &[("proxy", Self::Proxy)],
-            6 => &[
-                ("accept", Self::Accept),
-                ("cookie", Self::Cookie),
-                ("expect", Self::Expect),
-            ],
-            7 => &[
-                ("upgrade", Self::Upgrade),
-                ("trailer", Self::Trailer),
-                ("refresh", Self::NamesPath),
-            ],
-            8 => &[("location", Self::NamesPath)],
-            9 => &[("x-real-ip", Self::XRealIp), ("forwarded", Self::Forwarded)],
-            10 => &[
-                ("connection", Self::Connection),
-                ("keep-alive", Self::KeepAlive),
-                ("set-cookie", Self::NamesPath),
-            ],
-            11 => &[("client-cert", Self::ClientCertificate)],
-            12 => &[("x-request-id", Self::XRequestId)],
-            13 => &[("authorization", Self::Authorization)],
-            14 => &[
-                ("content-length", Self::ContentLength),
-                ("http2-settings", Self::Http2Settings),
-            ],
-            15 => &[("x-forwarded-for", Self::XForwardedFor)],
-            16 => &[
-                ("x-forwarded-host", Self::XForwardedHost),
-                ("x-forwarded-port", Self::XForwardedPort),
-                ("proxy-connection", Self::ProxyConnection),
-                ("content-location", Self::NamesPath),
-            ],
-            17 => &[
-                ("transfer-encoding", Self::TransferEncoding),
-                ("x-forwarded-proto", Self::XForwardedProto),
-                ("x-ssl-client-s-dn", Self::ClientCertificate),
-                ("client-cert-chain", Self::ClientCertificate),
-            ],
-            18 => &[
-                ("x-forwarded-prefix", Self::XForwardedPrefix),
-                ("proxy-authenticate", Self::ProxyAuthenticate),
-            ],
-            19 => &[
-                ("proxy-authorization", Self::ProxyAuthorization),
-                ("x-ssl-client-verify", Self::ClientCertificate),
-            ],
-            24 => &[("x-ssl-client-fingerprint", Self::ClientCertificate)],
-            25 => &[("strict-transport-security", Self::StrictTransportSecurity)],
-            _ => return Self::Other,
+        let Some(candidates @ [_, ..]) = NAMES.get(name.len()) else {
+            return Self::Other;
         };
-        // Both ends tell most names apart.
-        let ends = |name: &[u8]| {
-            let (first, last) = (name.first().copied(), name.last().copied());
-            (first.unwrap_or(0) | 0x20, last.unwrap_or(0) | 0x20)
-        };
-        let found = ends(name);
-        for (text, known) in candidates {
-            if ends(text.as_bytes()) != found {
-                continue;
-            }
-            if name.eq_ignore_ascii_case(text.as_bytes()) {
-                return *known;
-            }
-            if known.is_in(WRITTEN) && reads_as(name, text.as_bytes()) {
+        let (first, last) = ends(name);
+        for ours in *candidates {
+            if first == ours.first && last == ours.last {
+                // What is longer has a middle, too.
+                if name.len() <= 16 || name.eq_ignore_ascii_case(ours.name.as_bytes()) {
+                    return ours.known;
+                }
+            } else if ours.known.is_in(WRITTEN)
+                && first as u8 == ours.first as u8
+                && reads_as(name, ours.name.as_bytes())
+            {
                 return Self::Disguised;
             }
         }
         Self::Other
     }
+}
+
+/// A name that the engine looks at.
+struct Name {
+    name: &'static str,
+    /// See [`ends`].
+    first: u64,
+    last: u64,
+    known: Known,
+}
+
+const fn name(name: &'static str, known: Known) -> Name {
+    let (first, last) = ends(name.as_bytes());
+    Name {
+        name,
+        first,
+        last,
+        known,
+    }
+}
+
+/// The first and the last eight bytes of a name without regard to case, so all of one that has 16 at most. Of what may
+/// be in a name (RFC 9110 section 5.6.2) only letters are made the same by this bit.
+const fn ends(name: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        return (first | LOWER, last | LOWER);
+    }
+    if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return (first as u64 | LOWER, last as u64 | LOWER);
+    }
+    let (mut word, mut at) = (LOWER, 0);
+    while at < name.len() {
+        word |= (name[at] as u64) << (8 * at);
+        at += 1;
+    }
+    (word, word)
 }
 
 /// Whether `name` is `ours` with `_` for `-`.
@@ -380,6 +374,75 @@ pub(crate) fn read_lines(text: &[u8], index: &mut FieldIndex) {
     }
 }
 
+/// By their length.
+static NAMES: [&[Name]; 26] = [
+    &[],
+    &[],
+    &[name("te", Known::Te)],
+    &[name("via", Known::Via)],
+    &[name("host", Known::Host)],
+    &[name("proxy", Known::Proxy)],
+    &[
+        name("accept", Known::Accept),
+        name("cookie", Known::Cookie),
+        name("expect", Known::Expect),
+    ],
+    &[
+        name("upgrade", Known::Upgrade),
+        name("trailer", Known::Trailer),
+        name("refresh", Known::NamesPath),
+    ],
+    &[name("location", Known::NamesPath)],
+    &[
+        name("x-real-ip", Known::XRealIp),
+        name("forwarded", Known::Forwarded),
+    ],
+    &[
+        name("connection", Known::Connection),
+        name("keep-alive", Known::KeepAlive),
+        name("set-cookie", Known::NamesPath),
+    ],
+    &[name("client-cert", Known::ClientCertificate)],
+    &[name("x-request-id", Known::XRequestId)],
+    &[name("authorization", Known::Authorization)],
+    &[
+        name("content-length", Known::ContentLength),
+        name("http2-settings", Known::Http2Settings),
+    ],
+    &[name("x-forwarded-for", Known::XForwardedFor)],
+    &[
+        name("x-forwarded-host", Known::XForwardedHost),
+        name("x-forwarded-port", Known::XForwardedPort),
+        name("proxy-connection", Known::ProxyConnection),
+        name("content-location", Known::NamesPath),
+    ],
+    &[
+        name("transfer-encoding", Known::TransferEncoding),
+        name("x-forwarded-proto", Known::XForwardedProto),
+        name("x-ssl-client-s-dn", Known::ClientCertificate),
+        name("x-accel-buffering", Known::XAccelBuffering),
+        name("client-cert-chain", Known::ClientCertificate),
+    ],
+    &[
+        name("x-forwarded-prefix", Known::XForwardedPrefix),
+        name("proxy-authenticate", Known::ProxyAuthenticate),
+    ],
+    &[
+        name("proxy-authorization", Known::ProxyAuthorization),
+        name("x-ssl-client-verify", Known::ClientCertificate),
+    ],
+    &[],
+    &[],
+    &[],
+    &[],
+    &[name("x-ssl-client-fingerprint", Known::ClientCertificate)],
+    &[name(
+        "strict-transport-security",
+        Known::StrictTransportSecurity,
+    )],
+];
+/// In each byte, what tells upper case from lower.
+const LOWER: u64 = 0x2020_2020_2020_2020;
 /// Request fields Wharf writes itself.
 const WRITTEN: u32 = Known::set(&[
     Known::ClientCertificate,
@@ -435,6 +498,24 @@ mod tests {
         Fields::new(&text, &index).copy(&mut out, |_| true);
         assert_eq!(out, text);
         assert_eq!(lines(b"").count(), 0);
+    }
+
+    #[test]
+    fn each_name_is_known_and_none_like_it() {
+        let all = NAMES.iter().enumerate();
+        for (len, ours) in all.flat_map(|(len, names)| names.iter().map(move |one| (len, one))) {
+            assert_eq!(ours.name.len(), len, "{}", ours.name);
+            assert_eq!(Known::of(ours.name.as_bytes()), ours.known, "{}", ours.name);
+            let upper = ours.name.to_ascii_uppercase();
+            assert_eq!(Known::of(upper.as_bytes()), ours.known, "{upper}");
+            for at in 0..len {
+                let mut other = ours.name.as_bytes().to_vec();
+                other[at] = b'z';
+                let other = String::from_utf8(other).expect("ASCII");
+                assert_eq!(Known::of(other.as_bytes()), Known::Other, "{other}");
+            }
+            assert_eq!(Known::of(&ours.name.as_bytes()[1..]), Known::Other);
+        }
     }
 
     #[test]

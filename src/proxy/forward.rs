@@ -16,10 +16,10 @@ use rustls_pki_types::ServerName;
 use super::attempts::{Answered, Attempts};
 use super::error::ProxyError;
 use super::exchange::{
-    ACCEL, CallExchange, Client, Exchange, ExchangeError, Kept, LinkExchange, MAX_INTERIM,
-    Response, TakenIn, Terms, accel, is_stream,
+    CallExchange, Client, Exchange, ExchangeError, Kept, LinkExchange, MAX_INTERIM, Response,
+    TakenIn, Terms, accel, is_stream,
 };
-use super::fields::Fields;
+use super::fields::{Fields, Known};
 use super::head::RequestHead;
 use super::headers::{self, Connection, Dress, Named, Origin, Own};
 use super::http2::{Asked, Trunk};
@@ -646,7 +646,7 @@ impl Forward<'_> {
         };
         let fields = exchange.fields();
         let ahead = accel(fields).unwrap_or(on) && !is_stream(fields);
-        exchange.extra.hidden = ACCEL;
+        exchange.extra.instead |= Known::set(&[Known::XAccelBuffering]);
         let mut response = Response::new(exchange);
         if ahead {
             response.read_ahead(Bounds::from(buffer));

@@ -212,10 +212,11 @@ impl Filling {
         core.discard(debris);
         if kept && self.flight.lock().doomed {
             core.forget(self.flight.hash, prelude.id);
-        } else if kept && core.disk.get().is_some() {
-            if !core.write_later(self.flight.hash, &object, Task::Write) {
-                core.unwritten.fetch_add(1, Relaxed);
-            }
+        } else if kept
+            && core.disk.get().is_some()
+            && !core.write_later(self.flight.hash, &object, Task::Write)
+        {
+            core.unwritten.fetch_add(1, Relaxed);
         }
         Some(())
     }

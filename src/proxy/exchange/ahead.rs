@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::send::write_chunk_size;
 use super::{Chunks, Client, ExchangeError, Response, ResponsePart};
-use crate::proxy::fields::{Fields, OwnedFields};
+use crate::proxy::fields::{Fields, Known, OwnedFields};
 use crate::spool::{BLOCK, Bounds, Room, Spool};
 
 /// What has been read of a response and not been taken.
@@ -151,18 +151,13 @@ pub(crate) fn is_stream(fields: Fields<'_>) -> bool {
 
 /// What the app says of holding its response, in the words of nginx.
 pub(crate) fn accel(fields: Fields<'_>) -> Option<bool> {
-    let said = fields
-        .iter()
-        .find(|f| f.name.eq_ignore_ascii_case(ACCEL[0]))?;
-    match said.value.trim_ascii() {
+    match fields.get(Known::XAccelBuffering)?.trim_ascii() {
         yes if yes.eq_ignore_ascii_case(b"yes") => Some(true),
         no if no.eq_ignore_ascii_case(b"no") => Some(false),
         _ => None,
     }
 }
 
-/// Where it says so: to Wharf alone.
-pub(crate) const ACCEL: &[&[u8]] = &[b"x-accel-buffering"];
 const STREAMS: [&[u8]; 3] = [
     b"text/event-stream",
     b"multipart/x-mixed-replace",

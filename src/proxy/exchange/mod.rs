@@ -33,7 +33,7 @@ mod response;
 mod send;
 mod upload;
 
-pub(crate) use ahead::{ACCEL, accel, is_stream};
+pub(crate) use ahead::{accel, is_stream};
 pub(crate) use call::CallExchange;
 pub(crate) use client::{Client, Part};
 pub(crate) use course::Course;

@@ -10,9 +10,12 @@ impl<'a> Nominated<'a> {
         let plain = |value: &[u8]| {
             value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
         };
-        let any = fields.has(Known::Connection)
-            && fields.get_all(Known::Connection).any(|value| !plain(value));
+        let any = fields.get_all(Known::Connection).any(|value| !plain(value));
         Self(any.then_some(fields))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     pub(super) fn holds(&self, name: &[u8]) -> bool {
@@ -27,9 +30,11 @@ pub(crate) fn has_token(fields: Fields<'_>, name: Known, token: &str) -> bool {
 }
 
 fn lists(fields: Fields<'_>, name: Known, token: &[u8]) -> bool {
-    fields.get_all(name).any(|value| {
-        value
-            .split(|byte| *byte == b',')
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token))
-    })
+    let same = |item: &[u8]| item.trim_ascii().eq_ignore_ascii_case(token);
+    fields
+        .get_all(name)
+        .any(|value| match memchr::memchr(b',', value) {
+            None => same(value),
+            Some(_) => value.split(|byte| *byte == b',').any(same),
+        })
 }

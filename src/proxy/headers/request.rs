@@ -127,8 +127,13 @@ fn copy_fields(out: &mut Vec<u8>, fields: Fields<'_>, origin: &Origin<'_>, keyed
             || header.is_some_and(|header| reads_as(name, header))
             || origin.reserved.is_some_and(|(names, _)| names.covers(name))
     };
+    let plain = nominated.is_empty()
+        && origin.edited.is_none()
+        && !keyed
+        && header.is_none()
+        && origin.reserved.is_none();
     fields.copy(out, |field| {
-        !field.known.is_in(dropped) && !gone(field.name)
+        !field.known.is_in(dropped) && (plain || !gone(field.name))
     });
     if let (Some(header), Some((_, Some(who)))) = (header, login) {
         write_field(out, header.as_bytes(), who.as_bytes());

@@ -32,8 +32,6 @@ pub(crate) struct Extra {
     pub(crate) without: &'static [&'static str],
     /// Others that are not passed on are named by these.
     pub(crate) edits: Option<Arc<Edits>>,
-    /// What the upstream says to Wharf alone; in lower case.
-    pub(crate) hidden: &'static [&'static [u8]],
 }
 
 /// None at all.
@@ -42,7 +40,6 @@ pub(crate) static NO_EXTRA: Extra = Extra {
     instead: 0,
     without: &[],
     edits: None,
-    hidden: &[],
 };
 
 /// Writes the start line of a response to an HTTP/1 client.
@@ -101,7 +98,8 @@ pub(crate) struct Kept<'a> {
     nominated: Nominated<'a>,
     edits: Option<&'a Edits>,
     without: &'static [&'static str],
-    hidden: &'static [&'static [u8]],
+    /// Names do not matter but where they are known.
+    plain: bool,
     dropped: u32,
     /// The length, where the upstream wrote it in a way that others may read otherwise: `3, 3` was
     /// one length to us.
@@ -123,23 +121,26 @@ impl<'a> Kept<'a> {
                 rewritten = content_length(fields).ok().flatten();
             }
         }
+        let (nominated, edits) = (Nominated::of(fields), extra.edits.as_deref());
         Self {
-            nominated: Nominated::of(fields),
-            edits: extra.edits.as_deref(),
+            plain: nominated.is_empty() && edits.is_none() && extra.without.is_empty(),
+            nominated,
+            edits,
             without: extra.without,
-            hidden: extra.hidden,
             dropped,
             rewritten,
         }
     }
 
     pub(crate) fn holds(&self, field: Field<'_>) -> bool {
+        !field.known.is_in(self.dropped) && (self.plain || self.holds_name(field))
+    }
+
+    fn holds_name(&self, field: Field<'_>) -> bool {
         // Framing cannot be nominated away.
-        !field.known.is_in(self.dropped)
-            && (field.known == Known::ContentLength || !self.nominated.holds(field.name))
+        (field.known == Known::ContentLength || !self.nominated.holds(field.name))
             && self.edits.is_none_or(|edits| !edits.without(field.name))
             && !is_one_of(self.without, field.name)
-            && !(self.hidden.iter()).any(|name| field.name.eq_ignore_ascii_case(name))
     }
 }
 
