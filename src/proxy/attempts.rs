@@ -15,7 +15,7 @@ use crate::upstream::{Busy, Endpoint, Failure, Tried};
 pub(super) struct Attempts<'a> {
     pub(super) tried: Tried,
     /// The last failure.
-    failed: Option<ProxyError>,
+    failed: Option<Box<ProxyError>>,
     /// Why the request may be sent again after it.
     reason: Option<RetryReason>,
     /// Something of the request was sent, once at least.
@@ -50,13 +50,13 @@ impl<'a> Attempts<'a> {
         // Who cannot be trusted now will not be in a moment.
         self.hopeless = matches!(&error, ProxyError::Handshake { fault, .. } if fault.lasting);
         self.reason = Some(RetryReason::Connect);
-        self.failed = Some(error);
+        self.failed = Some(Box::new(error));
     }
 
     /// `reason`: why it may be sent again, if it may.
     pub(super) fn failed(&mut self, error: ProxyError, reason: Option<RetryReason>, endpoint: u64) {
         self.reason = reason;
-        self.failed = Some(error);
+        self.failed = Some(Box::new(error));
         if reason != Some(RetryReason::Connect) {
             self.sent = true;
             self.cut = (reason == Some(RetryReason::Closed)).then_some(endpoint);
@@ -98,9 +98,9 @@ impl<'a> Attempts<'a> {
         // What was sent once would be sent to the same endpoint again after a wait.
         self.hopeless |= full && self.cut.is_none();
         match (self.failed, self.cut) {
-            (Some(error), _) if self.hopeless => Refusal::Final(error),
-            (Some(error), Some(endpoint)) => Refusal::Cut(error, endpoint),
-            (failed, _) => Refusal::ForNow(failed.unwrap_or_else(nobody)),
+            (Some(error), _) if self.hopeless => Refusal::Final(*error),
+            (Some(error), Some(endpoint)) => Refusal::Cut(*error, endpoint),
+            (failed, _) => Refusal::ForNow(failed.map_or_else(nobody, |error| *error)),
         }
     }
 }

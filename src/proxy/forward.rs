@@ -250,6 +250,16 @@ impl Forward<'_> {
         if moves {
             self.hold(endpoint, &mut exchange);
         }
+        if self.route.dresses() || !self.cookies.is_empty() {
+            self.dress(endpoint, &mut exchange);
+        }
+        let timed = record.tries.is_timed();
+        self.answer(endpoint, exchange, timed)
+            .map_err(Refusal::Final)
+    }
+
+    /// Writes what the route's labels make of the answer's fields.
+    fn dress(&self, endpoint: &Endpoint, exchange: &mut Exchange) {
         let mut extra = std::mem::take(&mut exchange.extra);
         let dress = Dress {
             route: self.route,
@@ -265,9 +275,6 @@ impl Forward<'_> {
         };
         dress.write(&mut extra, exchange.fields(), Some(own));
         exchange.extra = extra;
-        let timed = record.tries.is_timed();
-        self.answer(endpoint, exchange, timed)
-            .map_err(Refusal::Final)
     }
 
     /// Tells a sticky client where it is from now on.
@@ -534,7 +541,7 @@ impl Forward<'_> {
             taken_in: taken_in.cloned(),
         };
         let head = self.head;
-        let exchange = match way {
+        match way {
             Way::Link(mut link) => {
                 link.out = worker.buffers.small();
                 let persist = match (self.websocket, self.route.keepalive.is_off()) {
@@ -544,8 +551,7 @@ impl Forward<'_> {
                 };
                 let (out, target) = (&mut link.out, &self.target);
                 headers::write_request(out, head, target, host, &self.origin, persist);
-                let begun = LinkExchange::new(worker, id, link, head, client, terms);
-                Exchange::Link(begun)
+                Some(LinkExchange::begin(worker, id, link, head, client, terms))
             }
             Way::Trunk(trunk) => {
                 let (mut lines, mut path) = (worker.buffers.small(), worker.buffers.text());
@@ -568,15 +574,14 @@ impl Forward<'_> {
                 self.worker.buffers.give(lines);
                 self.worker.buffers.give(path);
                 match begun {
-                    Ok(begun) => Exchange::Call(begun),
+                    Ok(begun) => Some(Box::new(Exchange::Call(begun))),
                     Err(earlier) => {
                         *kept = earlier;
-                        return None;
+                        None
                     }
                 }
             }
-        };
-        Some(Box::new(exchange))
+        }
     }
 
     /// The final response head (or 101); interim ones are passed on.

@@ -205,6 +205,14 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether labels say anything of an answer's fields.
+    pub(crate) fn dresses(&self) -> bool {
+        self.hsts.is_some()
+            || self.back.is_some()
+            || self.response_edits.is_some()
+            || self.cors.is_some()
+    }
+
     /// The Host field that an endpoint gets, where the client has asked for `authority`.
     pub fn host_of<'a>(&'a self, endpoint: &'a Endpoint, authority: &'a str) -> &'a str {
         match &self.sent_host {

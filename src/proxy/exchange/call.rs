@@ -70,7 +70,7 @@ impl CallExchange {
         Ok(Self {
             course: Course {
                 body_left,
-                kept: kept.map(|kept| *kept),
+                kept,
                 source,
                 wrote: true,
                 ..Course::new(worker, endpoint, head.framing, &terms)
@@ -92,7 +92,7 @@ impl CallExchange {
         }
         if let Some(mut kept) = self.course.kept.take() {
             kept.ended = !self.client_left;
-            *body = Some(Box::new(kept));
+            *body = Some(kept);
         }
         true
     }

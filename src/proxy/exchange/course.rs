@@ -30,7 +30,7 @@ pub(crate) struct Course {
     /// Whether any byte of the request may have reached the endpoint.
     pub(super) wrote: bool,
     /// What is gone of a body that may have to be sent again.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<Box<Kept>>,
     /// Whether any of the body is gone for good: it cannot be sent again.
     pub(super) lost: bool,
     /// What is left to send of a body that was taken in before; then nothing of it comes from the client.
@@ -68,6 +68,7 @@ pub(super) enum Waiting {
 }
 
 impl Course {
+    #[inline(always)] // It is large, and would be copied from place to place.
     pub(super) fn new(
         worker: Rc<Worker>,
         endpoint: u64,

@@ -8,7 +8,7 @@ use http::Method;
 
 use super::course::{Course, Waiting};
 use super::kept::{Kept, MAX_KEPT};
-use super::{Client, ExchangeError, Terms};
+use super::{Client, Exchange, ExchangeError, Terms};
 use crate::metrics::RetryReason;
 use crate::proxy::h1;
 use crate::proxy::head::{RequestFraming, RequestHead};
@@ -28,15 +28,15 @@ pub(crate) struct LinkExchange {
 }
 
 impl LinkExchange {
-    /// Starts with the request head already in `link.out`.
-    pub(crate) fn new<C: Client>(
+    /// Starts with the request head already in `link.out`. It is made in the box it lives in.
+    pub(crate) fn begin<C: Client>(
         worker: Rc<Worker>,
         endpoint: u64,
         mut link: Box<Link>,
         head: &RequestHead,
         client: &C,
         mut terms: Terms,
-    ) -> Self {
+    ) -> Box<Exchange> {
         let head_len = link.out.len();
         let mut kept = None;
         let mut ended = true;
@@ -46,7 +46,7 @@ impl LinkExchange {
             ended = all.is_done();
             source = (!ended).then(|| Box::new(all));
         } else if head.has_body() {
-            kept = terms.earlier.take().map(|earlier| *earlier);
+            kept = terms.earlier.take();
             if let Some(kept) = &mut kept {
                 let chunked = head.framing == RequestFraming::Chunked;
                 kept.replay(&mut link.out, chunked, terms.reserved.as_deref());
@@ -62,7 +62,7 @@ impl LinkExchange {
             if !terms.repeats || !fits {
                 kept = None;
             } else if kept.is_none() {
-                kept = Some(Kept::new(&worker.kept).framed(head.framing));
+                kept = Some(Box::new(Kept::new(&worker.kept).framed(head.framing)));
             }
         }
         let course = Course {
@@ -71,13 +71,13 @@ impl LinkExchange {
             source,
             ..Course::new(worker, endpoint, head.framing, &terms)
         };
-        Self {
+        Box::new(Exchange::Link(Self {
             course,
             link,
             looked: 0,
             out_at: 0,
             head_len,
-        }
+        }))
     }
 
     /// Whether the request may be sent again: nothing of it can have been acted on, or doing it
@@ -95,14 +95,14 @@ impl LinkExchange {
             // Nothing was taken, or there is nothing.
             return true;
         }
-        let new = || Kept::new(&self.course.worker.kept).framed(self.course.framing);
+        let new = || Box::new(Kept::new(&self.course.worker.kept).framed(self.course.framing));
         let mut kept = self.course.kept.take().unwrap_or_else(new);
         if !kept.push(sent) {
             self.course.lost = true;
             return false;
         }
         kept.ended = !self.course.body_left;
-        *body = Some(Box::new(kept));
+        *body = Some(kept);
         true
     }
 

@@ -10,7 +10,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::ahead::Ahead;
 use super::coded::Coded;
-use super::course::Waiting;
+use super::course::{Course, Waiting};
 use super::{Client, Exchange, ExchangeError, LinkExchange, write_chunk_size};
 use crate::proxy::encoder::Encoder;
 use crate::proxy::fields::{Fields, OwnedFields};
@@ -186,22 +186,21 @@ impl Response {
 
     /// After the last byte: the connection goes back to its pool if it may be used again.
     pub(crate) fn finish<C: Client>(&mut self, cx: &mut Context<'_>, client: &mut C) {
-        let Some(exchange) = self.exchange.take() else {
+        let Some(mut exchange) = self.exchange.take() else {
             return;
         };
         self.ends(exchange.taken());
-        match *exchange {
-            Exchange::Link(mut exchange) => {
-                let sent = matches!(exchange.poll_send(cx, client), Poll::Ready(Ok(())));
-                self.give_back(exchange, sent);
-            }
+        let sent = match &mut *exchange {
+            Exchange::Link(link) => matches!(link.poll_send(cx, client), Poll::Ready(Ok(()))),
             // What is left of the request, if anything, is not needed.
-            Exchange::Call(mut exchange) => {
-                if !exchange.is_sent() {
-                    exchange.go_on(cx, client);
+            Exchange::Call(call) => {
+                if !call.is_sent() {
+                    call.go_on(cx, client);
                 }
+                true
             }
-        }
+        };
+        self.give_back(exchange, sent);
     }
 
     /// What the access line has to say of it, once nothing more will be read.
@@ -211,15 +210,26 @@ impl Response {
         tries.ended(self.ended);
     }
 
-    fn give_back(&self, exchange: LinkExchange, sent: bool) {
-        let clean =
-            sent && self.keep_alive && self.decoder.is_done() && exchange.link.unread().is_empty();
-        let LinkExchange {
-            course, mut link, ..
-        } = exchange;
-        link.give_back(&course.worker.buffers);
+    /// Hands on the connection, where the exchange had one of its own. Only what is needed is moved out of the box.
+    fn give_back(&self, exchange: Box<Exchange>, sent: bool) {
+        let Exchange::Link(LinkExchange {
+            mut link,
+            course:
+                Course {
+                    worker,
+                    endpoint,
+                    keepalive,
+                    ..
+                },
+            ..
+        }) = *exchange
+        else {
+            return;
+        };
+        let clean = sent && self.keep_alive && self.decoder.is_done() && link.unread().is_empty();
+        link.give_back(&worker.buffers);
         if clean {
-            (course.worker.pool).put(course.endpoint, link, &course.keepalive);
+            worker.pool.put(endpoint, link, &keepalive);
         }
     }
 
@@ -227,20 +237,23 @@ impl Response {
     /// and closed where more would have to be waited for.
     pub(crate) fn discard(mut self) {
         self.take_head();
-        let Some(exchange) = self.exchange.take() else {
+        let Some(mut exchange) = self.exchange.take() else {
             return;
         };
-        let Exchange::Link(mut exchange) = *exchange else {
+        let Exchange::Link(LinkExchange { link, .. }) = &mut *exchange else {
             return;
         };
-        while let Ok(step) = self.decoder.decode(exchange.link.unread(), usize::MAX) {
-            exchange.link.consume(step.skip);
+        while let Ok(step) = self.decoder.decode(link.unread(), usize::MAX) {
+            link.consume(step.skip);
             match step.piece {
-                Piece::Data(len) => exchange.link.consume(len),
+                Piece::Data(len) => link.consume(len),
                 Piece::Trailers(_) | Piece::Done | Piece::Starved => break,
             }
         }
-        let sent = exchange.is_sent() && !exchange.broken;
+        let sent = match &*exchange {
+            Exchange::Link(exchange) => exchange.is_sent() && !exchange.broken,
+            Exchange::Call(_) => true,
+        };
         self.give_back(exchange, sent);
     }
 
