@@ -38,7 +38,7 @@ enum Way {
 }
 
 impl Connection {
-    pub(super) async fn local(&mut self, mut local: Local, mut tail: Tail) -> After {
+    pub(super) async fn local(&mut self, mut local: Local, tail: &mut Tail) -> After {
         self.expects = false;
         let read = self.skip_body();
         let open = local.length == Length::Open;
@@ -49,8 +49,8 @@ impl Connection {
         let to_close = open && !framed && has_body;
         let keep = read && self.keeps(&tail.head) && !to_close;
         tail.responds(local.status());
-        self.pace(&tail);
-        self.write_local(&local, &tail, keep, framed);
+        self.pace(tail);
+        self.write_local(&local, tail, keep, framed);
         tail.worker.buffers.give(std::mem::take(&mut local.lines));
         let body = &mut local.body;
         let sent = match (has_body, framed) {
@@ -60,11 +60,11 @@ impl Connection {
             }
             (true, true) => {
                 let mut ended = false;
-                poll_fn(|cx| self.poll_local_framed(cx, body, &mut tail, &mut ended)).await
+                poll_fn(|cx| self.poll_local_framed(cx, body, tail, &mut ended)).await
             }
             (true, false) => {
                 let mut way = Way::Open;
-                poll_fn(|cx| self.poll_local(cx, body, &mut tail, &mut way)).await
+                poll_fn(|cx| self.poll_local(cx, body, tail, &mut way)).await
             }
         };
         match sent {
@@ -80,7 +80,6 @@ impl Connection {
                 return After::Cut;
             }
         }
-        drop(tail);
         match (keep && !self.worker.is_draining(), read) {
             (true, _) => After::KeepAlive,
             (false, true) => After::End,

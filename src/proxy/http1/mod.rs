@@ -89,7 +89,11 @@ pub(crate) async fn serve(mut conn: Box<Connection>) {
     loop {
         let next = poll_fn(|cx| conn.poll_next(cx)).await;
         let after = match next {
-            Next::Request(head) => Box::pin(conn.request(head)).await,
+            Next::Request(head) => {
+                // So that it is made there, not copied there.
+                let room = Box::new_uninit();
+                Box::into_pin(Box::write(room, conn.request(head))).await
+            }
             Next::Refuse(error) => Box::pin(conn.refuse(error)).await,
             Next::End => After::End,
         };
@@ -243,9 +247,9 @@ impl Connection {
         let mut tail = Tail::begin(&worker, &state, head);
         match service::answer(&mut tail, self).await {
             Answer::Page(page) => self.page(*page, &mut tail).await,
-            Answer::Response(response) => self.respond(response, tail).await,
+            Answer::Response(mut response) => self.respond(&mut response, &mut tail).await,
             // Boxed, so that other requests need not carry its room along.
-            Answer::Local(local) => Box::pin(self.local(*local, tail)).await,
+            Answer::Local(local) => Box::pin(self.local(*local, &mut tail)).await,
             Answer::Switched(mut exchange) => {
                 let status = exchange.head.status;
                 tail.responds(status);

@@ -32,11 +32,13 @@ struct Progress {
 
 impl Connection {
     /// Sends a response of an upstream, its body as it comes.
-    pub(super) async fn respond(&mut self, mut response: Response, mut tail: Tail) -> After {
+    ///
+    /// Both are lent, so that they stay where they are.
+    pub(super) async fn respond(&mut self, response: &mut Response, tail: &mut Tail) -> After {
         // An answer to a body that nobody asked for: the client need not send it.
         self.expects = false;
         tail.responds(response.status);
-        self.pace(&tail);
+        self.pace(tail);
         let unchunked = tail.head.version == Version::HTTP_10 || tail.record.unchunked;
         let known = !matches!(response.framing, Framing::Chunked | Framing::Close);
         // Without chunks the end of the connection is the only delimiter.
@@ -45,14 +47,14 @@ impl Connection {
             true => Chunks::None,
             false => Chunks::Framed,
         };
-        self.write_head(&response, &tail, keep, chunks);
+        self.write_head(response, tail, keep, chunks);
         response.take_head();
         let mut progress = Progress {
             chunks,
             ended: false,
             pipe: None,
         };
-        let sent = poll_fn(|cx| self.poll_respond(cx, &mut response, &mut tail, &mut progress));
+        let sent = poll_fn(|cx| self.poll_respond(cx, response, tail, &mut progress));
         let sent = sent.await;
         response.note(&mut tail.record.tries);
         match sent {
@@ -68,7 +70,6 @@ impl Connection {
                 return After::Cut;
             }
         }
-        drop(tail);
         match (keep && !self.worker.is_draining(), self.skip_body()) {
             (true, true) => After::KeepAlive,
             (_, true) => After::End,

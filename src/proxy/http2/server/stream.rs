@@ -121,7 +121,7 @@ async fn run(mut slot: Slot, state: Rc<ConnState>, job: Job) {
     side.pace.restart(tail.record.min_rate);
     side.sent_at = state.sent();
     match answer {
-        Answer::Response(response) => side.respond(response, &mut tail).await,
+        Answer::Response(mut response) => side.respond(&mut response, &mut tail).await,
         Answer::Local(local) => Box::pin(side.local(*local, &mut tail)).await,
         Answer::Page(page) => {
             tail.responds(page.status());
@@ -184,7 +184,7 @@ impl Side<'_> {
     }
 
     /// Sends a response of an upstream, its body as it comes.
-    async fn respond(&mut self, mut response: Response, tail: &mut Tail) {
+    async fn respond(&mut self, response: &mut Response, tail: &mut Tail) {
         // An answer to a body that nobody asked for: the client need not send it.
         self.expects = false;
         tail.responds(response.status);
@@ -197,7 +197,7 @@ impl Side<'_> {
             self.fields(last, status, fields, response.extra(), keep_length);
         }
         response.take_head();
-        let sent = poll_fn(|cx| self.poll_send(cx, &mut response, tail)).await;
+        let sent = poll_fn(|cx| self.poll_send(cx, response, tail)).await;
         response.note(&mut tail.record.tries);
         match sent {
             Ok(()) => {}
