@@ -30,7 +30,7 @@ use super::exchange::Client as ClientSide;
 use super::forward::Answer;
 use super::grpc;
 use super::head::RequestHead;
-use super::hold::{Stop, Unread, hold, pause};
+use super::hold::{Stop, Unread, Wait, hold, pause};
 use super::queue::{for_place, queue};
 use super::start::first_table;
 use super::state::ConnState;
@@ -61,94 +61,164 @@ pub(super) use target::changed_target;
 pub(super) use tls::{redirect, wants_tls};
 
 /// Answers one request.
+///
+/// What is not on every request's way is boxed, so that others need not carry its room along.
 pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answer {
+    let (worker, fields) = (&tail.worker, tail.head.fields());
+    let client = Client::of(&worker.engine.trusted, tail.conn.peer.ip(), fields);
+    tail.record.client = Some(client.address);
+    tail.record.trusted = client.trusted;
+    match settle(tail, client, side).await {
+        Ok(answer) if !tail.record.changes_answer() => answer,
+        Ok(answer) => Box::pin(changed(tail, client, answer, side)).await,
+        Err(Some(error)) => Box::pin(refused(tail, client, error, side)).await,
+        Err(None) => Answer::Gone,
+    }
+}
+
+/// A request that has come, and from whom.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    worker: &'a Rc<Worker>,
+    conn: &'a Rc<ConnState>,
+    request: &'a RequestHead,
+    client: Client,
+    id: RequestId<'a>,
+}
+
+/// Goes through the steps, and waits for what they have to wait for, until they come to an end; `None`: the client has
+/// left meanwhile.
+async fn settle<C: ClientSide>(
+    tail: &mut Tail,
+    client: Client,
+    side: &mut C,
+) -> Result<Answer, Option<ProxyError>> {
     let Tail {
         worker,
         conn,
         head,
-        request_id: own_id,
+        request_id: own,
         record,
         ..
     } = tail;
-    let client = Client::of(&worker.engine.trusted, conn.peer.ip(), head.fields());
-    record.client = Some(client.address);
-    record.trusted = client.trusted;
-    let mut wait = None;
-    let mut line_end = None;
-    let error = loop {
-        let request_id = request_id(head.fields(), *own_id, client.trusted);
-        match steps(worker, conn, head, client, request_id, side, record).await {
+    let mut waits = Waits::default();
+    loop {
+        let incoming = Incoming {
+            worker,
+            conn,
+            request: head,
+            client,
+            id: request_id(head.fields(), *own, client.trusted),
+        };
+        let stop = match steps(&incoming, side, record).await {
             Ok(answer) => {
                 record.taken_in = None;
                 if let Some(admitted) = record.admitted.take() {
                     judge(worker, admitted, Ok(&answer));
                 }
-                let answer = match (record.errors.take(), answer) {
-                    (Some(errors), Answer::Response(response))
-                        if errors.intercepts(response.status.as_u16()) =>
-                    {
-                        let replacing = Replacing::of(worker, conn, request_id, &errors, "");
-                        Box::pin(replacing.answer(head, client, response, side)).await
-                    }
-                    // What the cache has of an app is the app's answer, too.
-                    (Some(errors), Answer::Local(local))
-                        if record.cache.is_some() && errors.intercepts(local.status().as_u16()) =>
-                    {
-                        let replacing = Replacing::of(worker, conn, request_id, &errors, "");
-                        Box::pin(replacing.local(head, client, local, side)).await
-                    }
-                    (_, answer) => answer,
-                };
-                return match record.compress.take() {
-                    None => answer,
-                    Some(rules) => compressed(worker, head, &rules, with_fields(answer)),
-                };
+                return Ok(answer);
             }
-            Err(Stop::Refused(error)) => break error,
-            // Boxed, so that other requests need not carry its room along.
-            Err(Stop::Held(held)) => match Box::pin(hold(worker, side, &mut wait, *held)).await {
-                Ok(true) => {}
-                Ok(false) => return Answer::Gone,
-                Err(error) => break error,
-            },
-            Err(Stop::Full(upstream)) => {
-                match Box::pin(queue(worker, side, record, &mut line_end, &upstream)).await {
-                    Ok(true) => {}
-                    Ok(false) => return Answer::Gone,
-                    Err(error) => break error,
-                }
-            }
-            Err(Stop::InFlight(full)) => {
-                match Box::pin(for_place(worker, side, record, *full)).await {
-                    Ok(true) => {}
-                    Ok(false) => return Answer::Gone,
-                    Err(error) => break error,
-                }
-            }
-            Err(Stop::Early(wait)) => match Box::pin(pause(side, wait)).await {
-                true => {}
-                false => return Answer::Gone,
-            },
-            Err(Stop::Unread(unread)) => {
-                match Box::pin(take_in(worker, side, head, *unread)).await {
-                    Ok(Some(taken_in)) => {
-                        record.tries.taken += taken_in.upload.len();
-                        record.taken_in = Some(taken_in);
-                    }
-                    Ok(None) => return Answer::Gone,
-                    Err(error) => break error,
-                }
-            }
-            Err(Stop::Starting) => {
-                match Box::pin(first_table(worker, |cx| side.poll_gone(cx))).await {
-                    Ok(true) => {}
-                    Ok(false) => return Answer::Gone,
-                    Err(error) => break error,
-                }
-            }
+            Err(Stop::Refused(error)) => return Err(Some(error)),
+            Err(stop) => stop,
+        };
+        match Box::pin(wait(worker, head, side, record, stop, &mut waits)).await {
+            Ok(true) => {}
+            Ok(false) => return Err(None),
+            Err(error) => return Err(Some(error)),
         }
+    }
+}
+
+/// What one wait leaves to the next.
+#[derive(Default)]
+struct Waits {
+    held: Wait,
+    /// When a place in the line is given up.
+    line_end: Option<Instant>,
+}
+
+/// Waits for what has stopped a request; whether its client is still there.
+async fn wait<C: ClientSide>(
+    worker: &Rc<Worker>,
+    head: &mut RequestHead,
+    side: &mut C,
+    record: &mut Record,
+    stop: Stop,
+    waits: &mut Waits,
+) -> Result<bool, ProxyError> {
+    match stop {
+        Stop::Refused(error) => Err(error),
+        Stop::Held(held) => hold(worker, side, &mut waits.held, *held).await,
+        Stop::Full(upstream) => queue(worker, side, record, &mut waits.line_end, &upstream).await,
+        Stop::InFlight(full) => for_place(worker, side, record, *full).await,
+        Stop::Early(wait) => Ok(pause(side, wait).await),
+        Stop::Unread(unread) => {
+            let taken_in = take_in(worker, side, head, *unread).await?;
+            let Some(taken_in) = taken_in else {
+                return Ok(false);
+            };
+            record.tries.taken += taken_in.upload.len();
+            record.taken_in = Some(taken_in);
+            Ok(true)
+        }
+        Stop::Starting => first_table(worker, |cx| side.poll_gone(cx)).await,
+    }
+}
+
+/// An answer as the route's labels want it: with the route's own page for it, compressed.
+async fn changed<C: ClientSide>(
+    tail: &mut Tail,
+    client: Client,
+    answer: Answer,
+    side: &mut C,
+) -> Answer {
+    let Tail {
+        worker,
+        conn,
+        head,
+        request_id: own,
+        record,
+        ..
+    } = tail;
+    let id = request_id(head.fields(), *own, client.trusted);
+    let answer = match (record.errors.take(), answer) {
+        (Some(errors), Answer::Response(response))
+            if errors.intercepts(response.status.as_u16()) =>
+        {
+            let replacing = Replacing::of(worker, conn, id, &errors, "");
+            replacing.answer(head, client, response, side).await
+        }
+        // What the cache has of an app is the app's answer, too.
+        (Some(errors), Answer::Local(local))
+            if record.cache.is_some() && errors.intercepts(local.status().as_u16()) =>
+        {
+            let replacing = Replacing::of(worker, conn, id, &errors, "");
+            replacing.local(head, client, local, side).await
+        }
+        (_, answer) => answer,
     };
-    let request_id = request_id(head.fields(), *own_id, client.trusted);
+    match record.compress.take() {
+        None => answer,
+        Some(rules) => compressed(worker, head, &rules, with_fields(answer)),
+    }
+}
+
+/// The page for a request that comes to nothing.
+async fn refused<C: ClientSide>(
+    tail: &mut Tail,
+    client: Client,
+    error: ProxyError,
+    side: &mut C,
+) -> Answer {
+    let Tail {
+        worker,
+        conn,
+        head,
+        request_id: own,
+        record,
+        ..
+    } = tail;
+    let request_id = request_id(head.fields(), *own, client.trusted);
     if let Some(admitted) = record.admitted.take() {
         judge(worker, admitted, Err(&error));
     }
@@ -188,14 +258,17 @@ fn with_fields(mut answer: Answer) -> Answer {
 
 /// Each is one of what may happen to a request on its way to the app.
 async fn steps<C: ClientSide>(
-    worker: &Rc<Worker>,
-    conn: &Rc<ConnState>,
-    request: &RequestHead,
-    client: Client,
-    request_id: RequestId<'_>,
+    incoming: &Incoming<'_>,
     side: &mut C,
     record: &mut Record,
 ) -> Result<Answer, Stop> {
+    let Incoming {
+        worker,
+        conn,
+        request,
+        client,
+        id: request_id,
+    } = *incoming;
     let table = worker.table(); // pinned for the whole request
     let head = Head::read(conn.tls, request, client)?;
     if let Some(token) = acme::token(head.path)

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Head;
 use super::target::{rewritten, target};
 use crate::access::RequestId;
+use crate::model::Facts;
 use crate::proxy::auths::Pass;
 use crate::proxy::breaker::pass;
 use crate::proxy::exchange::Client;
@@ -49,10 +50,9 @@ impl<'a> Onward<'a> {
         let (target, prefix) = target(head, route);
         let rewritten = rewritten(head, route, target).map_err(Refusal::Final)?;
         let target = rewritten.as_deref().map_or(target, |target| [target, ""]);
-        let facts = head.facts(head.path, head.rooted_target());
         let edited = route.request_edits.as_ref().map(|edits| {
             let mut lines = Vec::new();
-            headers::write_edits(&mut lines, edits, request.fields(), &facts);
+            headers::write_edits(&mut lines, edits, request.fields(), &self.facts());
             Box::new(Edited { edits, lines })
         });
         let forward = Forward {
@@ -79,7 +79,7 @@ impl<'a> Onward<'a> {
                     .and_then(|filters| filters.basic.as_ref())
                     .map(|basic| (basic, self.user)),
             },
-            facts,
+            facts: self.facts(),
             websocket: self.websocket,
             cookies: self.cookies(),
         };
@@ -97,6 +97,11 @@ impl<'a> Onward<'a> {
         }
     }
 
+    /// Of the request as the client sent it.
+    fn facts(&self) -> Facts<'a> {
+        self.head.facts(self.head.path, self.head.rooted_target())
+    }
+
     /// Lines for the client beside the app's own.
     pub(super) fn cookies(&self) -> &'a [u8] {
         self.passed.map_or(&[], |pass| &pass.client)
@@ -110,7 +115,7 @@ impl<'a> Onward<'a> {
             asked: head.request.fields(),
             https: head.https,
             authority: head.authority,
-            facts: head.facts(head.path, head.rooted_target()),
+            facts: self.facts(),
             cookies: self.cookies(),
         }
     }
