@@ -65,19 +65,22 @@ impl LinkExchange {
                 kept = Some(Box::new(Kept::new(&worker.kept).framed(head.framing)));
             }
         }
+        // The box comes first, or it would be copied there.
+        let place = Box::new_uninit();
         let course = Course {
             body_left: !ended,
             kept,
             source,
             ..Course::new(worker, endpoint, head.framing, &terms)
         };
-        Box::new(Exchange::Link(Self {
+        let exchange = Exchange::Link(Self {
             course,
             link,
             looked: 0,
             out_at: 0,
             head_len,
-        }))
+        });
+        Box::write(place, exchange)
     }
 
     /// Whether the request may be sent again: nothing of it can have been acted on, or doing it
