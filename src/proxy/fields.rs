@@ -279,12 +279,14 @@ impl Known {
         };
         let (first, last) = ends(name);
         for ours in *candidates {
-            if first == ours.first && last == ours.last {
-                // What is longer has a middle, too.
-                if name.len() <= 16 || name.eq_ignore_ascii_case(ours.name.as_bytes()) {
-                    return ours.known;
-                }
-            } else if ours.known.is_in(WRITTEN)
+            // What is longer than both ends has a middle, too.
+            if first == ours.first
+                && last == ours.last
+                && (name.len() <= 16 || name.eq_ignore_ascii_case(ours.name.as_bytes()))
+            {
+                return ours.known;
+            }
+            if ours.known.is_in(WRITTEN)
                 && first as u8 == ours.first as u8
                 && reads_as(name, ours.name.as_bytes())
             {
@@ -508,6 +510,10 @@ mod tests {
             assert_eq!(Known::of(ours.name.as_bytes()), ours.known, "{}", ours.name);
             let upper = ours.name.to_ascii_uppercase();
             assert_eq!(Known::of(upper.as_bytes()), ours.known, "{upper}");
+            let disguised = ours.name.replace('-', "_");
+            if ours.known.is_in(WRITTEN) {
+                assert_eq!(Known::of(disguised.as_bytes()), Known::Disguised);
+            }
             for at in 0..len {
                 let mut other = ours.name.as_bytes().to_vec();
                 other[at] = b'1';

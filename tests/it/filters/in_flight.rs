@@ -262,9 +262,12 @@ fn b31_clients_that_leave_and_answers_that_break_off_give_their_places_back() {
         // The one under way leaves.
         drop(first);
         upstream.ended();
-        // Wharf may see who has left the line a moment later, and has then let them in.
+        // Wharf may see who has left the line a moment later, and has then let them in, as far as a connection or on.
         let mut upstream = loop {
             let mut upstream = origin.accept();
+            if !upstream.speaks() {
+                continue;
+            }
             let head = upstream.head();
             if head.starts_with("GET /stays ") {
                 break upstream;

@@ -163,6 +163,12 @@ impl Peer {
         count
     }
 
+    /// Waits for the first bytes or the end; whether there are any.
+    pub(crate) fn speaks(&mut self) -> bool {
+        while self.read.is_empty() && self.more().is_none() {}
+        !self.read.is_empty()
+    }
+
     /// One message; `Content-Length`, chunks or nothing, never delimited by the end.
     pub(crate) fn message(&mut self) -> Message {
         let head = self.head();
