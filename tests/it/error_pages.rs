@@ -34,6 +34,8 @@ fn by_path() -> Served {
         let status = path.trim_start_matches('/').split('?').next().unwrap();
         let extra = match status {
             "401" => "WWW-Authenticate: Basic realm=\"own\"\r\nX-Secret: 1\r\n",
+            "405" => "Allow: GET, PUT\r\n",
+            "416" => "Content-Range: bytes */5\r\n",
             "503" => "Retry-After: 7\r\nSet-Cookie: a=b\r\nETag: \"x\"\r\n",
             _ => "",
         };
@@ -164,12 +166,12 @@ fn b55_a_file_stands_in_for_wharfs_page_and_the_apps_own_stay() {
 #[test]
 fn b55_pages_of_the_app_are_replaced_where_intercept_says_so_as_behind_nginx() {
     let files = tempfile::tempdir().unwrap();
-    for status in [401, 404, 503] {
+    for status in [401, 404, 405, 416, 503] {
         let text = format!("page {status}");
         fs::write(files.path().join(format!("{status}.html")), text).unwrap();
     }
     let served = by_path();
-    let labels = "wharf.host: a.test\nwharf.tls: off\nwharf.errors: 401 404 503 = {status}.html intercept\n\
+    let labels = "wharf.host: a.test\nwharf.tls: off\nwharf.errors: 401 404 405 416 503 = {status}.html intercept\n\
                   wharf.plain.path: /plain\nwharf.plain.errors.intercept: off\nwharf.plain.strip: on";
     let site = site(files.path(), vec![app("app", served.port(), labels)]);
     let nginx = crate::support::nginx::Nginx::start(&format!(
@@ -198,6 +200,17 @@ fn b55_pages_of_the_app_are_replaced_where_intercept_says_so_as_behind_nginx() {
     let busy = get(&site, "/503", HTML);
     assert_eq!(busy.field("retry-after"), Some("7"));
     assert_eq!(busy.field("set-cookie"), Some("a=b"));
+    // What these statuses are about.
+    let method = get(&site, "/405", HTML);
+    assert_eq!(
+        (method.text().as_str(), method.field("allow")),
+        ("page 405", Some("GET, PUT"))
+    );
+    let range = get(&site, "/416", HTML);
+    assert_eq!(
+        (range.text().as_str(), range.field("content-range")),
+        ("page 416", Some("bytes */5"))
+    );
     assert_eq!(
         (
             busy.field("etag"),

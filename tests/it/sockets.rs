@@ -118,6 +118,28 @@ fn a_websocket_goes_through_the_socket() {
     assert_eq!(client.exactly(4), [0x81, 2, b'h', b'i']);
 }
 
+/// B35, B82: a route of a file leads to a socket as a label does.
+#[test]
+fn a_file_of_routes_names_a_socket() {
+    let volume = Volume::new();
+    let host = format!("{}.test", unique("socket"));
+    let mount = format!("{}:/sockets", volume.path().display());
+    let _app = App::new("unrouted")
+        .arg(&["-v", &mount, "--network", "none"])
+        .env("SOCKET", "/sockets/app.sock")
+        .run();
+    let folder = tempfile::tempdir().unwrap();
+    let file =
+        format!("routes:\n  shop: {{host: {host}, tls: off, upstream: \"unix:app.sock\"}}\n");
+    std::fs::write(folder.path().join("shop.yaml"), file).unwrap();
+    let wharf = Builder::new()
+        .env("WHARF_SOCKETS", volume.path().to_str().unwrap())
+        .env("WHARF_CONFIG", folder.path().to_str().unwrap())
+        .start();
+    let answer = wharf.wait_answer(&host, "/json", |answer| answer.status == 200);
+    assert_eq!(seen_host(&answer), host);
+}
+
 fn container(upstream: &str) -> FakeContainer {
     FakeContainer::new("app")
         .label("wharf.host", "a.test")

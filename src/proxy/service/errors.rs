@@ -392,12 +392,14 @@ fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
 }
 
 /// What an app's answer keeps when its page is another.
-const KEPT: [&str; 5] = [
+const KEPT: [&str; 6] = [
     "www-authenticate",
     "retry-after",
     "allow",
     "set-cookie",
     "cache-control",
+    // Of a 416, which says how much there is (RFC 9110 section 15.5.17).
+    "content-range",
 ];
 /// Of what the cache says, beside those.
 const OF_THE_CACHE: [&str; 3] = ["age", "x-cache-status", "cache-status"];
