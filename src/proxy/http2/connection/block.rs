@@ -51,6 +51,13 @@ impl<R: Role> Connection<R> {
             None => Ok(()),
         }
     }
+
+    /// Whether a header block has begun that is not whole, be it in the first of its frames.
+    pub(super) fn block_has_begun(&self) -> bool {
+        self.block.is_some()
+            || self.data.is_none()
+                && FrameHead::parse(&self.ahead).is_some_and(|head| head.kind == frame::HEADERS)
+    }
 }
 
 /// A header block that cannot be decoded: none behind it can.

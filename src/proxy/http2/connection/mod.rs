@@ -73,6 +73,15 @@ pub(super) trait Role: Sized {
     /// Something has come.
     fn read(_conn: &Connection<Self>) {}
 
+    /// All that has come is taken. `begun`: a header block has begun and not ended.
+    fn waits(
+        _conn: &mut Connection<Self>,
+        _cx: &mut Context<'_>,
+        _begun: bool,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Something was written, or could not be at the moment.
     fn wrote(conn: &Connection<Self>, any: bool);
 
@@ -165,6 +174,8 @@ impl<R: Role> Connection<R> {
                     if self.ahead.is_empty() {
                         self.shared.worker.buffers.reclaim(&mut self.ahead);
                     }
+                    let begun = self.block_has_begun();
+                    R::waits(self, cx, begun)?;
                     return Ok(Poll::Pending);
                 }
             }

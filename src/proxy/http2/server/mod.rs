@@ -12,6 +12,7 @@ use super::frame::{self, Code, Fault};
 use super::head;
 use super::shared::{self, Early, Shared, Terms};
 use crate::metrics::ErrorKind;
+use crate::proxy::clock::Timer;
 use crate::proxy::linger::{LAST_WORD, poll_linger};
 use crate::proxy::state::ConnState;
 use crate::proxy::stream::ClientStream;
@@ -38,6 +39,8 @@ struct Server {
     leaving: Leaving,
     /// Whether the client has had its last chance to open streams.
     last_word: bool,
+    /// Until when the header block under way has to be whole.
+    head_due: Option<Timer>,
     /// A stream without a task of its own.
     solo: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
@@ -130,6 +133,7 @@ impl Connection {
             opened: 0,
             leaving: Leaving::Not,
             last_word: false,
+            head_due: None,
             solo: None,
         };
         Self::new(shared, stream, Stage::Preface, budget, role)
@@ -282,6 +286,25 @@ impl Role for Server {
 
     /// The client opens no more streams, or so it says.
     fn go_away(_conn: &mut Connection, _last: u32, _code: u32) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// A head has as long as one of HTTP/1, whatever else the connection does meanwhile.
+    fn waits(conn: &mut Connection, cx: &mut Context<'_>, begun: bool) -> Result<(), Fault> {
+        if !begun {
+            conn.role.head_due = None;
+            return Ok(());
+        }
+        let worker = &conn.shared.worker;
+        let due = conn.role.head_due.get_or_insert_with(|| {
+            let due = worker.clock.timer();
+            due.arm(worker.engine.header_timeout);
+            due
+        });
+        if due.has_fired() {
+            return Err(Fault::flood("a header block takes too long"));
+        }
+        due.wake_with(cx.waker());
         Ok(())
     }
 
