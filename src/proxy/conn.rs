@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::buffers::LARGE;
 use super::certificate::{self, Answered};
+use super::counted::Counted;
 use super::http1::Connection;
 use super::linger::LAST_WORD;
 use super::start::{FIRST_TABLE, first_table};
@@ -131,7 +132,7 @@ fn negotiated(tls: &ServerConnection) -> (TlsVersion, KeyExchange) {
 }
 
 /// A stream is more than a kilobyte, and every future it goes through would have room for it.
-type Accepted = (Box<TlsStream<TcpStream>>, Security);
+type Accepted = (Box<TlsStream<Counted>>, Security);
 
 /// `ends`: ours and the client's. `Ok(None)`: the connection was for a challenge and is done.
 async fn handshake(
@@ -139,7 +140,7 @@ async fn handshake(
     stream: TcpStream,
     ends: (SocketAddr, SocketAddr),
 ) -> io::Result<Option<Accepted>> {
-    let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), Counted::new(stream));
     let mut start = worker
         .wait_for_client(HANDSHAKE_TIMEOUT, Duration::ZERO, hello)
         .await
@@ -265,7 +266,7 @@ enum Alert {
 }
 
 /// rustls would say `access_denied`; the record is written by hand so that curl can show the cause.
-async fn refuse<T>(stream: &mut TcpStream, alert: Alert, cause: &str) -> io::Result<T> {
+async fn refuse<T>(stream: &mut Counted, alert: Alert, cause: &str) -> io::Result<T> {
     let record = [0x15, 3, 3, 0, 2, 2, alert as u8];
     stream.write_all(&record).await?;
     stream.shutdown().await?;

@@ -19,6 +19,7 @@ mod cache;
 mod certificate;
 mod clock;
 mod conn;
+mod counted;
 mod encoder;
 mod error;
 mod error_files;

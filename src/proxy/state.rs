@@ -11,6 +11,7 @@ use rustls::CipherSuite;
 use super::clock::Timer;
 use super::headers;
 use super::pace::{Pace, Verdict};
+use super::stream::ClientStream;
 use crate::tls::Policy;
 
 /// What the parts of one client connection share.
@@ -45,6 +46,8 @@ pub(crate) struct ConnState {
     told: Cell<bool>,
     /// Bytes of answers on HTTP/2, of all streams.
     sent: Cell<u64>,
+    /// As of the last look at [`ClientStream::sent`].
+    seen: Cell<u64>,
 }
 
 /// What a TLS handshake came to.
@@ -106,6 +109,7 @@ impl ConnState {
             pace: Pace::new(0),
             told: Cell::new(false),
             sent: Cell::new(0),
+            seen: Cell::new(0),
         })
     }
 
@@ -196,8 +200,22 @@ impl ConnState {
                 )
     }
 
-    /// Bytes were written to the client, or could not be: its socket is full.
-    pub(crate) fn wrote(&self, written: Option<usize>) {
+    /// Bytes were written to the client or flushed, or could not be: its socket is full.
+    pub(crate) fn wrote(&self, stream: &ClientStream, written: Option<usize>) {
+        let Some(sent) = stream.sent() else {
+            return self.moved(written);
+        };
+        // What TLS has accepted may all be waiting in it, and some of it has gone out where it could accept no more.
+        let count = sent.wrapping_sub(self.seen.replace(sent));
+        if count > 0 {
+            self.moved(Some(usize::try_from(count).unwrap_or(usize::MAX)));
+        }
+        if written.is_none() {
+            self.moved(None);
+        }
+    }
+
+    fn moved(&self, written: Option<usize>) {
         let progress = written.is_some();
         if self.pace.is_on()
             && let Some(count) = written

@@ -10,6 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
+use super::counted::Counted;
+
 /// What a connection reads from and writes to.
 pub(crate) enum Stream<T> {
     Plain(TcpStream),
@@ -19,7 +21,7 @@ pub(crate) enum Stream<T> {
 }
 
 /// Of a client.
-pub(crate) type ClientStream = Stream<server::TlsStream<TcpStream>>;
+pub(crate) type ClientStream = Stream<server::TlsStream<Counted>>;
 
 /// To an app.
 pub(crate) type AppStream = Stream<client::TlsStream<TcpStream>>;
@@ -29,9 +31,9 @@ pub(crate) trait Encrypted: AsyncRead + AsyncWrite + Unpin {
     fn socket(&self) -> &TcpStream;
 }
 
-impl Encrypted for server::TlsStream<TcpStream> {
+impl Encrypted for server::TlsStream<Counted> {
     fn socket(&self) -> &TcpStream {
-        self.get_ref().0
+        &self.get_ref().0.tcp
     }
 }
 
@@ -69,6 +71,16 @@ impl<T: Encrypted> Stream<T> {
     pub(crate) fn reset_on_close(&self) {
         // A socket that is gone cannot be told, and need not be.
         let _ = self.socket().set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl ClientStream {
+    /// Bytes that the socket has taken so far, where that is not what writes say: below TLS.
+    pub(crate) fn sent(&self) -> Option<u64> {
+        match self {
+            Self::Tls(stream) => Some(stream.get_ref().0.sent()),
+            Self::Plain(_) | Self::Unix(_) => None,
+        }
     }
 }
 

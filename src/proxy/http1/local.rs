@@ -195,7 +195,7 @@ impl Connection {
                 IoSlice::new(body.data()),
             ];
             let written = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices);
-            self.state.wrote(count(&written));
+            self.state.wrote(&self.stream, count(&written));
             match written {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Client)),
                 Poll::Ready(Ok(count)) => {
@@ -233,7 +233,7 @@ impl Connection {
                     return Poll::Ready(Err(Broken::Client));
                 };
                 let written = pipe.poll_drain(cx, socket);
-                self.state.wrote(count(&written));
+                self.state.wrote(&self.stream, count(&written));
                 match written {
                     Poll::Ready(Ok(count)) => tail.bytes += count as u64,
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),

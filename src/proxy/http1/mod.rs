@@ -391,7 +391,7 @@ impl Connection {
         while self.out_at < self.out.len() {
             let bytes = &self.out[self.out_at..];
             let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-            self.state.wrote(count(&written));
+            self.state.wrote(&self.stream, count(&written));
             match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.out_at += count,
@@ -399,8 +399,10 @@ impl Connection {
         }
         self.out_at = 0;
         self.worker.buffers.reclaim(&mut self.out);
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        Poll::Ready(Ok(()))
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.state
+            .wrote(&self.stream, flushed.is_ready().then_some(0));
+        flushed
     }
 
     /// The same, for as long as the client takes bytes.
@@ -431,7 +433,10 @@ impl Connection {
         self.worker.buffers.reclaim(&mut self.ahead);
         self.worker.buffers.reclaim(&mut self.out);
         match Pin::new(&mut self.stream).poll_shutdown(cx) {
-            Poll::Pending => self.poll_stalled(cx).map(Err),
+            Poll::Pending => {
+                self.state.wrote(&self.stream, None);
+                self.poll_stalled(cx).map(Err)
+            }
             ended => ended,
         }
     }

@@ -222,7 +222,7 @@ impl Connection {
                     return Poll::Ready(Err(Broken::Client));
                 };
                 let written = pipe.poll_drain(cx, socket);
-                self.state.wrote(count(&written));
+                self.state.wrote(&self.stream, count(&written));
                 match written {
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),

@@ -149,7 +149,9 @@ impl<R: Role> Connection<R> {
         inner.forget_written();
         self.shared.worker.buffers.reclaim(&mut inner.out);
         if !self.flushed {
-            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+            R::wrote(self, flushed.is_ready());
+            ready!(flushed)?;
             self.flushed = true;
         }
         Poll::Ready(Ok(()))

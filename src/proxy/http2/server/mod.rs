@@ -310,7 +310,7 @@ impl Role for Server {
 
     fn wrote(conn: &Connection, any: bool) {
         // Streams have a pace of their own.
-        conn.role.state.wrote(any.then_some(0));
+        conn.role.state.wrote(&conn.stream, any.then_some(0));
     }
 
     fn wasted(conn: &mut Connection, count: u32) -> Result<(), Fault> {
