@@ -24,7 +24,7 @@ use crate::support::wharf::{Builder, Wharf};
 const LARGE: usize = 60_000_000;
 
 /// No stretch of it looks like another.
-fn body(len: usize) -> Vec<u8> {
+pub(crate) fn body(len: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let bytes = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -33,7 +33,7 @@ fn body(len: usize) -> Vec<u8> {
     bytes.take(len).collect()
 }
 
-fn chunked(body: &[u8]) -> Vec<u8> {
+pub(crate) fn chunked(body: &[u8]) -> Vec<u8> {
     let mut wire = Vec::new();
     for chunk in body.chunks(70_001) {
         wire.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
@@ -53,7 +53,7 @@ fn large(fields: &str, body: &[u8]) -> Vec<u8> {
 }
 
 /// A client whose socket takes little that it does not read.
-fn narrow(address: SocketAddr) -> Peer {
+pub(crate) fn narrow(address: SocketAddr) -> Peer {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(64 * 1024).unwrap();
     socket.connect(&address.into()).unwrap();

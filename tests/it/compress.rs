@@ -16,7 +16,7 @@ use crate::support::site::{Site, app};
 use crate::support::wharf::Wharf;
 
 /// What a client makes of it, so far as it has come.
-fn decoded(coding: &str, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn decoded(coding: &str, bytes: &[u8]) -> Vec<u8> {
     let mut source: Box<dyn Read + '_> = match coding {
         "gzip" => Box::new(flate2::read::GzDecoder::new(bytes)),
         "br" => Box::new(brotli::Decompressor::new(bytes, 4096)),

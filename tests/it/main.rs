@@ -42,6 +42,8 @@ mod sockets;
 mod burst;
 // Compressed answers.
 mod compress;
+// Answers that are both held and compressed.
+mod combined;
 // Wharf in a container.
 mod container;
 // Deploys, crashes and other changes under a load of every kind: what may fail, and what may not.
@@ -120,6 +122,8 @@ mod retry;
 mod routing;
 // Compose files people can start from.
 mod scenarios;
+// Clients that take their time, and those that take too much of it.
+mod slow;
 // What a start that cannot succeed says, and what it survives.
 mod startup;
 // One host and path, several services: their shares, canaries, and who stays.

@@ -252,10 +252,15 @@ impl Client {
     pub(crate) fn settled(&mut self) -> Option<()> {
         let pongs = self.pongs;
         self.try_send(ping()).ok()?;
-        while self.pongs == pongs && !self.over {
+        self.comes(|client| client.pongs > pongs).then_some(())
+    }
+
+    /// Takes frames until something holds or the connection ends; whether it holds.
+    pub(crate) fn comes(&mut self, holds: impl Fn(&Self) -> bool) -> bool {
+        while !holds(self) && !self.over {
             self.take();
         }
-        (!self.over).then_some(())
+        holds(self)
     }
 
     /// Closes the connection, with what is under way.
