@@ -92,7 +92,7 @@ pub enum Begin {
     Follow(Follower),
     /// Something newer has been stored since the lookup: to be looked up again.
     Again,
-    /// The caller does, for itself: what comes is not to be stored.
+    /// The caller does, for itself: what came last was not to be stored, or there is no room.
     Pass,
 }
 
@@ -168,6 +168,15 @@ impl Store {
 
     /// Who fetches the response for a key, after a lookup that has ended in `miss`: one for all who ask meanwhile.
     pub fn begin(&self, key: &Key<'_>, miss: &Miss, now: Instant) -> Begin {
+        let seconds = self.core.seconds(now);
+        if self.core.index.shard(key.hash).passes(key.hash, seconds) {
+            return Begin::Pass;
+        }
+        self.begin_known(key, miss, now)
+    }
+
+    /// The same for a response that is known to be storable: that an earlier one was not does not matter.
+    pub fn begin_known(&self, key: &Key<'_>, miss: &Miss, now: Instant) -> Begin {
         let core = &self.core;
         let now = core.seconds(now);
         let variant = variant_hash(core, &miss.variant);
@@ -175,9 +184,6 @@ impl Store {
         let shard = core.index.shard(key.hash);
         if shard.newest(key.hash, variant) > miss.seen {
             return Begin::Again;
-        }
-        if shard.passes(key.hash, now) {
-            return Begin::Pass;
         }
         let known = shard.flights.get(&place).cloned();
         drop(shard);

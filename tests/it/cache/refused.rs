@@ -215,3 +215,17 @@ fn s42_clients_may_ask_for_something_newer() {
     );
     assert_eq!(stage.get("/secret").text(), "4");
 }
+
+/// That an answer was not for all keeps nobody waiting for the next ones, and none of those out of the cache.
+#[test]
+fn s42_what_becomes_storable_is_stored_at_once() {
+    let stage = Stage::new("wharf.cache: on", |n, _| match n {
+        1 => with("Cache-Control: no-store", "1"),
+        _ => with("Cache-Control: max-age=60", &n.to_string()),
+    });
+    assert_eq!(stage.get("/").text(), "1");
+    let second = stage.get("/");
+    assert_eq!((word(&second), &*second.text()), ("MISS", "2"));
+    let third = stage.get("/");
+    assert_eq!((word(&third), &*third.text()), ("HIT", "2"));
+}

@@ -292,7 +292,8 @@ impl Visit<'_> {
             Some(hit) => hit.object.miss(),
             None => Miss::default(),
         };
-        let begun = self.cache.store.begin(&self.key(), &miss, Instant::now());
+        let store = &self.cache.store;
+        let begun = store.begin_known(&self.key(), &miss, Instant::now());
         let Begin::Lead(fill) = begun else {
             return self.passed_on(response, reason, None, record);
         };
