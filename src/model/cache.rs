@@ -48,12 +48,13 @@ pub struct CacheStale {
     pub timeout: bool,
     /// What it sends is no answer.
     pub invalid: bool,
-    /// Another request is fetching it.
+    /// It is being fetched: by another request, or in the background from now on.
     pub updating: bool,
     /// Sorted.
     pub statuses: Vec<u16>,
-    /// Seconds past its lifetime in which anybody gets it at once while it is fetched. Default 0.
-    pub background: u32,
+    /// Seconds past its lifetime in which anybody gets it at once while it is fetched in the background; 0: the first
+    /// who asks waits for it. Default: as long as `updating` holds.
+    pub background: Option<u32>,
     /// Seconds past its lifetime for which all of it holds. Default: without end.
     pub limit: u32,
 }
@@ -120,7 +121,7 @@ impl Default for CacheStale {
             invalid: false,
             updating: true,
             statuses: vec![500, 502, 503],
-            background: 0,
+            background: None,
             limit: u32::MAX,
         }
     }
@@ -134,7 +135,7 @@ impl CacheStale {
         invalid: false,
         updating: false,
         statuses: Vec::new(),
-        background: 0,
+        background: None,
         limit: 0,
     };
     /// Statuses that may be named.
@@ -255,8 +256,8 @@ impl fmt::Display for CacheStale {
         .map(|(_, word)| word.to_owned())
         .collect();
         words.extend(self.statuses.iter().map(u16::to_string));
-        if self.background > 0 {
-            words.push(format!("background={}s", self.background));
+        if let Some(seconds) = self.background {
+            words.push(format!("background={seconds}s"));
         }
         if words.is_empty() {
             return f.write_str("off");

@@ -127,7 +127,7 @@ fn use_stored(
     if fresh {
         return Ok(Lookup::Hit { age });
     }
-    match stale_now(policy, request, stored, around.flight, now) {
+    match stale_now(policy, request, stored, around, now) {
         Some(why) => Ok(Lookup::Stale { age, why }),
         None => Err(Reason::Stale),
     }
@@ -155,7 +155,7 @@ fn stale_now(
     policy: &Policy,
     request: &Request,
     stored: &Stored,
-    flight: bool,
+    around: Around,
     now: Time,
 ) -> Option<Why> {
     let wished = request.wishes.max_stale.filter(|_| policy.wishes);
@@ -165,11 +165,16 @@ fn stale_now(
     }
     let stale = &policy.stale;
     let named = stored.while_revalidate;
-    if stored.may_be_stale(now, named, Some(stale.background)) {
-        return Some(if flight { Why::Updating } else { Why::Refresh });
+    let at_once = stored.may_be_stale(now, named, Some(stale.background.unwrap_or(0)));
+    let updating = stale.updating && stored.may_be_stale(now, 0, Some(stale.limit));
+    // What the app has given no lifetime it wants to be asked about.
+    let begins = updating && stale.background.is_none() && stored.was_fresh();
+    // Whose answer is not to be stored cannot bring a newer one.
+    let fills = request.may_fill(around.bypass);
+    match around.flight {
+        true => (at_once || updating).then_some(Why::Updating),
+        false => (fills && (at_once || begins)).then_some(Why::Refresh),
     }
-    let updating = flight && stale.updating && stored.may_be_stale(now, 0, Some(stale.limit));
-    updating.then_some(Why::Updating)
 }
 
 /// How an attempt to get a newer response failed.

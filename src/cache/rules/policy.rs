@@ -68,7 +68,7 @@ pub struct Stale {
     pub invalid: bool,
     /// There is no app to ask: its container is being replaced.
     pub deploy: bool,
-    /// Another request is fetching it.
+    /// It is being fetched: by another request, or in the background from now on.
     pub updating: bool,
     /// Statuses in place of which the stale one is sent.
     pub statuses: Vec<u16>,
@@ -76,8 +76,10 @@ pub struct Stale {
     /// nginx.
     pub limit: u32,
     /// Seconds past the lifetime in which anybody gets it at once while it is fetched in the background, where the
-    /// app does not say (RFC 5861 section 3). Default: 0.
-    pub background: u32,
+    /// app does not say (RFC 5861 section 3). 0: the first who asks waits for it (nginx
+    /// `proxy_cache_background_update off`, and the default here). `None`: as long as `updating` holds, if it has been
+    /// fresh at all, which is what a label without a word of it means.
+    pub background: Option<u32>,
 }
 
 impl Default for Stale {
@@ -91,7 +93,7 @@ impl Default for Stale {
             updating: true,
             statuses: vec![500, 502, 503],
             limit: u32::MAX,
-            background: 0,
+            background: Some(0),
         }
     }
 }
@@ -107,7 +109,7 @@ impl Stale {
             updating: false,
             statuses: Vec::new(),
             limit: 0,
-            background: 0,
+            background: None,
         }
     }
 }

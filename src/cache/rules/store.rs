@@ -248,9 +248,10 @@ fn facts(request: &Request, response: &Response, times: Times, age: u32, from: F
 /// What can neither be used nor be asked about is not worth its room. That an error might make it welcome is no
 /// reason where the app gave it no lifetime at all: everything dynamic would be kept.
 fn useful(policy: &Policy, stored: Stored) -> Result<Stored, NotStored> {
-    let fresh = stored.lifetime > stored.initial_age && !stored.marks.has(Marks::ASK);
+    let fresh = stored.was_fresh() && !stored.marks.has(Marks::ASK);
     let app = stored.while_revalidate.max(stored.if_error);
-    let stale = stored.may_be_stale(stored.received, app, Some(policy.stale.background));
+    let label = policy.stale.background.unwrap_or(0);
+    let stale = stored.may_be_stale(stored.received, app, Some(label));
     if fresh || stale || stored.marks.has(Marks::VALIDATOR) {
         Ok(stored)
     } else {

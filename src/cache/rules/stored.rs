@@ -77,6 +77,11 @@ impl Stored {
         self.lifetime > self.age(now) && !self.is_from_the_future(now)
     }
 
+    /// Whether it was within its lifetime when it was received or confirmed.
+    pub fn was_fresh(&self) -> bool {
+        self.lifetime > self.initial_age
+    }
+
     /// Seconds for which it will be fresh; 0 where it is not.
     pub fn fresh_for(&self, now: Time) -> u32 {
         if self.is_from_the_future(now) {

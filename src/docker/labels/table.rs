@@ -138,7 +138,7 @@ pub const OPTIONS: &[Entry] = &[
     later("idle", Route, "stop the container when unused", "off", "30m"),
     on("cache", Route, Cache, "keep the app's answers and give them again for as long as it allows (RFC 9111), in memory and on disk", "off", "on max_size=1g inactive=1h"),
     on("cache.valid", Route, CacheValid, "how long answers are good where the app does not say (nginx `proxy_cache_valid`); others without a lifetime are not kept", "none", "200 301 10m, 404 1m, any 10s"),
-    on("cache.stale", Route, CacheStale, "when an answer that is too old is better than none; `updating`: while another request fetches it; `background`: at once, and fetched then", "error timeout updating 500 502 503", "error timeout updating 500 502 503 background=30s"),
+    on("cache.stale", Route, CacheStale, "when an answer that is too old is better than none; `updating`: while it is fetched, for the first who asks, too; `background`: past that time the first waits", "error timeout updating 500 502 503", "error timeout updating 500 502 503 background=30s"),
     on("cache.bypass", Route, CacheBypass, "requests that the cache has nothing to do with: any of these", "none", "cookie:session, header:Authorization, path:/admin/**"),
     on("cache.bypass.read", Route, CacheBypass, "those that always go to the app", "as `cache.bypass`", "arg:nocache"),
     on("cache.bypass.store", Route, CacheBypass, "those whose answers are not kept", "as `cache.bypass`", "cookie:session"),

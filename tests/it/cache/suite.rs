@@ -111,8 +111,9 @@ fn s40_the_public_suite_is_passed_over_sockets() {
             });
         }
     });
+    // The suite has the first who asks for what is too old wait for the app, as nginx does by default.
     let labels = "wharf.host: a.test\nwharf.tls: off\nwharf.cache: on\nwharf.cache.heuristic: on\nwharf.retry: off\n\
-        wharf.fail: off";
+        wharf.fail: off\nwharf.cache.stale: error timeout updating 500 502 503 background=0s";
     let site = Site::start([app("app", port, labels)]);
     let mut ids: Vec<&String> = server.tests.keys().collect();
     ids.sort();

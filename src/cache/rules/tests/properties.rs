@@ -43,7 +43,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         Stale::default(),
         Stale::never(),
         Stale {
-            background: 60,
+            background: Some(60),
             ..Stale::default()
         },
     ]);

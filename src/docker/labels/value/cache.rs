@@ -137,7 +137,7 @@ pub(super) fn stale(text: &str) -> Result<CacheStale, String> {
         any = true;
         let lower = word.to_ascii_lowercase();
         match lower.split_once('=') {
-            Some(("background", text)) => stale.background = time(text)?,
+            Some(("background", text)) => stale.background = Some(time(text)?),
             Some(("for", text)) => {
                 stale.limit = time(text)?;
             }
@@ -273,6 +273,10 @@ mod tests {
         assert_eq!(
             read("updating, background=30s for=1d").as_deref(),
             Ok("updating background=30s for=86400s")
+        );
+        assert_eq!(
+            read("updating background=0s").as_deref(),
+            Ok("updating background=0s")
         );
         for wrong in ["", "505", "errors", "for"] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -391,10 +391,14 @@ impl Errand {
         let forward = Forward::refresh(&self.hit.stored);
         let mut record = Record::default();
         record.background = true;
-        // What is not for the store is for nobody.
         let (hit, mut nobody) = (Some(self.hit), Nobody);
         let fetched = visit.fetch(fill, forward, hit, &mut nobody, &mut record);
+        // What is not for the store is for nobody.
         if let Ok(Answer::Response(response)) = fetched.await {
+            // The app has something to say to each: nobody gets the old one without having asked.
+            if !response.status.is_server_error() {
+                cache.store.mark_stale(&visit.asked.key);
+            }
             response.discard();
         }
     }

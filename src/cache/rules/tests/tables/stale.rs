@@ -11,12 +11,26 @@ use crate::cache::rules::policy::{Bypass, Policy, Stale};
 fn stale_ones_are_sent_while_a_newer_one_is_fetched() {
     let label = Policy {
         stale: Stale {
-            background: 20,
+            background: Some(20),
             ..Stale::never()
         },
         ..Policy::default()
     };
-    let updating = Policy::default();
+    let first_waits = Policy::default();
+    let at_once = Policy {
+        stale: Stale {
+            background: None,
+            ..Stale::default()
+        },
+        ..Policy::default()
+    };
+    let hour = Policy {
+        stale: Stale {
+            limit: 3600,
+            ..at_once.stale.clone()
+        },
+        ..Policy::default()
+    };
     let never = Policy {
         stale: Stale::never(),
         ..Policy::default()
@@ -49,10 +63,19 @@ fn stale_ones_are_sent_while_a_newer_one_is_fetched() {
         (&label, "max-age=60", 79, false, refresh),
         (&label, "max-age=60", 80, true, stale),
         (&label, "s-maxage=60", 69, false, stale),
-        (&updating, "max-age=60", 999, false, stale),
-        (&updating, "max-age=60", 999, true, under_way),
-        (&updating, "s-maxage=60", 61, true, stale),
-        (&updating, "max-age=60, must-revalidate", 61, true, stale),
+        (&first_waits, "max-age=60", 999, false, stale),
+        (&first_waits, "max-age=60", 999, true, under_way),
+        (&first_waits, app, 69, false, refresh),
+        (&at_once, "max-age=60", 999, false, refresh),
+        (&at_once, "max-age=60", 999, true, under_way),
+        (&at_once, app, 999, false, refresh),
+        (&at_once, "s-maxage=60", 61, false, stale),
+        (&at_once, "s-maxage=60", 61, true, stale),
+        (&at_once, "max-age=60, must-revalidate", 61, false, stale),
+        (&at_once, "max-age=60, must-revalidate", 61, true, stale),
+        (&hour, "max-age=60", 3659, false, refresh),
+        (&hour, "max-age=60", 3660, false, stale),
+        (&hour, "max-age=60", 3660, true, stale),
     ];
     for (policy, cc, later, flight, expected) in cases {
         let stored = stored(&format!("Cache-Control: {cc}"));
@@ -63,6 +86,14 @@ fn stale_ones_are_sent_while_a_newer_one_is_fetched() {
         };
         let found = lookup(policy, &request, Some(&stored), around, NOW + later);
         assert_eq!(said(found), expected, "{cc} {later} {flight}");
+    }
+    // Never fresh: the app wants to be asked each time.
+    let request = Request::read(b"GET", &head(""));
+    for cc in ["max-age=0", "no-cache", "max-age=60, no-cache"] {
+        let stored = stored(&format!("ETag: \"x\"\nCache-Control: {cc}"));
+        let around = Around::default();
+        let found = lookup(&at_once, &request, Some(&stored), around, NOW + 61);
+        assert_eq!(said(found), stale, "{cc}");
     }
 }
 
