@@ -484,6 +484,63 @@ fn the_page_for_nginx_users_names_labels_that_exist_and_examples_that_parse() {
     assert!(examples > 8);
 }
 
+/// Every time limit that a label sets is on the page, with its default; and what the page names exists.
+#[test]
+fn the_page_of_time_limits_has_all_of_them_with_their_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/timeouts.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let spans = page.split('`').skip(1).step_by(2);
+    for span in spans.filter_map(|span| span.strip_prefix("wharf.")) {
+        let name = span.split(':').next().unwrap_or(span);
+        let known = Entry::find(name).map(|entry| entry.status);
+        assert_eq!(known, Some(Status::Supported), "wharf.{name}");
+    }
+    let rows: Vec<Vec<&str>> = (page.lines())
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.iter().all(|row| row.len() == 6), "{rows:?}");
+    let row = |name: &str| {
+        let own = format!("`wharf.{name}`");
+        let row = rows.iter().find(|row| row[2].starts_with(&own));
+        row.unwrap_or_else(|| panic!("no row of {name}"))
+    };
+    let mut limits = 0;
+    for entry in OPTIONS
+        .iter()
+        .filter(|entry| entry.name.starts_with("timeout."))
+    {
+        // `2s` is written `2 s` there.
+        let default = entry.default.trim_end_matches('s');
+        let default = match default.parse::<u32>() {
+            Ok(seconds) => format!("{seconds} s"),
+            Err(_) => entry.default.to_owned(),
+        };
+        let cell = row(entry.name)[1];
+        assert!(
+            cell.contains(&default),
+            "{}: {cell}, not {default}",
+            entry.name
+        );
+        limits += 1;
+    }
+    assert_eq!(limits, 6);
+    let timed = [
+        ("keepalive", "60 s"),
+        ("max_conns.wait", "2 s"),
+        ("inflight.wait", "2 s"),
+        ("auth.forward.timeout", "5 s"),
+        ("hold", "10 s"),
+        ("fail", "10 s"),
+        ("health.timeout", "3 s"),
+    ];
+    for (name, default) in timed {
+        assert!(row(name)[1].starts_with(default), "{name}");
+        let told = Entry::find(name).unwrap().default;
+        assert!(told.contains(&default.replace(' ', "")), "{name}: {told}");
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_labels_are_used_or_named(map in arbitrary::labels()) {
