@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use crate::support::crew::{Crew, counts};
-use crate::support::origin::{Served, ok, refused_port};
+use crate::support::origin::{Origin, Served, ok, refused_port};
 use crate::support::site::{Site, app, get};
 use crate::support::wharf::Wharf;
 
@@ -213,4 +213,24 @@ fn a_stranger_is_told_no_names_by_the_page_and_explain_says_so() {
     );
     let output = String::from_utf8(explain(&site.wharf, &words[..1]).stdout).unwrap();
     assert!(!output.contains("names neither"), "{output}");
+}
+
+#[test]
+fn what_a_route_holds_back_is_told() {
+    let origin = Origin::new();
+    let labels = "wharf.inflight: 9, 4 key=ip queue=3\nwharf.buffer: on mem=256k disk=2m\nwharf.buffer.request: on";
+    let site = Site::plain(origin.port(), labels);
+    let told = || String::from_utf8(explain(&site.wharf, &["http://a.test/"]).stdout).unwrap();
+    let _client = site.send(get("/"));
+    let mut upstream = origin.accept();
+    upstream.head();
+    let text = told();
+    for expected in [
+        "9 at a time (wharf.inflight), 1 under way",
+        "4 key=ip queue=3 wait=2s at a time (wharf.inflight)",
+        "answers are read as fast as the app gives them, the app is asked when the whole body is here",
+        "up to 256 KiB of each in memory and 2048 KiB on disk (wharf.buffer)",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
 }

@@ -2,6 +2,7 @@
 //! and a connect to each endpoint add to it.
 
 // What is asked.
+mod limits;
 mod question;
 // The answer, as it grows.
 mod story;

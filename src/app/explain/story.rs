@@ -39,6 +39,7 @@ impl Story<'_> {
                 let told = format!("the app is asked for {target}");
                 self.step("rewrite", "note", told);
             }
+            self.places(route);
             self.compression(route);
             if let Some(cache) = &route.cache {
                 let (memory, disk) = cache.owner.used();
@@ -50,6 +51,7 @@ impl Story<'_> {
                 self.step("cache", "note", told);
             }
             if route.files.is_none() {
+                self.buffers(route);
                 self.endpoints(route, dials);
             }
         } else if let Some(entry) = self.decision.entry {
@@ -70,7 +72,7 @@ impl Story<'_> {
         }
     }
 
-    fn step(&mut self, name: &str, state: &str, told: String) {
+    pub(super) fn step(&mut self, name: &str, state: &str, told: String) {
         self.told.steps.push(Step {
             name: name.to_owned(),
             state: state.to_owned(),

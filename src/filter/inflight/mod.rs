@@ -156,6 +156,17 @@ impl InFlight {
         Ok(())
     }
 
+    /// Each limit, with how many it has under way where that is one number.
+    pub fn told(&self) -> impl Iterator<Item = (&InFlightLimit, Option<u32>)> {
+        self.limits.iter().map(|limit| {
+            let under_way = match &limit.whose {
+                Of::Route(counted) => Some(counted.count.load(Ordering::SeqCst)),
+                Of::Clients { .. } => None,
+            };
+            (&*limit.spec, under_way)
+        })
+    }
+
     /// What a request would have to wait for now.
     pub fn full<'a>(&self, whose: impl Fn(&LimitKey) -> Whose<'a>) -> Option<Full> {
         self.limits.iter().find_map(|limit| {
