@@ -47,16 +47,26 @@ http {{
     listen 127.0.0.1:{plain} {listen};
     listen 127.0.0.1:{tls} ssl http2 {listen};
     ssl_certificate {certificate}; ssl_certificate_key {certificate};
-    location / {{ proxy_pass http://origin; {cache} }}
+    {locations}
+  }}
+  {sites}
+}}
+"""
+
+NGINX_PROXIED = """
+    location / {{ proxy_pass http://origin; {more} }}
     # Large buffers save a third of nginx's time on 100 MB, and cost a little on 1 MB.
     location = /100m {{
       proxy_pass http://origin;
       proxy_buffer_size 16k; proxy_buffers 16 64k; proxy_busy_buffers_size 512k;
     }}
-  }}
-  {sites}
-}}
 """
+# Open files are kept, as Wharf keeps small ones.
+NGINX_STATIC = """
+    root {files}; sendfile on; tcp_nopush on; open_file_cache max=1000 inactive=60s;
+"""
+NGINX_LIMIT_ZONE = "limit_req_zone $http_x_forwarded_for zone=clients:64m rate=10r/s;"
+NGINX_LIMIT = "limit_req zone=clients burst=20 nodelay;"
 
 NGINX_UPGRADE = 'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;'
 NGINX_UPGRADE_MAP = "map $http_upgrade $connection_upgrade { default upgrade; '' ''; }"

@@ -13,7 +13,8 @@ from certificates import keep_certificates
 from common import HERE, BenchError, Server, free_port, site, wait_until
 from configs import (
     CADDY, HAPROXY, HAPROXY_CACHE, HAPROXY_CACHED, HAPROXY_CHOOSE, HAPROXY_GZIP, HAPROXY_LARGE_TUNNELS, HAPROXY_SITE, NGINX,
-    NGINX_CACHE, NGINX_CACHE_PATH, NGINX_GZIP, NGINX_LARGE_TUNNELS, NGINX_SITE, NGINX_UPGRADE, NGINX_UPGRADE_MAP, ORIGIN,
+    NGINX_CACHE, NGINX_CACHE_PATH, NGINX_GZIP, NGINX_LARGE_TUNNELS, NGINX_LIMIT, NGINX_LIMIT_ZONE, NGINX_PROXIED, NGINX_SITE,
+    NGINX_STATIC, NGINX_UPGRADE, NGINX_UPGRADE_MAP, ORIGIN,
 )
 
 MB = 1 << 20
@@ -26,8 +27,8 @@ ACME = "ca.localhost"
 Setting = namedtuple(
     "Setting", "origin connections pinned sites large", defaults=("files", 4096, True, 0, False)
 )
-# What a start is given: a setting, with the origin's port, the certificates and the options of the run.
-Scene = namedtuple("Scene", "setting origin certificate certificates options")
+# What a start is given: a setting, with the origin's port and files, the certificates and the options of the run.
+Scene = namedtuple("Scene", "setting origin files certificate certificates options")
 
 
 def start_peer(name, directory, scene):
@@ -86,6 +87,8 @@ def start_files(directory, core, _programs):
     origin = Server("origin", directory, core)
     files = origin.directory / "files"
     files.mkdir()
+    (files / "small").write_bytes(SMALL)
+    (files / "4k").write_bytes(b"k" * 4096)
     (files / "1m").write_bytes(bytes(MB))
     (files / "api.json").write_text(api_answer())
     (files / "100m").write_bytes(bytes(100 * MB))
@@ -125,11 +128,13 @@ def start_echo(directory, core, programs):
     return origin
 
 
-def nginx(peer, scene, workers=1, cache=False, gzip=False):
+def nginx(peer, scene, workers=1, cache=False, gzip=False, static=False, limit=False):
     setting, sites = scene.setting, range(scene.setting.sites)
     tunnels = setting.origin == "echo"
     http = [NGINX_UPGRADE_MAP if tunnels else "", NGINX_LARGE_TUNNELS if setting.large else "", NGINX_GZIP if gzip else ""]
     http += [NGINX_CACHE_PATH.format(directory=peer.directory)] if cache else []
+    http += [NGINX_LIMIT_ZONE] if limit else []
+    proxied = NGINX_PROXIED.format(more=" ".join([NGINX_CACHE if cache else "", NGINX_LIMIT if limit else ""]))
     common = dict(plain=peer.plain, tls=peer.tls, origin=scene.origin)
     config = NGINX.format(
         **common,
@@ -140,7 +145,7 @@ def nginx(peer, scene, workers=1, cache=False, gzip=False):
         # As Wharf does: one socket for each worker.
         listen="reuseport" if workers > 1 else "",
         http=" ".join(http),
-        cache=NGINX_CACHE if cache else "",
+        locations=NGINX_STATIC.format(files=scene.files) if static else proxied,
         upgrade=NGINX_UPGRADE if tunnels else 'proxy_set_header Connection "";',
         sites="".join(
             NGINX_SITE.format(**common, name=site(i), certificate=scene.certificates / f"{site(i)}.pem") for i in sites
@@ -183,11 +188,12 @@ def caddy(peer, scene):
     return ["caddy", "run", "--adapter", "caddyfile", "--config", str(config)], environment
 
 
-def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False, cache=False, labels=()):
+def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False, cache=False, static=False, labels=(), more=None):
     engine, sites = peer.directory / "docker.sock", scene.setting.sites
     words = [str(engine), str(scene.origin), "--hosts", str(hosts), "--sites", str(sites)]
     words += ["--swap"] if swap else []
     words += ["--label", "wharf.cache=on"] if cache else []
+    words += ["--label", f"wharf.static={scene.files}"] if static else []
     words += [word for label in [*getattr(scene.options, "labels", []), *labels] for word in ("--label", label)]
     peer.start([sys.executable, str(HERE / "engine.py"), *words], core=peer.load_core)
     wait_until(engine.exists, "the fake Docker engine")
@@ -204,7 +210,8 @@ def wharf(peer, scene, hosts=0, workers=1, log=False, swap=False, base=False, ca
         "WHARF_WORKERS": str(workers),
         "WHARF_ACCESS_LOG": "on" if log else "off",
         "WHARF_LOG": "warn",
-    }
+        "WHARF_STATIC_DIR": str(scene.files),
+    } | (more or {})
     around = getattr(scene.options, "wrap", [])
     return [*around, scene.options.base if base else scene.options.binary, "run"], environment
 
@@ -229,6 +236,11 @@ PEERS = {
     "wharf-cache": partial(wharf, cache=True),
     "nginx-cache": partial(nginx, cache=True),
     "haproxy-cache": partial(haproxy, cache=True),
+    "wharf-static": partial(wharf, static=True),
+    "nginx-static": partial(nginx, static=True),
+    # So many requests a second for each address that a trusted proxy tells.
+    "wharf-limit": partial(wharf, labels=["wharf.ratelimit=10r/s burst=20 nodelay"], more={"WHARF_TRUSTED_PROXIES": "127.0.0.1"}),
+    "nginx-limit": partial(nginx, limit=True),
     "wharf-2": partial(wharf, workers=2),
     "wharf-gzip": partial(wharf, labels=["wharf.compress=gzip=4"]),
     "wharf-zstd": partial(wharf, labels=["wharf.compress=zstd"]),

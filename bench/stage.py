@@ -25,7 +25,8 @@ class Stage:
             core = self.options.load_core if setting.pinned else None
             self.origins[kind] = start(self.place(), core, self.options.programs)
         certificates = self.certificates.get(setting.sites)
-        return Scene(setting, self.origins[kind].plain, self.certificate, certificates, self.options)
+        origin = self.origins[kind]
+        return Scene(setting, origin.plain, origin.directory / "files", self.certificate, certificates, self.options)
 
     def peer(self, name, setting):
         """The running peer of that name and setting."""

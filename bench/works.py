@@ -177,6 +177,19 @@ class Cache(Beside):
         self.sample(stage, name)  # fills it
 
 
+class Static(Beside):
+    """Files that each sends itself."""
+
+    def __init__(self, name, what, load, per="request"):
+        pairs = {"wharf-static": ("nginx-static",)}
+        super().__init__(name, what, pairs, load)
+        self.per = per
+        if per == "GB":
+            self.figures[0] = Figure("cost", "CPU s/GB", 2, spread=True)
+            self.figures[1] = Figure("rate", "MB/s")
+        self.ratios = [Ratio("CPU to nginx", "cost", pairs)]
+
+
 def metric(peer, name):
     """A counter of Wharf's admin listener."""
     connection = http.client.HTTPConnection("127.0.0.1", peer.admin, timeout=5)
@@ -215,6 +228,11 @@ WORKS = [
     Log("log", "access log on", {"wharf-log": ("wharf",)}),
     Cache("cache-1k", "1 KB out of the cache, 64 connections", wrk(64, "/1k")),
     Cache("cache-1m", "1 MB out of the cache", wrk(8, "/kept"), "GB"),
+    Static("static-4k", "a file of 4 KB, 64 connections", wrk(64, "/4k")),
+    Static("static-1m", "a file of 1 MB", wrk(8, "/1m"), "GB"),
+    Static("static-1m-tls", "a file of 1 MB, TLS", wrk(8, "/1m", tls=True), "GB"),
+    Static("static-100m", "a file of 100 MB", wrk(2, "/100m"), "GB"),
+    Static("static-100m-tls", "a file of 100 MB, TLS", wrk(2, "/100m", tls=True), "GB"),
     Compress("compress", "100 KB of JSON, compressed, 16 connections"),
     Two("two", "two workers on two cores, shared with origin and load"),
     Rest("rest", "memory at rest"),
