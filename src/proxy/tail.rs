@@ -96,11 +96,6 @@ pub(crate) fn request_id(fields: Fields<'_>, own: u64, trusted: bool) -> Request
 }
 
 impl Record {
-    /// Whether the labels of its route say what becomes of an answer.
-    pub(crate) fn changes_answer(&self) -> bool {
-        self.errors.is_some() || self.compress.is_some()
-    }
-
     /// Its route is known, and with it whether it may be logged.
     pub(crate) fn found(&mut self, route: &Arc<Route>, access: Option<&AccessWriter>) {
         let Some(access) = access else {

@@ -49,6 +49,18 @@ pub(super) fn compressed(
     }
 }
 
+/// Whether that is clear without another look: the answer is an app's and too short, as most are.
+pub(super) fn is_short(rules: &Compress, answer: &Answer) -> bool {
+    match answer {
+        Answer::Response(response) => {
+            let short =
+                matches!(response.framing, Framing::Length(length) if length < rules.min.max(1));
+            short && response.status != StatusCode::NOT_MODIFIED
+        }
+        _ => false,
+    }
+}
+
 /// The app's.
 fn of_app(
     worker: &Worker,

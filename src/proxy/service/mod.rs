@@ -39,7 +39,7 @@ use super::worker::Worker;
 use crate::access::RequestId;
 use crate::filter::inflight::Places;
 use crate::spool::Bounds;
-use compress::compressed;
+use compress::{compressed, is_short};
 use cors::preflighted;
 use errors::Replacing;
 use find::{check_sni, share};
@@ -69,11 +69,17 @@ pub(crate) async fn answer<C: ClientSide>(tail: &mut Tail, side: &mut C) -> Answ
     tail.record.client = Some(client.address);
     tail.record.trusted = client.trusted;
     match settle(tail, client, side).await {
-        Ok(answer) if !tail.record.changes_answer() => answer,
+        Ok(answer) if stays(&tail.record, &answer) => answer,
         Ok(answer) => Box::pin(changed(tail, client, answer, side)).await,
         Err(Some(error)) => Box::pin(refused(tail, client, error, side)).await,
         Err(None) => Answer::Gone,
     }
+}
+
+/// Whether no label of its route says what else becomes of an answer.
+fn stays(record: &Record, answer: &Answer) -> bool {
+    let compress = record.compress.as_deref();
+    record.errors.is_none() && compress.is_none_or(|rules| is_short(rules, answer))
 }
 
 /// A request that has come, and from whom.
