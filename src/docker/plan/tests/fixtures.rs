@@ -31,8 +31,8 @@ use super::super::{PlanOptions, plan};
 use crate::docker::labels::{Defaults, Values};
 use crate::docker::{Attachment, Container, Health, Network, Position, Published, Snapshot, State};
 use crate::model::{
-    ActiveCheck, BufferSpec, FailLimit, HealthAsk, HealthCheck, Host, Lookup, MaxConns, Plan,
-    Problem, Retry, RouteSpec, Settings, Severity, Sockets, StatusSet, UpstreamSpec, Via,
+    ActiveCheck, BufferSpec, CacheSpec, FailLimit, HealthAsk, HealthCheck, Host, Lookup, MaxConns,
+    Plan, Problem, Retry, RouteSpec, Settings, Severity, Sockets, StatusSet, UpstreamSpec, Via,
 };
 
 #[test]
@@ -341,6 +341,9 @@ fn render_route(route: &RouteSpec, out: &mut String) {
             " buffer=({response:?} request={request} mem={memory} disk={disk})"
         );
     }
+    if let Some(cache) = &now.cache {
+        render_cache(cache, out);
+    }
     if let Some(cors) = &now.cors {
         let _ = write!(out, " cors=({cors})");
     }
@@ -447,6 +450,43 @@ fn render_route(route: &RouteSpec, out: &mut String) {
     if let Some(fault) = &route.fault {
         let _ = writeln!(out, "  fault: {fault}");
     }
+}
+
+fn render_cache(cache: &CacheSpec, out: &mut String) {
+    let default = CacheSpec::default();
+    let _ = write!(out, " cache=(valid=[{}]", cache.valid);
+    if cache.stale != default.stale {
+        let _ = write!(out, " stale=[{}]", cache.stale);
+    }
+    for (name, matchers) in [("read", &cache.bypass_read), ("store", &cache.bypass_store)] {
+        if !matchers.is_empty() {
+            let matchers: Vec<String> = matchers.iter().map(ToString::to_string).collect();
+            let _ = write!(out, " bypass.{name}=[{}]", matchers.join(", "));
+        }
+    }
+    if let Some(key) = &cache.key {
+        let _ = write!(out, " key={key}");
+    }
+    if cache.max_size != default.max_size {
+        let _ = write!(out, " max_size={}", cache.max_size);
+    }
+    if cache.inactive != default.inactive {
+        let _ = write!(out, " inactive={:?}", cache.inactive);
+    }
+    for (name, now, default) in [
+        ("header", cache.header, default.header),
+        ("heuristic", cache.heuristic, default.heuristic),
+        (
+            "purge_on_deploy",
+            cache.purge_on_deploy,
+            default.purge_on_deploy,
+        ),
+    ] {
+        if now != default {
+            let _ = write!(out, " {name}={now}");
+        }
+    }
+    out.push(')');
 }
 
 fn render_upstream(upstream: &UpstreamSpec, out: &mut String) {
