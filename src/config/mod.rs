@@ -7,6 +7,7 @@
 mod access_log;
 mod acme;
 mod ca;
+mod cache;
 mod data;
 mod dns;
 mod environment;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::Uri;
 use tracing_subscriber::EnvFilter;
 
-use super::{CacheDir, CacheSize, Config, Fault, LogFormat, Raw, access_log, acme, dns, trusted};
+use super::{CacheDir, Config, Fault, LogFormat, Raw, access_log, acme, cache, dns, trusted};
 use crate::model::{
     DefaultHost, Host, LabelPrefix, is_plain_path, parse_bool, parse_duration, parse_size,
 };
@@ -94,6 +94,12 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
     );
     read.warnings.extend(warnings);
 
+    let (cache_size, warning) =
+        read.value(CACHE_SIZE, &raw.cache_size, Default::default(), |text| {
+            cache::size(text, cache::memory_there_is())
+        });
+    read.warnings.extend(warning);
+
     let config = Config {
         http,
         https,
@@ -122,14 +128,9 @@ pub(super) fn resolve(raw: &Raw) -> Result<Config, Vec<Fault>> {
             parse_size(text).map_err(|fault| fault.to_string())
         }),
         cache_dir: read.value(CACHE_DIR, &raw.cache_dir, CacheDir::Data, |text| {
-            Ok(cache_dir(text))
+            Ok(cache::directory(text))
         }),
-        cache_size: read.value(
-            CACHE_SIZE,
-            &raw.cache_size,
-            CacheSize::default(),
-            cache_size,
-        ),
+        cache_size,
         ca_names: read.value(CA_NAMES, &raw.ca_names, Vec::new(), ca_names),
         certs: read.value(
             CERTS,
@@ -471,31 +472,6 @@ fn dns_wait(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn cache_dir(text: &str) -> CacheDir {
-    match text {
-        text if text.eq_ignore_ascii_case("off") => CacheDir::Off,
-        text => CacheDir::At(text.into()),
-    }
-}
-
-/// `memory=64m disk=1g`; a size alone is the disk's.
-fn cache_size(text: &str) -> Result<CacheSize, String> {
-    let mut size = CacheSize::default();
-    for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
-        let (what, bytes) = word.split_once('=').unwrap_or(("disk", word));
-        let bytes = parse_size(bytes).map_err(|fault| fault.to_string())?;
-        match what {
-            "memory" if bytes < CACHE_MEMORY_MIN => {
-                return Err("the cache needs 8m of memory at least".to_owned());
-            }
-            "memory" => size.memory = bytes,
-            "disk" => size.disk = bytes,
-            _ => return Err("expected memory=64m disk=1g, or a size for the disk".to_owned()),
-        }
-    }
-    Ok(size)
-}
-
 fn workers(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=MAX_WORKERS).contains(&count) => Ok(count),
@@ -643,5 +619,3 @@ const DNS_WAIT_DEFAULT: Duration = Duration::from_secs(2 * 60);
 const DNS_WAIT_MIN: Duration = Duration::from_secs(10);
 const DNS_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 const MAX_WORKERS: usize = 256;
-/// What finds entries takes some of it.
-const CACHE_MEMORY_MIN: u64 = 8 << 20;
