@@ -14,7 +14,9 @@ use super::shard::Debris;
 /// The duty to ask the app, for all who ask for the same meanwhile. If it is dropped, one of them takes it over.
 #[derive(Debug)]
 pub struct Fill {
-    pub(super) flight: Option<Arc<Flight>>,
+    flight: Arc<Flight>,
+    /// It has been settled.
+    over: bool,
 }
 
 /// Why a response is not stored. Followers have been told to go to the app themselves.
@@ -30,12 +32,15 @@ pub enum Refused {
 
 impl Fill {
     pub(super) fn new(flight: Arc<Flight>) -> Self {
-        let flight = Some(flight);
-        Self { flight }
+        Self {
+            flight,
+            over: false,
+        }
     }
 
     fn take(&mut self) -> Arc<Flight> {
-        self.flight.take().expect("a fill is used once")
+        self.over = true;
+        Arc::clone(&self.flight)
     }
 
     /// The head is here and may be stored: followers get it now, and the body as it comes.
@@ -98,8 +103,8 @@ impl Fill {
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        if let Some(flight) = self.flight.take() {
-            flight.vacate();
+        if !self.over {
+            self.flight.vacate();
         }
     }
 }

@@ -58,7 +58,9 @@ impl Follower {
             Phase::Cut => Poll::Ready(Followed::Again),
             Phase::Filling | Phase::Whole if !state.has_beginning() => Poll::Ready(Followed::Again),
             Phase::Filling | Phase::Whole => {
-                let prelude = state.prelude.clone().expect("it has begun");
+                let Some(prelude) = state.prelude.clone() else {
+                    return Poll::Ready(Followed::Released); // It has begun, so there is one.
+                };
                 let place = state.join(0);
                 drop(state);
                 let reader = Reader::of_flight(&self.flight, &prelude, place);

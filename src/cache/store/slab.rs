@@ -77,9 +77,13 @@ impl<T: Linked> Slab<T> {
         self.free == NONE
     }
 
-    /// Adds a chunk; who calls has been charged [`CHUNK_COST`](Self::CHUNK_COST).
+    /// Adds a chunk; who calls has been charged [`CHUNK_COST`](Self::CHUNK_COST). Nothing once numbers run out.
     pub(super) fn grow(&mut self) {
-        let first = u32::try_from(self.capacity()).expect("an entry is never that small");
+        let last = self.capacity() + CHUNK;
+        let first = match u32::try_from(last) {
+            Ok(last) if last < NONE => last - CHUNK as u32,
+            _ => return,
+        };
         self.chunks.push((0..CHUNK).map(|_| T::default()).collect());
         for at in (first..first + CHUNK as u32).rev() {
             self[at].link_mut().next = self.free;

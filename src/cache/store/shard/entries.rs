@@ -109,7 +109,9 @@ impl Shard {
         self.remove_chosen(new.hash, Cause::Replaced, debris, replaced);
         if self.chain(new.hash).count() >= VARIANTS {
             let oldest = self.chain(new.hash).min_by_key(|at| self.slots[*at].id);
-            self.remove(oldest.expect("there are some"), Cause::Variants, debris);
+            if let Some(oldest) = oldest {
+                self.remove(oldest, Cause::Variants, debris);
+            }
         }
         true
     }
@@ -130,7 +132,10 @@ impl Shard {
             slot: at,
             object: Some(object),
         };
-        let resident = self.residents.insert(resident).expect("there is room");
+        let Some(resident) = self.residents.insert(resident) else {
+            owner.give_memory(weight.into());
+            return; // There is room, as those who call have seen to.
+        };
         self.slots[at].memory = resident;
         self.memory
             .push(&mut self.residents, resident, owner, known);

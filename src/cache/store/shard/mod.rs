@@ -185,13 +185,13 @@ impl Shard {
             self.counts.disk_hits += 1;
             return Look::Disk { id, stale };
         }
-        self.counts.memory_hits += 1;
         let resident = &mut self.residents[memory];
         touch(&mut resident.link);
-        let object = resident
-            .object
-            .clone()
-            .expect("a resident in use has an object");
+        // One in use has an object; a file that is not there would be a miss.
+        let Some(object) = resident.object.clone() else {
+            return Look::Disk { id, stale };
+        };
+        self.counts.memory_hits += 1;
         Look::Memory { object, stale }
     }
 
