@@ -82,7 +82,7 @@ pub(super) enum Fault {
     Read,
     Write,
     Remove,
-    /// Less is free than the floor.
+    /// Less is free than the floor, or nothing at all.
     Full,
 }
 
@@ -218,6 +218,15 @@ impl Core {
         (evicted && removed).then_some(())
     }
 
+    /// Something cannot be written: for want of room, or for another reason.
+    pub(super) fn unwritable(&self, id: u64, error: &io::Error) {
+        let fault = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Fault::Full,
+            _ => Fault::Write,
+        };
+        self.fault(fault, id, error);
+    }
+
     /// Tells the first of its kind, and counts all.
     pub(super) fn fault(&self, fault: Fault, id: u64, error: &dyn std::fmt::Display) {
         self.faults.fetch_add(1, Relaxed);
@@ -293,10 +302,14 @@ impl Space {
         self.bytes -= rest;
     }
 
-    /// It belongs to an entry now, which gives it back by its weight.
-    pub(super) fn into_weight(mut self) -> u32 {
-        let bytes = std::mem::take(&mut self.bytes);
-        u32::try_from(bytes / UNIT).expect("below the largest body")
+    /// As an entry's weight; nothing if it is more than one can have.
+    pub(super) fn weight(&self) -> Option<u32> {
+        u32::try_from(self.bytes / UNIT).ok()
+    }
+
+    /// It belongs to an entry now, which gives it back by its [`weight`](Self::weight).
+    pub(super) fn hand_over(mut self) {
+        self.bytes = 0;
     }
 }
 

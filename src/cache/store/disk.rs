@@ -45,7 +45,7 @@ impl Core {
             finish(disk, &file, header, &sums)
         };
         if let Err(error) = write() {
-            self.fault(Fault::Write, object.id, &error);
+            self.unwritable(object.id, &error);
             let _ = disk.fs.remove_unfinished(object.id);
             return None;
         }
@@ -54,12 +54,15 @@ impl Core {
 
     /// Names a file that is whole, and makes its entry's weight of its space.
     fn publish(&self, disk: &Disk, hash: u64, object: &Object, space: Space) -> Option<()> {
+        let Some(weight) = space.weight() else {
+            let _ = disk.fs.remove_unfinished(object.id);
+            return None;
+        };
         if let Err(error) = disk.fs.publish(object.id) {
-            self.fault(Fault::Write, object.id, &error);
+            self.unwritable(object.id, &error);
             let _ = disk.fs.remove_unfinished(object.id);
             return None;
         }
-        let weight = u32::try_from(space.bytes() / super::core::UNIT).ok()?;
         let owner = &object.ident.owner;
         disk.entries.fetch_add(1, Relaxed);
         let placed = self
@@ -67,7 +70,7 @@ impl Core {
             .shard(hash)
             .on_disk(hash, object.id, weight, owner);
         if let Some(stale) = placed {
-            space.into_weight();
+            space.hand_over();
             if stale {
                 self.write_marks(&[object.id]);
             }
@@ -281,7 +284,7 @@ impl Core {
             if let Ok(file) = disk.fs.open(*id)
                 && let Err(error) = disk.fs.write(&file, &STALE.to_le_bytes(), MARKS as u64)
             {
-                self.fault(Fault::Write, *id, &error);
+                self.unwritable(*id, &error);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 
-use super::core::{Core, Disk, Fault, Space, on_disk};
+use super::core::{Core, Disk, Space, on_disk};
 use super::file::{Preface, finish};
 use super::flight::{Flight, Phase, Prelude, Spill, Spilled};
 use super::format::Header;
@@ -178,12 +178,15 @@ impl Flight {
         else {
             return self.drop_file(disk, prelude);
         };
-        new.disk = u32::try_from(space.bytes() / super::core::UNIT).ok();
+        new.disk = space.weight();
+        if new.disk.is_none() {
+            return self.drop_file(disk, prelude);
+        }
         let mut debris = Debris::default();
         disk.entries.fetch_add(1, Relaxed);
         let entered = core.index.insert(new, &mut debris);
         if entered {
-            space.into_weight();
+            space.hand_over();
         } else {
             disk.entries.fetch_sub(1, Relaxed);
             drop(space);
@@ -201,8 +204,9 @@ impl Flight {
     }
 
     fn fail(self: &Arc<Self>, disk: &Disk, prelude: &Prelude, error: &io::Error) {
-        if error.kind() != io::ErrorKind::StorageFull {
-            self.core.fault(Fault::Write, prelude.id, error);
+        // No room of ours need not be told; that the file system has none must be.
+        if error.kind() != io::ErrorKind::StorageFull || error.raw_os_error().is_some() {
+            self.core.unwritable(prelude.id, error);
         }
         self.core.unwritten.fetch_add(1, Relaxed);
         self.drop_file(disk, prelude);

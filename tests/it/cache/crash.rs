@@ -1,7 +1,6 @@
-//! kill -9, full disks and files of others: misses, never a wrong or a torn answer.
+//! kill -9 and files of others: misses, never a wrong or a torn answer.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,16 +12,16 @@ use crate::support::origin::Served;
 use crate::support::peer::{Message, Peer};
 use crate::support::site::{Site, app, get};
 
-const LABELS: &str =
+pub(super) const LABELS: &str =
     "wharf.host: a.test\nwharf.tls: off\nwharf.cache: 1h\nwharf.cache.inactive: 1h";
 
 /// A body that is told from all others, and from a part of itself.
-fn body(path: &str) -> Vec<u8> {
+pub(super) fn body(path: &str) -> Vec<u8> {
     let size = 1000 + path.bytes().map(usize::from).sum::<usize>() * 137 % 300_000;
     path.bytes().cycle().take(size).collect()
 }
 
-fn app_of_bodies() -> Served {
+pub(super) fn app_of_bodies() -> Served {
     Served::by(|request| {
         let path = request.head.split(' ').nth(1).unwrap();
         let body = body(path);
@@ -31,7 +30,7 @@ fn app_of_bodies() -> Served {
     })
 }
 
-fn ask(site: &Site, path: &str) -> Message {
+pub(super) fn ask(site: &Site, path: &str) -> Message {
     let answer = Peer::connect(site.http()).send(get(path)).message();
     assert_eq!(answer.status(), 200, "{path}");
     assert!(
@@ -42,7 +41,7 @@ fn ask(site: &Site, path: &str) -> Message {
     answer
 }
 
-fn site(app_: &Served, data: &Path, cache: &Path, size: &str) -> Site {
+pub(super) fn site(app_: &Served, data: &Path, cache: &Path, size: &str) -> Site {
     let containers = [app("app", app_.port(), LABELS)];
     Site::with(containers, |builder| {
         let cache = cache.to_str().unwrap();
@@ -167,57 +166,5 @@ fn each(directory: &Path, found: &dyn Fn(&Path)) {
             path if path.extension().is_some_and(|kind| kind == "wc") => found(&path),
             _ => {}
         }
-    }
-}
-
-/// A file system that is really full, and stays so: every answer is whole, memory goes on. Needs root, for the mount.
-#[test]
-fn s40_a_full_disk_costs_hits_and_nothing_else() {
-    if !rustix_is_root() {
-        eprintln!("not tested: mounting a small file system needs root");
-        return;
-    }
-    let (data, served) = (tempfile::tempdir().unwrap(), app_of_bodies());
-    let small = tempfile::tempdir().unwrap();
-    let mount = Mount::of(small.path(), "4m");
-    let site = site(&served, data.path(), small.path(), "memory=8m disk=4m");
-    for round in 0..2 {
-        for n in 0..120 {
-            ask(&site, &format!("/full-{round}-{n}"));
-        }
-    }
-    // Somebody else takes the last byte.
-    let filler = vec![0_u8; 8 << 20];
-    let _ = std::fs::write(small.path().join("filler"), &filler);
-    for n in 0..60 {
-        ask(&site, &format!("/after-{n}"));
-        let again = ask(&site, &format!("/after-{n}"));
-        assert_eq!(word(&again), "HIT", "memory");
-    }
-    drop(site);
-    drop(mount);
-}
-
-fn rustix_is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    id.stdout.trim_ascii() == b"0"
-}
-
-/// A file system of its own, until dropped.
-struct Mount(std::path::PathBuf);
-
-impl Mount {
-    fn of(path: &Path, size: &str) -> Self {
-        let size = format!("size={size},mode=0700");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path);
-        assert!(mount.status().unwrap().success(), "mount");
-        Self(path.to_owned())
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }

@@ -11,6 +11,8 @@ use crate::support::wharf::Builder;
 mod basics;
 mod beside;
 mod crash;
+mod deployed;
+mod full;
 mod purge;
 mod refused;
 mod stale;
