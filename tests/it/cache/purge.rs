@@ -1,9 +1,12 @@
 //! S49: what is forgotten on purpose, and what is told of the rest.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 use super::{Stage, with, word};
+use crate::support::docker::{Network, docker};
 use crate::support::eventually;
+use crate::support::http;
 use crate::support::site::{Site, app, get};
 
 /// What `wharf cache` prints.
@@ -166,7 +169,7 @@ fn s49_what_it_did_is_told_by_route_and_status() {
     let told = String::from_utf8(told.output().unwrap().stdout).unwrap();
     assert!(told.contains("wharf.cache"), "{told}");
     // Whoever may read metrics from elsewhere cannot make it forget, and no page can without being asked.
-    let answer = crate::support::http::request(
+    let answer = http::request(
         stage.site.wharf.admin,
         "POST",
         "localhost",
@@ -177,4 +180,52 @@ fn s49_what_it_did_is_told_by_route_and_status() {
     .unwrap();
     assert_eq!(answer.status, 405);
     assert_eq!(word(&stage.site.send(get("/")).message()), "HIT");
+}
+
+/// S49: forgetting is for those on the machine itself, by address, whatever name they give.
+#[test]
+fn s49_nobody_from_elsewhere_makes_it_forget() {
+    let stage = Stage::with(
+        "wharf.cache: 10m",
+        |builder| builder.env("WHARF_ADMIN", "0.0.0.0:0"),
+        |_, _| with("", "x"),
+    );
+    stage.get("/");
+    let port = stage.site.wharf.admin.port();
+    let delete = |address: IpAddr, host: &str, fields: &[(&str, &str)]| {
+        http::request(
+            (address, port).into(),
+            "DELETE",
+            host,
+            "/cache?all",
+            fields,
+            b"",
+        )
+        .unwrap()
+    };
+    let network = Network::new();
+    let gateway = docker([
+        "network",
+        "inspect",
+        "--format",
+        "{{(index .IPAM.Config 0).Gateway}}",
+        &network.name,
+    ]);
+    let bridge: IpAddr = gateway.parse().unwrap();
+    let claims = [
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Forwarded", "for=127.0.0.1"),
+        ("X-Real-IP", "127.0.0.1"),
+    ];
+    for (host, fields) in [("localhost", &claims[..]), (&*gateway, &[])] {
+        let answer = delete(bridge, host, fields);
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+    // What is read-only is answered; and nothing was forgotten.
+    let stats = http::get((bridge, port).into(), &gateway, "/cache").unwrap();
+    assert_eq!(stats.status, 200);
+    assert_eq!(word(&stage.get("/")), "HIT");
+    let near = delete(Ipv4Addr::LOCALHOST.into(), "localhost", &[]);
+    assert_eq!((near.status, &*near.text()), (200, "1 entry forgotten\n"));
+    assert_eq!(word(&stage.get("/")), "MISS");
 }
