@@ -13,6 +13,7 @@ mod beside;
 mod crash;
 mod deployed;
 mod full;
+mod labels;
 mod purge;
 mod refused;
 mod stale;
