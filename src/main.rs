@@ -11,7 +11,8 @@ use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use cli::ask::Whom;
 use wharf::config::{self, Config, Fault, Raw, RawSocketProxy, SocketProxyConfig};
 use wharf::docker::labels::{self, DefaultFault, Defaults};
 use wharf::values::Source;
@@ -73,7 +74,7 @@ enum Command {
     /// Show what a running Wharf serves, problems first
     Status {
         #[command(flatten)]
-        admin: Admin,
+        admin: Whom,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -81,7 +82,7 @@ enum Command {
     /// Show the routes of a running Wharf in the order in which requests are compared with them
     Routes {
         #[command(flatten)]
-        admin: Admin,
+        admin: Whom,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -90,7 +91,7 @@ enum Command {
     /// Exits with 0 if a container would get it, with 1 if not
     Explain {
         #[command(flatten)]
-        admin: Admin,
+        admin: Whom,
         /// As a client asks: https://shop.example.com/cart
         url: String,
         /// Method of the request
@@ -127,18 +128,10 @@ enum Command {
         schema: bool,
     },
     /// Exit with 0 when a running Wharf answers, for a container's HEALTHCHECK
-    Healthcheck(Admin),
+    Healthcheck(Whom),
     /// Stand between Wharf and the engine's socket, and let through only what Wharf reads. Each flag can
     /// be set by its variable instead.
     SocketProxy(Box<RawSocketProxy>),
-}
-
-/// Whom to ask.
-#[derive(Debug, Args)]
-struct Admin {
-    /// Admin listener of the running Wharf: ADDRESS:PORT [default: 127.0.0.1:9900]
-    #[arg(long, env = "WHARF_ADMIN", hide_env_values = true, value_name = "ADDR")]
-    admin: Option<String>,
 }
 
 /// Why a command ends with an error. Displays as one line per error.

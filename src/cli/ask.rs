@@ -7,11 +7,40 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use clap::Args;
 use http::StatusCode;
 use wharf::admin::{self, RouteLine, Status};
 use wharf::config::Config;
 
 use crate::{Failure, cli};
+
+/// Whom a command asks.
+#[derive(Debug, Args)]
+pub(crate) struct Whom {
+    /// Admin listener of the running Wharf: ADDRESS:PORT [default: 127.0.0.1:9900]
+    #[arg(
+        long,
+        env = "WHARF_ADMIN",
+        hide_env_values = true,
+        value_name = "ADDR",
+        global = true
+    )]
+    pub(crate) admin: Option<String>,
+}
+
+/// Where a command looks, or writes, itself.
+#[derive(Debug, Args)]
+pub(crate) struct Where {
+    /// Directory for certificates and the ACME account [default: /data]
+    #[arg(
+        long,
+        env = "WHARF_DATA",
+        hide_env_values = true,
+        value_name = "DIR",
+        global = true
+    )]
+    pub(crate) data: Option<String>,
+}
 
 /// Prints the status, as a table or as it came.
 pub(crate) fn status(admin: Option<String>, json: bool) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use http::StatusCode;
 
-use super::ask::{address, fetch};
+use super::ask::{Where, Whom, address, fetch};
 use crate::{Failure, cli};
 
 /// `wharf ca` and what follows.
@@ -14,24 +14,10 @@ use crate::{Failure, cli};
 pub(crate) struct Ca {
     #[command(subcommand)]
     act: Act,
-    /// Admin listener of the running Wharf: ADDRESS:PORT [default: 127.0.0.1:9900]
-    #[arg(
-        long,
-        env = "WHARF_ADMIN",
-        hide_env_values = true,
-        value_name = "ADDR",
-        global = true
-    )]
-    admin: Option<String>,
-    /// Where the root is kept, for when no Wharf runs [default: /data]
-    #[arg(
-        long,
-        env = "WHARF_DATA",
-        hide_env_values = true,
-        value_name = "DIR",
-        global = true
-    )]
-    data: Option<String>,
+    #[command(flatten)]
+    whom: Whom,
+    #[command(flatten)]
+    place: Where,
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,7 +51,7 @@ enum System {
 
 pub(crate) fn ca(ca: Ca) -> Result<(), Failure> {
     match ca.act {
-        Act::Export => cli::print(&root(ca.admin, ca.data)?),
+        Act::Export => cli::print(&root(ca.whom.admin, ca.place.data)?),
         Act::Install { system } => cli::print(&steps(system)),
     }
 }

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use http::StatusCode;
 use wharf::admin::{self, CacheReport};
 
-use super::ask::{address, ask};
+use super::ask::{Whom, address, ask};
 use crate::{Failure, cli};
 
 /// `wharf cache` and what follows.
@@ -13,15 +13,8 @@ use crate::{Failure, cli};
 pub(crate) struct CacheArgs {
     #[command(subcommand)]
     act: Act,
-    /// Admin listener of the running Wharf: ADDRESS:PORT [default: 127.0.0.1:9900]
-    #[arg(
-        long,
-        env = "WHARF_ADMIN",
-        hide_env_values = true,
-        value_name = "ADDR",
-        global = true
-    )]
-    admin: Option<String>,
+    #[command(flatten)]
+    whom: Whom,
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,7 +37,7 @@ enum Act {
 }
 
 pub(crate) fn cache(args: CacheArgs) -> Result<(), Failure> {
-    let address = address(args.admin)?;
+    let address = address(args.whom.admin)?;
     match args.act {
         Act::Stats { json } => {
             let body = ask(address, "/cache")?;

@@ -13,7 +13,7 @@ use wharf::config::{Config, DataDir, Raw};
 use wharf::model::HostPattern;
 use wharf::tls::{Ask, Kept, KeptCert, Reason, Taken, Verdict};
 
-use super::ask::{address, colour, fetch, width};
+use super::ask::{Where, Whom, address, colour, fetch, width};
 use crate::{Failure, cli};
 
 /// `wharf certs` and what may follow.
@@ -21,21 +21,13 @@ use crate::{Failure, cli};
 pub(crate) struct Certs {
     #[command(subcommand)]
     act: Option<Act>,
-    /// Admin listener of the running Wharf: ADDRESS:PORT [default: 127.0.0.1:9900]
-    #[arg(long, env = "WHARF_ADMIN", hide_env_values = true, value_name = "ADDR")]
-    admin: Option<String>,
+    #[command(flatten)]
+    whom: Whom,
     /// As JSON
     #[arg(long)]
     json: bool,
-    /// Directory for certificates and the ACME account [default: /data]
-    #[arg(
-        long,
-        env = "WHARF_DATA",
-        hide_env_values = true,
-        value_name = "DIR",
-        global = true
-    )]
-    data: Option<String>,
+    #[command(flatten)]
+    place: Where,
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,7 +75,7 @@ enum Why {
 pub(crate) fn certs(certs: Certs) -> Result<(), Failure> {
     let settings = |acme: Option<String>| {
         let raw = Raw {
-            data: certs.data.clone(),
+            data: certs.place.data.clone(),
             acme,
             ..Raw::default()
         };
@@ -94,7 +86,7 @@ pub(crate) fn certs(certs: Certs) -> Result<(), Failure> {
     match certs.act {
         None => {
             let kept = kept(&settings(None)?)?;
-            list(&kept, certs.admin, certs.json)
+            list(&kept, certs.whom.admin, certs.json)
         }
         Some(Act::Renew { ref name }) => ask(&kept(&settings(None)?)?, name, Ask::Renew),
         Some(Act::Revoke { ref name, reason }) => {

@@ -9,7 +9,7 @@ use http::StatusCode;
 use wharf::model::{HostPattern, Maintenance, parse_duration};
 use wharf::resting::{self, Resting};
 
-use super::ask::{address, fetch};
+use super::ask::{Where, Whom, address, fetch};
 use crate::{Failure, cli};
 
 /// `wharf maintenance` and what follows.
@@ -17,24 +17,10 @@ use crate::{Failure, cli};
 pub(crate) struct MaintenanceArgs {
     #[command(subcommand)]
     act: Act,
-    /// Admin listener of the running Wharf, to see whether it serves the host: ADDRESS:PORT [default: 127.0.0.1:9900]
-    #[arg(
-        long,
-        env = "WHARF_ADMIN",
-        hide_env_values = true,
-        value_name = "ADDR",
-        global = true
-    )]
-    admin: Option<String>,
-    /// Where the running Wharf keeps its data [default: /data]
-    #[arg(
-        long,
-        env = "WHARF_DATA",
-        hide_env_values = true,
-        value_name = "DIR",
-        global = true
-    )]
-    data: Option<String>,
+    #[command(flatten)]
+    whom: Whom,
+    #[command(flatten)]
+    place: Where,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,7 +46,7 @@ enum Act {
 }
 
 pub(crate) fn maintenance(args: MaintenanceArgs) -> Result<(), Failure> {
-    let data = args.data.as_deref().unwrap_or("/data");
+    let data = args.place.data.as_deref().unwrap_or("/data");
     let data = Path::new(data);
     let mut resting = resting::load(data).map_err(anyhow::Error::from)?;
     match args.act {
@@ -88,7 +74,7 @@ pub(crate) fn maintenance(args: MaintenanceArgs) -> Result<(), Failure> {
             };
             resting.insert(pattern.clone(), rest);
             resting::save(data, &resting).map_err(anyhow::Error::from)?;
-            let served = served(args.admin, &pattern);
+            let served = served(args.whom.admin, &pattern);
             let note = match served {
                 Some(false) => {
                     ", which no running route names: the host is to be written as in wharf.host"
