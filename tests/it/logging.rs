@@ -317,6 +317,26 @@ fn s72_tls_and_http2_are_told() {
 }
 
 /// S71: what routes do unless their labels say otherwise is said once for all.
+/// An upload that its client leaves: what of it had gone to the app. On HTTP/2 it is not known then.
+#[test]
+fn s72_what_came_of_an_upload_that_breaks_off_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let origin = Origin::new();
+    let container = app("app", origin.port(), "wharf.host: a.test\nwharf.tls: off");
+    let site = Site::with([container], |wharf| {
+        wharf
+            .env("WHARF_ACCESS_LOG", path.to_str().unwrap())
+            .env("WHARF_ACCESS_LOG_FORMAT", "$bytes_in $server_protocol")
+    });
+    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100\r\n\r\n";
+    let client = site.send(format!("{head}hello"));
+    let mut upstream = origin.accept();
+    upstream.until("hello");
+    client.reset();
+    assert_eq!(lines(&path, 1), ["5 HTTP/1.1"]);
+}
+
 #[test]
 fn s71_a_default_holds_for_routes_that_say_nothing() {
     let served = Served::text("hi");
