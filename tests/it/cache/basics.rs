@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use super::{Stage, status, with, word};
+use super::{Stage, status, wait_disk, with, word};
 use crate::support::h2::H2;
 use crate::support::peer::Peer;
 use crate::support::site::get;
@@ -183,6 +183,7 @@ fn s40_what_is_on_disk_is_there_after_a_restart() {
     let labels = "wharf.host: a.test\nwharf.tls: off\nwharf.cache: 10m";
     let containers = [crate::support::site::app("app", port, labels)];
     let site = crate::support::site::Site::with(containers, |builder| builder.data(data.path()));
+    wait_disk(&site);
     let answer = site.send(get("/a")).message();
     assert_eq!((word(&answer), &*answer.text()), ("HIT", "answer 1"));
 }

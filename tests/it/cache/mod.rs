@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::support::origin::Served;
 use crate::support::peer::{Message, Peer};
 use crate::support::site::{Site, app};
 use crate::support::wharf::Builder;
+use crate::support::{eventually, http};
 
 mod basics;
 mod beside;
@@ -54,6 +56,7 @@ impl Stage {
         });
         let labels = format!("wharf.host: a.test\nwharf.tls: off\n{labels}");
         let site = Site::with([app("app", app_.port(), &labels)], configure);
+        wait_disk(&site);
         Self {
             site,
             asked,
@@ -102,6 +105,17 @@ impl Stage {
     fn kill(&mut self) {
         self.app = None;
     }
+}
+
+/// Until the directory has been opened and looked through, which is done beside the first requests: before, what memory does
+/// not take is not stored, and what is in it not found.
+fn wait_disk(site: &Site) {
+    eventually("the cache's directory", Duration::from_secs(20), || {
+        let told = http::get(site.wharf.admin, "localhost", "/cache");
+        let report = told.map_err(|error| error.to_string())?.json();
+        let there = report["directory"].is_null() || report["scanned"] == true;
+        there.then_some(()).ok_or_else(|| report.to_string())
+    });
 }
 
 /// A response with these lines and this body.
