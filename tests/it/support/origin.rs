@@ -134,6 +134,8 @@ impl Drop for Served {
 
 fn serve(tcp: TcpStream, answer: &(dyn Fn(&Message) -> Vec<u8> + Send + Sync)) {
     let mut peer = Peer::of(tcp);
+    // An app waits for as long as its response is taken slowly.
+    peer.tcp().set_write_timeout(None).unwrap();
     while peer.is_open() {
         let request = peer.message();
         if peer.try_send(answer(&request)).is_err() {
