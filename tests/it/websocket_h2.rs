@@ -500,9 +500,13 @@ fn chromium_opens_its_websocket_on_the_http_2_connection_it_has() {
             false => Err(told),
         }
     });
-    let lines = wharf.wait_out(2);
+    // Its line is written when it ends, which may be after those of the page.
     let told = format!("\"GET {host} /ws HTTP/2.0\" 101");
-    assert!(lines.iter().any(|line| line.contains(&told)), "{lines:?}");
+    eventually("its line", LIMIT, || {
+        let lines = wharf.wait_out(2);
+        let there = lines.iter().any(|line| line.contains(&told));
+        there.then_some(()).ok_or_else(|| format!("{lines:?}"))
+    });
     drop((app, carrier));
 }
 
